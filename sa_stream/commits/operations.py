@@ -1,0 +1,49 @@
+"""How pure protocol code asks for I/O: it yields a call, and a driver makes it.
+
+A protocol (commit, recover, reconcile) is a generator of calls. `result = yield call(store.get, key)` reads like a plain
+call, but the driver decides when it happens, retries what may succeed later, and (in the simulator) crashes, fails,
+delays and interleaves between any two of them. Protocol code therefore holds no clock, no thread and no retry.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+
+
+@dataclass(slots=True, frozen=True)
+class Call:
+    """One piece of I/O: a function and its arguments."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    def __call__(self) -> Any:
+        return self.function(*self.arguments)
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+
+type Steps[R] = Generator[Call, Any, R]
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Call:
+    return Call(function, arguments)
+
+
+def drive[R](steps: Steps[R], perform: Callable[[Call], Any] = lambda operation: operation()) -> R:
+    """Run a protocol to its end. `perform` makes one call and returns its result; what it raises is thrown into the
+    protocol at the yield (so retries live in `perform`)."""
+    try:
+        operation = next(steps)
+        while True:
+            try:
+                result = perform(operation)
+            except Exception as error:  # handed to the protocol, which lets it pass unless it knows better
+                operation = steps.throw(error)
+            else:
+                operation = steps.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]

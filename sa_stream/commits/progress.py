@@ -1,0 +1,49 @@
+"""What a partition tells everybody else: how far it is, what it vouches for, and where the partials of its windows are.
+
+A progress record is the only thing that readers (the reconciler, health, other workers) know about a partition. It is
+immutable: each has its own key, and the highest (number, watermark) is the partition's present.
+"""
+
+from dataclasses import dataclass, field
+
+END = "END"  # the number of a partition that has ended; sorts above every sequence number
+
+
+@dataclass(slots=True, frozen=True)
+class Partial_Name:
+    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
+
+    lineage: str
+    number: str  # a sequence number, as it came (decimal string)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Content of one progress record.
+
+    number        sequence number of the last record seen ("0" before the first), or END
+    watermark_ms  published watermark: windows that end at or before it are closed here
+    since_ms      the partition vouches for windows that begin at or after since_ms + coverage margin
+                  (BEGINNING_MS: for all; NEVER_MS: for none yet)
+    partials      window start (ms) -> name of its partial, open and closed windows alike
+    counters      what was dropped and seen, by name; only grow within a lineage
+    """
+
+    partition: str
+    number: str
+    lineage: str
+    watermark_ms: int
+    since_ms: int
+    ended: bool
+    parents: tuple[str, ...] = ()
+    partials: dict[int, Partial_Name] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Shard_Info:
+    """What ListShards says of a shard. `closed`: it takes no more records (it has an ending sequence number)."""
+
+    shard_id: str
+    parents: tuple[str, ...]
+    closed: bool

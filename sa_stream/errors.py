@@ -1,0 +1,42 @@
+"""Every error of this library, each with a sentence that its reader can act on: what was expected, what was found,
+which setting to change."""
+
+
+class SA_Stream_Error(Exception):
+    """Base class: the message is meant for the person who runs the program."""
+
+
+class Config_Error(SA_Stream_Error):
+    """A setting that cannot work; the message names its variable."""
+
+
+class Field_List_Error(Config_Error):
+    """A field list that is unknown, forbidden, ambiguous, or does not fit the records."""
+
+
+class Store_Unavailable(SA_Stream_Error):
+    """A store did not answer or refused; the same call may succeed later, so callers retry and hold the line."""
+
+
+class Corrupt_State(SA_Stream_Error):
+    """A stored object whose checksum or shape is wrong; it is never read as if it were right."""
+
+
+class Unknown_Version(SA_Stream_Error):
+    """A stored object written by a version of the format that this program does not know."""
+
+
+class Lease_Lost(SA_Stream_Error):
+    """Somebody else owns this partition now: stop at once, commit nothing more."""
+
+
+class Superseded(SA_Stream_Error):
+    """A named partial is gone, so another worker has moved past us: end the connection; the source redelivers."""
+
+
+class Source_Error(SA_Stream_Error):
+    """The input cannot be read, and trying again would not help (no such stream, no such file, no permission)."""
+
+
+class In_Use(SA_Stream_Error):
+    """Something that only one process may hold (a port, a state store) is held by another."""

@@ -1,0 +1,41 @@
+"""The durations that decide what a window holds and when it is final, in one value that every pure function gets.
+
+All times are integers: milliseconds since the epoch, UTC. Integers compare exactly, so a window's edge is the same edge
+on every machine. Fractions of a millisecond in a record's timestamp are cut off.
+"""
+
+from dataclasses import dataclass
+
+BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
+NEVER_MS = 1 << 62  # after every time: the coverage of a partition that vouches for nothing yet
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+WINDOW_MS = 1_800_000
+WINDOWS_PER_HOUR = HOUR_MS // WINDOW_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What the settings say about time (design: Time, Exactly once, Finality)."""
+
+    out_of_orderness_ms: int = 60_000  # the watermark stays this far behind the newest record
+    allowed_lateness_ms: int = DAY_MS  # a record later than this after its window's end is dropped and counted
+    dedupe_horizon_minutes: int = 10  # a request id is remembered this many minutes after the minute it came in
+    future_ms: int = 300_000  # an event further ahead of its arrival than this is quarantined
+    idle_margin_ms: int = 5_000  # how far an idle shard's watermark stays behind the time of an empty answer
+    coverage_margin_ms: int = 300_000  # a partition vouches for windows from `since` + this
+    retention_ms: int = DAY_MS  # how long the stream keeps records
+    commit_interval_ms: int = 60_000
+    map_keep_ms: int = 2 * DAY_MS  # a partial is named at least this long after its window's end
+
+    @property
+    def keep_ms(self) -> int:
+        """How long after its end a window's partial must stay named: while a late record may still amend it."""
+        return max(self.map_keep_ms, self.allowed_lateness_ms + DAY_MS)
+
+
+def window_start_ms(time_ms: int) -> int:
+    """Start of the 30-minute window that holds this moment (the start belongs to it, the end to the next)."""
+    return time_ms // WINDOW_MS * WINDOW_MS
