@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 
-
 @dataclass(slots=True, frozen=True)
 class Call:
     """One piece of I/O: a function and its arguments."""

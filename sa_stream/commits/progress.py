@@ -6,15 +6,11 @@ immutable: each has its own key, and the highest (number, watermark) is the part
 
 from dataclasses import dataclass, field
 
+from sa_stream.windows.partition import Partial_Name
+
+__all__ = ["END", "Partial_Name", "Progress", "Shard_Info"]
+
 END = "END"  # the number of a partition that has ended; sorts above every sequence number
-
-
-@dataclass(slots=True, frozen=True)
-class Partial_Name:
-    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
-
-    lineage: str
-    number: str  # a sequence number, as it came (decimal string)
 
 
 @dataclass(slots=True)
@@ -25,6 +21,7 @@ class Progress:
     watermark_ms  published watermark: windows that end at or before it are closed here
     since_ms      the partition vouches for windows that begin at or after since_ms + coverage margin
                   (BEGINNING_MS: for all; NEVER_MS: for none yet)
+    position_ms   up to this arrival time, all has been read
     partials      window start (ms) -> name of its partial, open and closed windows alike
     counters      what was dropped and seen, by name; only grow within a lineage
     """
@@ -35,6 +32,7 @@ class Progress:
     watermark_ms: int
     since_ms: int
     ended: bool
+    position_ms: int = 0
     parents: tuple[str, ...] = ()
     partials: dict[int, Partial_Name] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,45 @@
+# The two commands of the README are `make demo` and `make test`; both set up what they need first.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test bench lint lock simulate clean
+BIN := .venv/bin
+SEEDS ?= 150
+WORKERS ?= 2
+PYTHON ?=
+export PYTHON
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+setup: ## .venv with what it takes to run (nothing to do: 0.1 s)
+	@scripts/setup runtime
+
+setup-dev: ## .venv with what it takes to run and to check
+	@scripts/setup dev
+
+demo: setup ## everything in one go: Kinesis, cache service, traffic, consumer (ARGS="--exit-when-final")
+	@$(BIN)/sa-stream demo $(ARGS)
+
+test: lint ## every check that CI runs
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: setup-dev ## the checks that run nothing: style, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup-dev ## measure, one JSON line a case
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+simulate: setup-dev ## the simulation over SEEDS=1000 seeds, or SEEDS=7:20
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url
+lock: setup-dev ## pin requirements/*.in anew (UPGRADE=--upgrade for the newest versions)
+	$(LOCK) $(UPGRADE) requirements/runtime.in -o requirements/runtime.txt
+	$(LOCK) $(UPGRADE) requirements/build.in -o requirements/build.txt
+	$(LOCK) $(UPGRADE) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## remove .venv, caches and the local state
+	rm -rf .venv .sa-stream .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,219 @@
+"""The command line: arguments come in, one function of the consumer is called, an exit code goes out: 0 done, 1 failed,
+2 wrong use, 130 stopped by Ctrl-C. What a command needs is imported when it runs, so that --help stays quick."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from sa_stream.errors import Config_Error, SA_Stream_Error
+
+if TYPE_CHECKING:
+    from consumer.config import SA__Config
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="sa-stream",
+    help="Traffic statistics from CloudFront real-time logs. Settings are environment variables: see the README.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same traffic.")]
+Hours = Annotated[float, typer.Option(min=0.001, help="Hours of traffic.")]
+As_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _config(**overrides: str | None) -> "SA__Config":
+    """Settings from the environment, with those that an option overrides."""
+    from consumer.config import PREFIX, SA__Config
+
+    given = {PREFIX + name.upper(): value for name, value in overrides.items() if value is not None}
+    return SA__Config.from_env({**os.environ, **given})
+
+
+def _time_ms(text: str, option: str) -> int:
+    from consumer.config import parse_time_ms
+
+    time_ms = parse_time_ms(text)
+    if time_ms is None:
+        raise typer.BadParameter(
+            f"expected an ISO time such as 2026-02-16T14:30:00Z, found {text!r}", param_hint=option
+        )
+    return time_ms
+
+
+@app.command()
+def run(
+    runner: Annotated[str | None, typer.Option(help="Who reads the shards: kcl or local.")] = None,
+) -> None:
+    """Consume the stream until stopped."""
+    config = _config(runner=runner)
+    if not config.enabled:
+        typer.echo("sa-stream is switched off (SGRAPH_SEND__SA_ENABLED is false): nothing to do.", err=True)
+        return
+    config.require_input()
+    if config.source == "s3":
+        raise Config_Error(
+            "SGRAPH_SEND__SA_SOURCE=s3 is not part of this version: reading from S3 comes with a later one. "
+            "Set SGRAPH_SEND__SA_STREAM to read from Kinesis."
+        )
+    from consumer.logging import setup_logging
+    from consumer.run import run as start
+
+    setup_logging(config)
+    start(config)
+
+
+@app.command()
+def demo(
+    records: Annotated[int | None, typer.Option(min=1, help="Records to start with (default: as many as fit).")] = None,
+    seed: Seed = 1,
+    hours: Hours = 6,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the health endpoint; 0: any.")] = 8080,
+    exit_when_final: Annotated[bool, typer.Option("--exit-when-final", help="Stop when all of it is final.")] = False,
+    keep: Annotated[Path | None, typer.Option(help="Keep cache and state in this folder.")] = None,
+) -> None:
+    """See it work: everything embedded, with a live view.
+
+    Starts a stream, a cache service, traffic and the consumer in one go, and ends by Ctrl-C.
+    """
+    from consumer.demo import demo as start
+
+    start(records=records, seed=seed, hours=hours, port=port, exit_when_final=exit_when_final, keep=keep)
+
+
+@app.command()
+def generate(
+    records: Annotated[int, typer.Option(min=1, help="How many lines.")] = 100_000,
+    seed: Seed = 1,
+    start: Annotated[
+        str | None, typer.Option(help="ISO time of the first line (into a stream: so that it ends now).")
+    ] = None,
+    hours: Hours = 6,
+    fields: Annotated[str, typer.Option(help="canonical, seed, or names with commas between.")] = "canonical",
+    out: Annotated[str, typer.Option(help="FILE (.gz: compressed), -, kinesis:STREAM or s3://bucket/prefix.")] = "-",
+    dirt: Annotated[float, typer.Option(min=0, max=1, help="Share of lines with some dirt.")] = 0.0,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come twice.")] = 0.0,
+    late: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come minutes to hours late.")] = 0.0,
+) -> None:
+    """Make synthetic traffic.
+
+    The same options give the same bytes.
+    """
+    from consumer.generate import generate as make
+
+    make(
+        out=out,
+        records=records,
+        seed=seed,
+        start_ms=None if start is None else _time_ms(start, "--start"),
+        hours=hours,
+        fields=fields,
+        dirt=dirt,
+        duplicates=duplicates,
+        late=late,
+    )
+
+
+@app.command()
+def replay(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, s3://bucket/prefix, or -.")],
+) -> None:
+    """Aggregate log files, plain or gzip.
+
+    They pass parser, windows and roll-ups; every entry is printed as a line of JSON.
+    """
+    from consumer.replay import replay as start
+
+    start(paths, _config())
+
+
+@app.command()
+def show(
+    key: Annotated[str | None, typer.Argument(help="Key of one entry, such as hourly/2026-02-16-14.")] = None,
+    period: Annotated[str | None, typer.Option(help="30min, hourly, daily or monthly.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="ISO time of the first entry.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="ISO time before which the last entry begins.")] = None,
+    as_json: As_Json = False,
+) -> None:
+    """Show entries from the cache service.
+
+    One by its KEY, or those of a --period --from --to.
+    """
+    from consumer.show import keys_between, show_entries
+    from sa_stream.rollups.periods import PERIODS, parse_cache_key
+
+    given = (period, from_, to)
+    if any(given) if key is not None else not all(given):
+        raise typer.BadParameter("give either KEY, or --period with --from and --to")
+    if key is not None:
+        try:
+            parse_cache_key(key)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="KEY") from None
+        keys = [key]
+    else:
+        if period not in PERIODS:
+            raise typer.BadParameter(f"expected {', '.join(PERIODS)}, found {period!r}", param_hint="--period")
+        start_ms, end_ms = _time_ms(from_ or "", "--from"), _time_ms(to or "", "--to")
+        if start_ms >= end_ms:
+            raise typer.BadParameter(f"--from ({from_}) must be before --to ({to})")
+        keys = keys_between(period, start_ms, end_ms)
+    if not show_entries(_config(), keys, as_json):
+        sys.exit(FAILED)
+
+
+@app.command()
+def status(as_json: As_Json = False) -> None:
+    """Ask the running daemon how it is.
+
+    Its shards, its stores, and whether it is ready.
+    """
+    from consumer.show import show_status
+
+    show_status(_config(), as_json)
+
+
+@app.command()
+def doctor(as_json: As_Json = False) -> None:
+    """Check settings, endpoints and permissions.
+
+    Also the order of the fields, by a few records of the stream. One line a check.
+    """
+    from consumer.doctor import doctor as examine
+
+    if not examine(os.environ, as_json):
+        sys.exit(FAILED)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit. An error that the user can act on is one sentence, never a traceback."""
+    try:
+        code = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else DONE)
+    except SA_Stream_Error as error:
+        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED)
+    except typer.exceptions.TyperException as error:  # wrong use: an unknown option, a missing argument
+        if error.format_message():
+            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    from consumer.terminal import printable
+
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(code)

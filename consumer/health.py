@@ -1,0 +1,371 @@
+"""Health: the engine says what it did and when; people and load balancers ask whether the data path is alive.
+
+`Health` is the notebook (thread-safe, no clock of its own), `readiness` the verdict (pure), `Health_Server` the HTTP
+server. A consumer that reads nothing, commits nothing or cannot write is not ready within a minute.
+"""
+
+import copy
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consumer.config import PREFIX
+from sa_stream.errors import Config_Error, In_Use
+
+if TYPE_CHECKING:  # the web framework takes half a second to load: only where a server starts
+    from fastapi import APIRouter, FastAPI
+
+SILENT_MS = 60_000  # without a read (or a publishing round) for this long, a part counts as dead
+STORE_GRACE_MS = 5_000  # a store may fail this long before it counts: one lost request is no outage
+CLOCK_OFF_MS_MAX = 5_000  # beyond it, idle shards no longer follow the clock (design: Time)
+
+
+@dataclass(slots=True)
+class Shard_View:
+    """What is known of one shard. Times in ms since the epoch; None: not yet.
+
+    uncommitted_since_ms  when the first record that no commit covers was read; None: everything is committed
+    windows               start (ms) -> records counted, of the windows in memory
+    """
+
+    since_ms: int
+    sequence_number: str | None = None
+    lag_ms: int | None = None
+    last_read_ms: int | None = None
+    last_commit_ms: int | None = None
+    uncommitted_since_ms: int | None = None
+    watermark_ms: int | None = None
+    windows: dict[int, int] = field(default_factory=dict)
+    ended: bool = False
+    blocked: str | None = None
+
+
+@dataclass(slots=True)
+class Store_View:
+    """What is known of one store. failing_since_ms is the first failure after the last success; None: it works."""
+
+    last_ok_ms: int | None = None
+    last_failed_ms: int | None = None
+    failing_since_ms: int | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Health_View:
+    """Everything that is known, at one moment."""
+
+    started_ms: int
+    commit_interval_ms: int
+    versions: dict[str, str]
+    shards: dict[str, Shard_View] = field(default_factory=dict)
+    stores: dict[str, Store_View] = field(default_factory=dict)
+    clock_offset_ms: int = 0
+    last_published_ms: int | None = None
+
+
+class Shard_Health:
+    """The engine's pen for one shard."""
+
+    def __init__(self, lock: threading.Lock, view: Shard_View) -> None:
+        self._lock = lock
+        self._view = view
+
+    def read(self, now_ms: int, lag_ms: int, sequence_number: str | None) -> None:
+        """A read was answered, with records or empty. sequence_number: the last record seen so far."""
+        with self._lock:
+            view = self._view
+            view.last_read_ms = now_ms
+            view.lag_ms = lag_ms
+            if sequence_number is not None and sequence_number != view.sequence_number:
+                view.sequence_number = sequence_number
+                if view.uncommitted_since_ms is None:
+                    view.uncommitted_since_ms = now_ms
+
+    def committed(self, now_ms: int) -> None:
+        """A commit that covers everything read so far was confirmed."""
+        with self._lock:
+            self._view.last_commit_ms = now_ms
+            self._view.uncommitted_since_ms = None
+
+    def watermark(self, watermark_ms: int) -> None:
+        with self._lock:
+            self._view.watermark_ms = watermark_ms
+
+    def windows(self, counts: Mapping[int, int]) -> None:
+        """Windows in memory: start (ms) -> records counted."""
+        with self._lock:
+            self._view.windows = dict(counts)
+
+    def ended(self) -> None:
+        """The shard has no more records to come, and all it had is committed."""
+        with self._lock:
+            self._view.ended = True
+
+    def blocked(self, reason: str | None) -> None:
+        """The shard waits for something (None: no longer). It is not ready as long as it does."""
+        with self._lock:
+            self._view.blocked = reason
+
+
+class Store_Health:
+    """Pen for one store; whoever calls the store says how it went."""
+
+    def __init__(self, lock: threading.Lock, view: Store_View) -> None:
+        self._lock = lock
+        self._view = view
+
+    def ok(self, now_ms: int) -> None:
+        with self._lock:
+            self._view.last_ok_ms = now_ms
+            self._view.failing_since_ms = None
+            self._view.reason = ""
+
+    def failed(self, now_ms: int, reason: str) -> None:
+        with self._lock:
+            self._view.last_failed_ms = now_ms
+            self._view.reason = reason
+            if self._view.failing_since_ms is None:
+                self._view.failing_since_ms = now_ms
+
+
+class Health:
+    """What the engine does, written down from any thread. Nothing here asks a clock."""
+
+    def __init__(
+        self, started_ms: int, commit_interval_ms: int = 60_000, versions: Mapping[str, str] | None = None
+    ) -> None:
+        self._lock = threading.Lock()
+        self._view = Health_View(started_ms, commit_interval_ms, dict(versions or {}))
+
+    def shard(self, partition: str, now_ms: int | None = None) -> Shard_Health:
+        """The pen of a shard; naming a shard for the first time says that this worker has to read it from `now_ms` on
+        (by default from the start of the process)."""
+        with self._lock:
+            since_ms = self._view.started_ms if now_ms is None else now_ms
+            view = self._view.shards.setdefault(partition, Shard_View(since_ms))
+        return Shard_Health(self._lock, view)
+
+    def forget(self, partition: str) -> None:
+        """Another worker reads this shard now."""
+        with self._lock:
+            self._view.shards.pop(partition, None)
+
+    def store(self, name: str) -> Store_Health:
+        """The pen of a store, such as 'state store' or 'cache service': the name is what people will read."""
+        with self._lock:
+            return Store_Health(self._lock, self._view.stores.setdefault(name, Store_View()))
+
+    def clock_offset(self, offset_ms: int) -> None:
+        """How far the source's clock is ahead of this machine's (as the Kinesis reader measures it)."""
+        with self._lock:
+            self._view.clock_offset_ms = offset_ms
+
+    def published(self, now_ms: int) -> None:
+        """A round of publishing was completed: what differed was written, or nothing differed."""
+        with self._lock:
+            self._view.last_published_ms = now_ms
+
+    def view(self) -> Health_View:
+        """A copy of everything, as of one moment."""
+        with self._lock:
+            return copy.deepcopy(self._view)
+
+
+def readiness(view: Health_View, now_ms: int) -> list[str]:
+    """Why this consumer is not ready, one sentence a reason; none if it is.
+
+    - no shard at all: starting, or nothing to read
+    - a shard (not ended): blocked; never read; not read for 60 s (an empty answer is a read); records that have waited
+      for a commit for longer than the commit interval + 60 s
+    - a store: failing for more than 5 s without a success in between
+    - publishing: no round completed for longer than the commit interval + 60 s
+    - the clock: more than 5 s off the source's
+    """
+    reasons = []
+    overdue_ms = view.commit_interval_ms + SILENT_MS
+    if not view.shards:
+        silent_ms = now_ms - view.started_ms
+        if silent_ms < SILENT_MS:
+            reasons.append("starting: waiting for first read")
+        else:
+            reasons.append(f"no shard has been read in the {_seconds(silent_ms)} since the start")
+    for partition, shard in sorted(view.shards.items()):
+        if not shard.ended:
+            reasons.extend(f"shard {partition} {reason}" for reason in _shard_reasons(shard, now_ms, overdue_ms))
+    for name, store in sorted(view.stores.items()):
+        if store.failing_since_ms is not None and now_ms - store.failing_since_ms > STORE_GRACE_MS:
+            reasons.append(f"{name} has been failing for {_seconds(now_ms - store.failing_since_ms)}: {store.reason}")
+    published_ms = view.started_ms if view.last_published_ms is None else view.last_published_ms
+    if now_ms - published_ms >= overdue_ms:
+        reasons.append(f"nothing has been published for {_seconds(now_ms - published_ms)}")
+    if abs(view.clock_offset_ms) > CLOCK_OFF_MS_MAX:
+        side = "behind" if view.clock_offset_ms > 0 else "ahead of"
+        reasons.append(
+            f"the clock of this machine is {_seconds(abs(view.clock_offset_ms))} {side} the source's: "
+            "windows of idle shards stay open until it is right"
+        )
+    return reasons
+
+
+def _shard_reasons(shard: Shard_View, now_ms: int, overdue_ms: int) -> list[str]:
+    reasons = []
+    if shard.blocked is not None:
+        reasons.append(f"is blocked: {shard.blocked}")
+    if shard.last_read_ms is None and now_ms - shard.since_ms < SILENT_MS:
+        reasons.append("is waiting for its first read")
+    elif now_ms - (shard.since_ms if shard.last_read_ms is None else shard.last_read_ms) >= SILENT_MS:
+        silent_ms = now_ms - (shard.since_ms if shard.last_read_ms is None else shard.last_read_ms)
+        reasons.append(f"has not been read for {_seconds(silent_ms)}")
+    if shard.uncommitted_since_ms is not None and now_ms - shard.uncommitted_since_ms >= overdue_ms:
+        reasons.append(f"has records that have waited for a commit for {_seconds(now_ms - shard.uncommitted_since_ms)}")
+    return reasons
+
+
+def detail(view: Health_View, now_ms: int) -> dict[str, Any]:
+    """Everything as JSON, for people who look into it."""
+    reasons = readiness(view, now_ms)
+    return {
+        "ready": not reasons,
+        "reasons": reasons,
+        "now": _iso(now_ms),
+        "started": _iso(view.started_ms),
+        "uptime_s": (now_ms - view.started_ms) // 1000,
+        "versions": view.versions,
+        "clock_offset_ms": view.clock_offset_ms,
+        "last_published": _iso(view.last_published_ms),
+        "shards": {partition: _shard_detail(shard) for partition, shard in sorted(view.shards.items())},
+        "stores": {
+            name: {
+                "ok": store.failing_since_ms is None,
+                "last_ok": _iso(store.last_ok_ms),
+                "failing_since": _iso(store.failing_since_ms),
+                "reason": store.reason,
+            }
+            for name, store in sorted(view.stores.items())
+        },
+    }
+
+
+def _shard_detail(shard: Shard_View) -> dict[str, Any]:
+    return {
+        "sequence_number": shard.sequence_number,
+        "lag_ms": shard.lag_ms,
+        "watermark": _iso(shard.watermark_ms),
+        "open_windows": {_iso(start_ms): count for start_ms, count in sorted(shard.windows.items())},
+        "last_read": _iso(shard.last_read_ms),
+        "last_commit": _iso(shard.last_commit_ms),
+        "uncommitted_since": _iso(shard.uncommitted_since_ms),
+        "ended": shard.ended,
+        "blocked": shard.blocked,
+    }
+
+
+def _seconds(duration_ms: int) -> str:
+    return f"{duration_ms // 1000} s"
+
+
+def _iso(time_ms: int | None) -> str | None:
+    """ISO time in UTC; None also for the watermarks that stand before and after all times."""
+    if time_ms is None or not 0 <= time_ms < 253_402_300_800_000:  # the year 10000
+        return None
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> "APIRouter":
+    """The three addresses, to be put into any application. They answer JSON only and change nothing."""
+    from fastapi import APIRouter
+    from fastapi.responses import JSONResponse
+
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    routes = APIRouter()
+
+    @routes.get("/health/live")
+    async def live() -> JSONResponse:
+        return JSONResponse({"status": "live"}, headers=headers)
+
+    @routes.get("/health/ready")
+    async def ready() -> JSONResponse:
+        reasons = readiness(health.view(), now_ms())
+        answer = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return JSONResponse(answer, status_code=503 if reasons else 200, headers=headers)
+
+    @routes.get("/health")
+    async def everything() -> JSONResponse:
+        return JSONResponse(detail(health.view(), now_ms()), headers=headers)
+
+    return routes
+
+
+class Health_Server:
+    """HTTP server in a thread of its own, from construction until `stop`.
+
+    Raises In_Use when the port is taken, Config_Error when the host or port cannot be bound at all.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        app: "FastAPI | None" = None,
+    ) -> None:
+        import uvicorn
+        from fastapi import FastAPI
+
+        self._socket = listen(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        app = app or FastAPI(title="sa-stream", docs_url=None, redoc_url=None, openapi_url=None)
+        app.include_router(health_routes(health, now_ms))
+        settings = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=64,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def stop(self) -> None:
+        """Close the port; answers under way get a second."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5)
+        self._socket.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises In_Use, Config_Error."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise In_Use(
+                f"Port {port} on {host} is in use: stop what holds it, or set {PREFIX}HTTP_PORT to another port."
+            ) from error
+        raise Config_Error(
+            f"Cannot listen on {host}, port {port} ({error.strerror or error}): "
+            f"set {PREFIX}HTTP_HOST to an address of this machine and {PREFIX}HTTP_PORT to a port you may use."
+        ) from error

@@ -1,0 +1,117 @@
+"""Structured logs: `Log("engine").info("commit", "…", partition=…)` comes in, one line an event goes out (JSON, or a
+readable line on a terminal), through the standard library's logging."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from consumer.config import HIDDEN, SA__Config
+from consumer.terminal import printable
+
+ROOT = "sa-stream"
+REPEATS_PER_MINUTE_MAX = 20  # of one warning or error; the next line that passes says how many were left out
+_FOREIGN_LEVEL = logging.WARNING  # libraries: only what a person on call wants
+
+
+class Log:
+    """Logger of one part. Every method takes the event's name, a sentence, and fields (strings, numbers, lists)."""
+
+    def __init__(self, part: str) -> None:
+        self._logger = logging.getLogger(f"{ROOT}.{part}")
+
+    def debug(self, event: str, message: str, **fields: Any) -> None:
+        self._write(logging.DEBUG, event, message, fields)
+
+    def info(self, event: str, message: str, **fields: Any) -> None:
+        self._write(logging.INFO, event, message, fields)
+
+    def warning(self, event: str, message: str, **fields: Any) -> None:
+        self._write(logging.WARNING, event, message, fields)
+
+    def error(self, event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
+        """`error`, if given, adds its traceback."""
+        self._write(logging.ERROR, event, message, fields, error)
+
+    def _write(
+        self, level: int, event: str, message: str, fields: dict[str, Any], error: BaseException | None = None
+    ) -> None:
+        self._logger.log(level, "%s", message, exc_info=error, extra={"event": event, "fields": fields})
+
+
+class _Repeats(logging.Filter):
+    """Caps each warning and error: a dead store fails a thousand times a minute, and one line says it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        key = (record.name, getattr(record, "event", str(record.msg)[:200]))
+        since, count = self._seen.get(key, (record.created, 0))
+        if record.created - since < 60:
+            self._seen[key] = (since, count + 1)
+            return count < REPEATS_PER_MINUTE_MAX
+        if len(self._seen) > 1000:
+            self._seen.clear()
+        self._seen[key] = (record.created, 1)
+        if count > REPEATS_PER_MINUTE_MAX:
+            record.left_out = count - REPEATS_PER_MINUTE_MAX
+        return True
+
+
+class _Format(logging.Formatter):
+    """Common to both forms; a line that holds a secret loses it, whichever way it came in."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = [form for secret in secrets for form in {secret, json.dumps(secret)[1:-1]}]
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = dict(getattr(record, "fields", {}))
+        if hasattr(record, "left_out"):
+            fields["left_out"] = record.left_out
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        moment = datetime.fromtimestamp(record.created, UTC)
+        event = getattr(record, "event", record.name)
+        line = self.line(moment, record.levelname.lower(), event, record.getMessage(), fields)
+        for secret in self._secrets:
+            line = line.replace(secret, HIDDEN)
+        return line
+
+    def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class _Json(_Format):
+    def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
+        time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry = {"ts": time, "level": level, "event": event, "message": message, "fields": fields}
+        return json.dumps(entry, default=str)
+
+
+class _Text(_Format):
+    def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
+        traceback = fields.pop("traceback", "")
+        pairs = "".join(f" {name}={printable(str(value))}" for name, value in fields.items())
+        line = f"{moment:%H:%M:%S} {level:<7} {event}: {printable(message)}{pairs}"
+        return "\n  ".join([line, *map(printable, traceback.splitlines())])
+
+
+def setup_logging(config: SA__Config, stream: TextIO | None = None) -> None:
+    """Send every log line of this process to `stream` (stderr by default), in the form that the settings ask for."""
+    stream = stream or sys.stderr
+    form = config.log_format or ("text" if stream.isatty() else "json")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter((_Json if form == "json" else _Text)(config.secrets()))
+    handler.addFilter(_Repeats())
+    level = logging.getLevelNamesMapping()[config.log_level.upper()]
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, _FOREIGN_LEVEL))
+    logging.getLogger(ROOT).setLevel(level)

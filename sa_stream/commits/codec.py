@@ -1,0 +1,44 @@
+"""Progress records to bytes and back (windows and snapshots have their codecs beside their classes)."""
+
+from sa_stream.commits.progress import Partial_Name, Progress
+from sa_stream.windows.format import pack, unpack
+
+KIND = "progress"
+
+
+def encode_progress(progress: Progress) -> bytes:
+    partials = [[window_ms, name.lineage, name.number] for window_ms, name in sorted(progress.partials.items())]
+    return pack(
+        KIND,
+        [
+            progress.partition,
+            progress.number,
+            progress.lineage,
+            progress.watermark_ms,
+            progress.since_ms,
+            progress.ended,
+            progress.position_ms,
+            list(progress.parents),
+            partials,
+            sorted(progress.counters.items()),
+        ],
+    )
+
+
+def decode_progress(data: bytes, key: str = "") -> Progress:
+    """Raises Corrupt_State, Unknown_Version."""
+    partition, number, lineage, watermark_ms, since_ms, ended, position_ms, parents, partials, counters = unpack(
+        KIND, data, key
+    )
+    return Progress(
+        partition=partition,
+        number=number,
+        lineage=lineage,
+        watermark_ms=watermark_ms,
+        since_ms=since_ms,
+        ended=ended,
+        position_ms=position_ms,
+        parents=tuple(parents),
+        partials={window_ms: Partial_Name(line, last) for window_ms, line, last in partials},
+        counters=dict(counters),
+    )

@@ -1,0 +1,252 @@
+"""One partition from batches to commits: joins what was read, loads what it needs, folds, and commits when it is time.
+
+It holds no thread and no clock. Whoever drives it says what time it is and makes the calls that its steps yield; while a
+step waits, the partition waits, which is all there is to backpressure.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sa_stream.commits.keys import secret_key
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.errors import Corrupt_State
+from sa_stream.records.batch import Batch
+from sa_stream.records.dead_letters import Dead_Letters
+from sa_stream.records.fields import Field_Lists
+from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, nth_line
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.windows.partition import Partition_State, month_of
+
+PARSE_BYTES = 4_000_000  # payloads are joined up to this before they are parsed: larger buffers leave the caches
+FOLD_ROWS = 20_000  # and folded at about this many rows, where the fixed cost of a fold stops to matter
+JOIN_MS = 1_000  # nothing waits longer than this for others to join it
+
+
+class Secrets:
+    """The secret of each month, from which hashes of request ids and agents are made. Made once per month with a
+    create-only put, so that all workers use the same."""
+
+    def __init__(self, store: Store, make: Callable[[], bytes]) -> None:
+        self._store = store
+        self._make = make
+        self.seeds: dict[str, int] = {}
+
+    def load_steps(self, months: Sequence[str]) -> Steps[None]:
+        for month in months:
+            if month not in self.seeds:
+                key = secret_key(month)
+                data = yield call(self._store.get, key)
+                if data is None:
+                    yield call(self._store.create, key, self._make())
+                    data = yield call(self._store.get, key)
+                if data is None or len(data) != 8:
+                    raise Corrupt_State(f"{key} is not a secret of 8 bytes")
+                self.seeds[month] = int.from_bytes(data, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How records are read: the same for all partitions of an application."""
+
+    lists: Field_Lists
+    rules: Path_Rules = Path_Rules()
+    keep_text: bool = False  # dead letters with their text
+
+
+@dataclass(slots=True)
+class _Segment:
+    """Consecutive batches that are folded together.
+
+    lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
+    tip         an empty answer at the tip of the stream that came after these records
+    """
+
+    lost_at_ms: int | None = None
+    since_ms: int = 0  # when its first batch was received
+    payloads: list[bytes] = field(default_factory=list)  # not yet parsed
+    arrivals_ms: list[int] = field(default_factory=list)  # of those
+    size_bytes: int = 0  # of those
+    columns: list[Columns] = field(default_factory=list)  # already parsed
+    rows: int = 0
+    numbers: list[str] = field(default_factory=list)  # of all payloads, parsed or not
+    kept_payloads: list[bytes] = field(default_factory=list)  # all payloads, if dead letters show their text
+    tip: Batch | None = None
+
+
+class Partition_Consumer:
+    """Feeds one Partition_State and commits it.
+
+    `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked about
+    windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
+    """
+
+    def __init__(
+        self,
+        state: Partition_State,
+        store: Store,
+        checkpoint: Checkpoint,
+        intake: Intake,
+        secrets: Secrets,
+        now_ms: int,
+        new_lineage: Callable[[], str],
+        published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
+    ) -> None:
+        self.state = state
+        self.last_commit_ms = now_ms
+        self._store = store
+        self._checkpoint = checkpoint
+        self._intake = intake
+        self._parser = Parser(intake.lists, state.timing.future_ms)
+        self._secrets = secrets
+        self._new_lineage = new_lineage
+        self._published = published
+        self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
+        self._segments: list[_Segment] = []
+        self._last_received = int(state.number)
+        self._position_ms = state.position_ms  # of what was received, folded or not
+        self._committed_edge = self._edge()
+
+    # ------------------------------------------------------------------ in
+
+    def receive(self, batch: Batch, now_ms: int) -> None:
+        """Take in one read, in order, and parse what has grown to a good size. Records that the state has seen (a
+        redelivery) are skipped."""
+        lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(now_ms, self._position_ms)
+        segment = self._segments[-1] if self._segments else None
+        if segment is None or segment.tip is not None or lost:
+            segment = _Segment(lost_at_ms=now_ms if lost else None, since_ms=now_ms)
+            self._segments.append(segment)
+        first = self._seen(batch.sequence_numbers)
+        if first < len(batch.payloads):
+            payloads = batch.payloads[first:] if first else batch.payloads
+            segment.payloads += payloads
+            segment.arrivals_ms += batch.arrivals_ms[first:] if first else batch.arrivals_ms
+            segment.numbers += batch.sequence_numbers[first:] if first else batch.sequence_numbers
+            segment.size_bytes += sum(map(len, payloads))
+            self._last_received = int(batch.sequence_numbers[-1])
+            self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
+            if segment.size_bytes >= PARSE_BYTES:
+                self._parse(segment)
+        elif not batch.payloads and batch.millis_behind_latest == 0:
+            segment.tip = batch
+            self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
+        elif lost:
+            self._position_ms = now_ms - self.state.timing.retention_ms + self.state.timing.coverage_margin_ms
+
+    def _seen(self, numbers: Sequence[str]) -> int:
+        """How many of these ascending numbers were received before."""
+        if not numbers or int(numbers[0]) > self._last_received:
+            return 0
+        return bisect_right(numbers, self._last_received, key=int)
+
+    def _parse(self, segment: _Segment) -> None:
+        if segment.payloads:
+            columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
+            segment.columns.append(columns)
+            segment.rows += len(columns)
+            if self._intake.keep_text:
+                segment.kept_payloads += segment.payloads
+            segment.payloads, segment.arrivals_ms, segment.size_bytes = [], [], 0
+
+    # ------------------------------------------------------------------ work
+
+    def due(self, now_ms: int) -> bool:
+        """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
+        return self.commit_due(now_ms) or any(
+            segment.tip is not None or segment.rows >= FOLD_ROWS or now_ms - segment.since_ms >= JOIN_MS
+            for segment in self._segments
+        )
+
+    def commit_due(self, now_ms: int) -> bool:
+        """Every commit interval, and whenever a window has closed."""
+        return (
+            now_ms - self.last_commit_ms >= self.state.timing.commit_interval_ms or self._edge() != self._committed_edge
+        )
+
+    def work_steps(self, now_ms: int) -> Steps[None]:
+        """Fold what was received, and commit if it is time. Raises Superseded, Lease_Lost: this worker no longer owns
+        the partition."""
+        yield from self._fold_steps(now_ms)
+        if self.commit_due(now_ms):
+            yield from self._commit_steps(now_ms, ended=False)
+
+    def flush_steps(self, now_ms: int) -> Steps[None]:
+        """Fold what was received and commit it: at a shutdown or before the partition goes to somebody else."""
+        yield from self._fold_steps(now_ms)
+        yield from self._commit_steps(now_ms, ended=False)
+
+    def end_steps(self, now_ms: int) -> Steps[None]:
+        """The shard has ended: everything was received."""
+        yield from self._fold_steps(now_ms)
+        yield from self._commit_steps(now_ms, ended=True)
+
+    def _fold_steps(self, now_ms: int) -> Steps[None]:
+        while self._segments:
+            segment = self._segments.pop(0)
+            if segment.lost_at_ms is not None:
+                self.state.lose(segment.lost_at_ms, self._new_lineage())
+            self._parse(segment)
+            if segment.columns:
+                yield from self._take_steps(segment, Columns.joined(segment.columns), now_ms)
+            if segment.tip is not None:
+                self.state.tip_was_empty(segment.tip.not_fetched_before_ms, segment.tip.clock_off)
+
+    def _take_steps(self, segment: _Segment, columns: Columns, now_ms: int) -> Steps[None]:
+        starts = self.state.starts(columns)
+        yield from self._secrets.load_steps(sorted({month_of(start) for start in starts}))
+        for start in starts:
+            try:
+                yield from load_steps(self._store, self.state, [start])
+            except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
+                del self.state.partials[start]
+                self.state.start_anew(now_ms, self._new_lineage())
+        dropped = self.state.take(
+            columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
+        )
+        yield from self._bury_steps(segment, columns, dropped)
+
+    def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
+        """Dead letters are written before the commit that passes over their records."""
+        for payload, line, reason, field_count in zip(
+            dropped.payload.tolist(),
+            dropped.line.tolist(),
+            dropped.reason.tolist(),
+            dropped.field_count.tolist(),
+            strict=True,
+        ):
+            self._dead_letters.add(
+                self.state.partition,
+                segment.numbers[payload],
+                line,
+                REASONS[reason],
+                field_count,
+                int(columns.payload_arrivals_ms[payload]),
+                nth_line(segment.kept_payloads[payload], line) if self._intake.keep_text else b"",
+                self._intake.lists.by_count.get(field_count),
+            )
+        for letter in self._dead_letters.take():
+            yield call(self._store.put, letter.key(), letter.to_json())
+
+    def _commit_steps(self, now_ms: int, ended: bool) -> Steps[None]:
+        prunable = []
+        for start, name in list(self.state.partials.items()):
+            if window_is_old(self.state, start) and start not in self.state.touched:
+                if (yield call(self._published, start, name)):
+                    prunable.append(start)
+        yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable)
+        self.last_commit_ms = now_ms
+        self._committed_edge = self._edge()
+
+    def _edge(self) -> int:
+        return self.state.published_watermark_ms // WINDOW_MS
+
+    @property
+    def waiting_rows(self) -> int:
+        """Records received and not yet folded (payloads, for those not yet parsed)."""
+        return sum(segment.rows + len(segment.payloads) for segment in self._segments)

@@ -1,0 +1,81 @@
+"""Where everything is in the state store. A key names one content, for ever: a function of the partition's records up to
+the number in it. Numbers carry their length in front, so that keys sort as the numbers do, whatever their size.
+"""
+
+from datetime import UTC, datetime
+
+from sa_stream.commits.progress import END, Partial_Name
+
+PARTIALS_PREFIX = "partials/"
+SNAPSHOTS_PREFIX = "snapshots/"
+PROGRESS_PREFIX = "progress/"
+CHECKPOINTS_PREFIX = "checkpoints/"
+SUMMARIES_PREFIX = "summaries/"
+DEAD_LETTERS_PREFIX = "dead-letters/"
+SECRETS_PREFIX = "secrets/"
+
+
+def sortable(number: str) -> str:
+    """A sequence number as text that sorts as the number does; END sorts above every number."""
+    if number == END:
+        return END
+    digits = str(int(number))
+    return f"{len(digits):03d}{digits}"
+
+
+def number_of(text: str) -> str:
+    """The number that `sortable` was made from."""
+    return END if text == END else text[3:]
+
+
+def window_label(window_ms: int) -> str:
+    return datetime.fromtimestamp(window_ms // 1000, UTC).strftime("%Y-%m-%dT%H%M")
+
+
+def partials_prefix(window_ms: int, partition: str, lineage: str) -> str:
+    return f"{PARTIALS_PREFIX}{window_label(window_ms)}/{partition}/{lineage}/"
+
+
+def partial_key(window_ms: int, partition: str, name: Partial_Name) -> str:
+    return f"{partials_prefix(window_ms, partition, name.lineage)}{sortable(name.number)}"
+
+
+def snapshots_prefix(partition: str) -> str:
+    return f"{SNAPSHOTS_PREFIX}{partition}/"
+
+
+def snapshot_key(partition: str, number: str, lineage: str) -> str:
+    return f"{snapshots_prefix(partition)}{sortable(number)}/{lineage}"
+
+
+def parse_snapshot_key(key: str) -> tuple[str, str, str]:
+    """(partition, sortable number, lineage)."""
+    _, partition, number, lineage = key.split("/")
+    return partition, number, lineage
+
+
+def progress_prefix(partition: str) -> str:
+    return f"{PROGRESS_PREFIX}{partition}/"
+
+
+def progress_key(partition: str, number: str, watermark_ms: int, lineage: str) -> str:
+    """A watermark that has seen nothing yet is written as 0: the exact one is in the record."""
+    return f"{progress_prefix(partition)}{sortable(number)}/{max(0, watermark_ms):015d}/{lineage}"
+
+
+def parse_progress_key(key: str) -> tuple[str, str, int, str]:
+    """(partition, sortable number, watermark_ms, lineage)."""
+    _, partition, number, watermark, lineage = key.split("/")
+    return partition, number, int(watermark), lineage
+
+
+def checkpoint_key(partition: str) -> str:
+    return f"{CHECKPOINTS_PREFIX}{partition}"
+
+
+def summary_key(cache_key: str, content_hash: str) -> str:
+    return f"{SUMMARIES_PREFIX}{cache_key}/{content_hash}"
+
+
+def secret_key(month: str) -> str:
+    return f"{SECRETS_PREFIX}{month}"

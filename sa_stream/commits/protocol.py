@@ -1,0 +1,254 @@
+"""The commit protocol and its recovery: what makes every record count once, whoever dies when.
+
+A window in memory is a write-back cache of its partial. Nothing in the state store is overwritten with something else: a
+key names one content, a function of the partition's records up to its number. So no store needs compare-and-swap, a
+crash between any two steps repeats work and changes nothing, and a worker that lost its lease may write on: what it
+writes is true, but it cannot commit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sa_stream.commits.codec import decode_progress, encode_progress
+from sa_stream.commits.keys import (
+    parse_progress_key,
+    parse_snapshot_key,
+    partial_key,
+    partials_prefix,
+    progress_key,
+    progress_prefix,
+    snapshot_key,
+    snapshots_prefix,
+    sortable,
+)
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.progress import END, Partial_Name, Progress
+from sa_stream.errors import Corrupt_State, Superseded
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
+from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.window import Window
+
+
+class Listed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+class Store(Protocol):
+    """What the protocol needs of the state store (storage.state_store)."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def create(self, key: str, data: bytes) -> bool: ...
+    def get(self, key: str) -> bytes | None: ...
+    def list(self, prefix: str) -> Sequence[Listed]: ...
+    def delete(self, keys: Sequence[str]) -> None: ...
+
+
+type Checkpoint = Callable[[str], None]  # checkpoint(number): raises Lease_Lost when somebody else owns the partition
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a partition without checkpoint and parents begins.
+
+    from_ms     BEGINNING_MS for TRIM_HORIZON, else the time that LATEST or the setting was resolved to, once
+    born_ms     when the stream was created
+    """
+
+    from_ms: int
+    born_ms: int
+
+
+def commit_steps(
+    state: Partition_State, store: Store, checkpoint: Checkpoint, ended: bool = False, prunable: Sequence[int] = ()
+) -> Steps[None]:
+    """Commit what the partition knows after record n.
+
+    1  put the partial of every window touched since the last commit
+    2  put the snapshot
+    3  put the progress
+    4  checkpoint(n): the commit point, fenced by the lease
+    5  only after that was confirmed: delete what it made obsolete
+
+    Without a new record since the last commit only step 3 happens. At the end of a shard n is END. `prunable` windows
+    are named no more (they are published, and too old to be amended). Raises what `checkpoint` raises.
+    """
+    partition, number = state.partition, END if ended else state.number
+    touched = sorted(state.touched)
+    fresh = ended or (number, state.lineage) != (state.committed_number, state.committed_lineage)
+
+    for start in touched:
+        name = Partial_Name(state.lineage, state.touched[start])
+        yield call(store.put, partial_key(start, partition, name), state.windows[start].to_bytes())
+        state.partials[start] = name
+    state.touched.clear()
+    for start in state.closed_windows():
+        del state.windows[start]
+    pruned = {start: state.partials.pop(start) for start in prunable if start in state.partials}
+
+    if fresh:
+        yield call(store.put, snapshot_key(partition, number, state.lineage), state.to_bytes())
+
+    progress = progress_of(state, number, ended)
+    key = progress_key(partition, number, progress.watermark_ms, state.lineage)
+    if fresh or pruned or key != state.committed_progress:
+        yield call(store.put, key, encode_progress(progress))
+        state.committed_progress = key
+
+    if not fresh:
+        return
+    if number != state.number or int(number) > 0:
+        yield call(checkpoint, number)
+    state.committed_number, state.committed_lineage = number, state.lineage
+
+    obsolete = yield from _obsolete_steps(store, partition, number, progress, touched)
+    obsolete += [partial_key(start, partition, name) for start, name in pruned.items()]
+    if obsolete:
+        yield call(store.delete, obsolete)
+
+
+def _obsolete_steps(
+    store: Store, partition: str, number: str, progress: Progress, touched: Sequence[int]
+) -> Steps[list[str]]:
+    """Snapshots and progress below n, and partials of the same lineage below those that are named."""
+    order, obsolete = sortable(number), []
+    for listed in (yield call(store.list, snapshots_prefix(partition))):
+        if parse_snapshot_key(listed.key)[1] < order:
+            obsolete.append(listed.key)
+    for listed in (yield call(store.list, progress_prefix(partition))):
+        _, found, watermark_ms, lineage = parse_progress_key(listed.key)
+        older = found == order and lineage == progress.lineage and watermark_ms < progress.watermark_ms
+        if found < order or older:
+            obsolete.append(listed.key)
+    for start in touched:
+        named = partial_key(start, partition, progress.partials[start])
+        for listed in (yield call(store.list, partials_prefix(start, partition, progress.lineage))):
+            if listed.key < named:
+                obsolete.append(listed.key)
+    return obsolete
+
+
+def progress_of(state: Partition_State, number: str, ended: bool) -> Progress:
+    return Progress(
+        partition=state.partition,
+        number=number,
+        lineage=state.lineage,
+        watermark_ms=state.published_watermark_ms,
+        since_ms=state.since_ms,
+        ended=ended,
+        position_ms=state.position_ms,
+        parents=state.parents,
+        partials=dict(state.partials),
+        counters=dict(state.counters),
+    )
+
+
+def recover_steps(
+    store: Store,
+    partition: str,
+    checkpoint: str | None,
+    parents: Sequence[str],
+    start: Start,
+    timing: Timing,
+    now_ms: int,
+    new_lineage: str,
+) -> Steps[Partition_State]:
+    """The state in which to go on: that of the highest snapshot at or above the checkpoint (any is as true; records that
+    it has seen are skipped), else that of a child of its parents, else a first start.
+
+    `new_lineage` is a fresh random id. Raises Unknown_Version; a snapshot that is corrupt counts as lost.
+    """
+    state = yield from _snapshot_steps(store, partition, checkpoint, timing)
+    if state is not None:
+        yield from _catch_up_with_progress_steps(store, state)
+        return state
+    if checkpoint is not None:  # it was committed once, and is lost: vouch only for what comes now
+        return Partition_State(
+            partition, new_lineage, timing, tuple(parents), number=checkpoint, since_ms=now_ms, position_ms=now_ms
+        )
+    states = []
+    for parent in parents:
+        ended = yield from _ended_parent_steps(store, parent, timing)
+        if ended is not None:
+            states.append(ended)
+    if parents and len(states) == len(parents):
+        return Partition_State.child_of(partition, states, new_lineage, timing)
+    since_ms = start.from_ms
+    oldest_kept_ms = now_ms - timing.retention_ms + timing.coverage_margin_ms
+    if start.born_ms < oldest_kept_ms:
+        since_ms = max(since_ms, oldest_kept_ms)
+    return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=since_ms, position_ms=now_ms)
+
+
+def _snapshot_steps(
+    store: Store, partition: str, at_least: str | None, timing: Timing
+) -> Steps[Partition_State | None]:
+    """The highest readable snapshot at or above a number; of several lineages there, the one that covers more."""
+    least = "" if at_least is None else sortable(at_least)
+    by_number: dict[str, list[str]] = {}
+    for listed in (yield call(store.list, snapshots_prefix(partition))):
+        number = parse_snapshot_key(listed.key)[1]
+        if number >= least:
+            by_number.setdefault(number, []).append(listed.key)
+    for number in sorted(by_number, reverse=True):
+        found = []
+        for key in by_number[number]:
+            data = yield call(store.get, key)
+            try:
+                if data is not None:
+                    found.append(Partition_State.from_bytes(data, timing, key))
+            except Corrupt_State:
+                continue  # as good as lost; the next lower one may serve
+        if found:
+            best = min(found, key=lambda state: (state.since_ms, state.lineage))
+            best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
+            return best
+    return None
+
+
+def _catch_up_with_progress_steps(store: Store, state: Partition_State) -> Steps[None]:
+    """The published watermark and the position of the highest progress at the snapshot's number and lineage."""
+    order = sortable(state.committed_number)
+    keys = [
+        listed.key
+        for listed in (yield call(store.list, progress_prefix(state.partition)))
+        if parse_progress_key(listed.key)[1] == order and parse_progress_key(listed.key)[3] == state.lineage
+    ]
+    if not keys:
+        return
+    data = yield call(store.get, max(keys))
+    if data is not None:
+        progress = decode_progress(data, max(keys))
+        state.published_watermark_ms = max(state.published_watermark_ms, progress.watermark_ms)
+        state.position_ms = max(state.position_ms, progress.position_ms)
+
+
+def _ended_parent_steps(store: Store, parent: str, timing: Timing) -> Steps[Partition_State | None]:
+    state = yield from _snapshot_steps(store, parent, END, timing)
+    if state is not None:
+        yield from _catch_up_with_progress_steps(store, state)
+    return state
+
+
+def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> Steps[None]:
+    """Bring back the partials of windows that are not in memory, before records touch them.
+
+    Raises Superseded when one that we named is gone: somebody has gone past us and deleted it.
+    """
+    for start, name in [(start, state.partials[start]) for start in starts if start in state.partials]:
+        if start in state.windows:
+            continue
+        key = partial_key(start, state.partition, name)
+        data = yield call(store.get, key)
+        if data is None:
+            raise Superseded(f"{key} is gone: another worker has moved past this one; its records will be read again")
+        state.windows[start] = Window.from_bytes(data, key)
+
+
+def window_is_old(state: Partition_State, start: int) -> bool:
+    """Whether no record can amend this window any more, by the records' own clock."""
+    return (
+        state.record_watermark_ms > BEGINNING_MS
+        and start + WINDOW_MS + state.timing.keep_ms <= state.record_watermark_ms
+    )

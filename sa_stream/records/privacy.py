@@ -1,0 +1,210 @@
+"""What may be stored or shown of a text from a log line: raw values come in, values without IP addresses and e-mail
+addresses go out. Works on distinct values, never on rows: a cheap test over them all picks the few worth a look.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+import polars as pl
+
+from sa_stream.errors import Config_Error
+
+PATH_RULES_SETTING = "SGRAPH_SEND__SA_PATH_RULES"
+PATH_CHARS_MAX = 2_048
+VALUE_CHARS_MAX = 256
+
+# ------------------------------------------------------------------------------------------------------------ scrub
+
+_ATOM = r"\w.!#$%&'*+^`{|}~-"
+_EMAIL = re.compile(
+    rf"(?<![{_ATOM}])[{_ATOM}]+@"
+    r"(?:(?:[\w-]+\.)+[^\W\d_][\w-]*|\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
+)
+
+# Not after a `v`: a version of four numbers is no address, nor is a piece of a longer dotted number.
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
+_IPV4 = re.compile(
+    rf"(?<![0-9])(?<![0-9]\.)(?<!\b[vV]){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?![0-9])(?!\.[0-9])", re.ASCII
+)
+
+_GROUP = r"[0-9A-Fa-f]{1,4}(?![0-9A-Fa-f])"
+_IPV6 = re.compile(
+    rf"(?<![0-9A-Fa-f])(?:{_GROUP}:){{7}}{_GROUP}"  # eight groups
+    rf"|(?<![0-9A-Fa-f])(?:{_GROUP}:){{6}}\[ip\]"  # six and a dotted tail, which is `[ip]` by then
+    rf"|(?:(?<![0-9A-Fa-f]){_GROUP}(?::{_GROUP}){{0,6}})?::(?:(?:{_GROUP}:){{0,6}}(?:\[ip\]|{_GROUP}))?"
+)
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_WORD_CHARS = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+
+# A cheap necessary condition for `scrub` to change a text, over the text as it came, in the syntax of Rust's regex.
+# What a substitution needs is either there as it is, or has an encoded character in it. That one is encoded once (its
+# `%HH` is in the list) or is put together from `%`, digits and hex letters, of which at least one is encoded once.
+MAYBE_PERSONAL = (
+    r"@|%(?:25|2[eE]|3[0-9aA]|4[0-6]|6[1-6])"
+    r"|\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"  # no digit in front: begins with a rare character, twice as fast
+    r"|::|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:"
+    r"|(?:\[|%5[bB]){2}(?:i|%69)(?:p|%70)(?:\]|%5[dD]){2}"
+)
+
+
+def decoded(text: str) -> str:
+    """The text with every `%HH` replaced by its byte until none is left; bytes that are no UTF-8 become U+FFFD."""
+    if "%" not in text:
+        return text
+    data = text.encode()
+    for _ in range(4):
+        shorter = unquote_to_bytes(data)
+        if len(shorter) == len(data):
+            return data.decode("utf-8", "replace")
+        data = shorter
+    return _decoded_deep(data).decode("utf-8", "replace")
+
+
+def _decoded_deep(data: bytes) -> bytes:
+    # Repeating unquote is quadratic on `%25252525…`; a stack that looks at its top three bytes is linear.
+    stack = bytearray()
+    for byte in data:
+        stack.append(byte)
+        while len(stack) >= 3 and stack[-3] == 0x25 and (value := _HEX_PAIRS.get(bytes(stack[-2:]))) is not None:
+            del stack[-3:]
+            stack.append(value)
+    return bytes(stack)
+
+
+_HEX_PAIRS = {(a + b).encode(): int(a + b, 16) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
+
+
+def scrub(text: str) -> str:
+    """The text without IP addresses and e-mail addresses, looked for after decoding it until it no longer changes.
+
+    Returns the decoded text with `[ip]` and `[email]` in their place; the text as it came if there is none.
+    """
+    plain = decoded(text)
+    clean = _IPV4.sub("[ip]", _EMAIL.sub("[email]", plain))
+    clean = _IPV6.sub(_ipv6, clean).replace("[[ip]]", "[ip]")
+    return text if clean == plain else clean
+
+
+def _ipv6(match: re.Match[str]) -> str:
+    found = match.group()
+    groups = len(_HEX.findall(found)) + (2 if found.endswith("[ip]") else 0)
+    if groups == 0:
+        return found
+    if groups < 3:  # Foo::bar and std::f32::consts are names, with hex digits by chance
+        before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+        after = match.string[match.end() : match.end() + 1]
+        if before in _WORD_CHARS or after in _WORD_CHARS:
+            return found
+    return "[ip]"
+
+
+CACHED_CHARS_MAX = 512  # longer texts are rare and would make a cache's memory an attacker's choice
+_scrub_cached = lru_cache(maxsize=8_192)(scrub)
+
+
+def clean_value(text: str) -> str:
+    """A host, method, edge location or result type as it may be stored: scrubbed, at most 256 characters."""
+    return (_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text))[:VALUE_CHARS_MAX]
+
+
+# ------------------------------------------------------------------------------------------------------------ paths
+
+_REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Path_Rules:
+    """What the operator replaces in paths (tokens and ids in segments): pattern and replacement, in this order.
+
+    Patterns are Rust regular expressions, which take linear time on any path; `${1}` or `${name}` in a replacement is
+    what a group matched, `$$` is a dollar sign.
+    """
+
+    rules: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, setting: str) -> "Path_Rules":
+        """From the setting: empty, or a JSON list of pairs such as `[["/users/[^/]+", "/users/{id}"]]`.
+
+        Raises Config_Error, which names the setting, for anything else and for a pattern that does not compile.
+        """
+        if not setting.strip():
+            return cls()
+        expected = 'expected a JSON list of [pattern, replacement] pairs, such as [["^/users/[^/]+", "/users/{id}"]]'
+        try:
+            pairs = json.loads(setting)
+        except ValueError as error:
+            raise Config_Error(f"{PATH_RULES_SETTING} is no JSON ({error}); {expected}") from None
+        if not isinstance(pairs, list):
+            raise Config_Error(f"{PATH_RULES_SETTING} is no list; {expected}")
+        for number, pair in enumerate(pairs, 1):
+            if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
+                raise Config_Error(f"{PATH_RULES_SETTING}: rule {number} is no pair of strings; {expected}")
+            _check_rule(number, *pair)
+        return cls(tuple((pattern, replacement) for pattern, replacement in pairs))
+
+    def apply(self, paths: pl.Series) -> pl.Series:
+        """The paths with every rule applied to each, in order; the same Series if no rule matches."""
+        for pattern, replacement in self.rules:
+            if paths.str.contains(pattern).any():
+                paths = paths.str.replace_all(pattern, replacement)
+        return paths
+
+
+def _check_rule(number: int, pattern: str, replacement: str) -> None:
+    sample = pl.Series(["/"])
+    try:
+        sample.str.replace_all(pattern, replacement)
+        groups = {"0", *sample.str.extract_groups(f"({pattern})").struct.fields}
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())
+        raise Config_Error(
+            f"{PATH_RULES_SETTING}: rule {number} has the pattern {pattern!r}, which is no regular expression here "
+            f"({reason}); look-around and back-references are not supported"
+        ) from None
+    # A reference to a group that is not there would replace by nothing, silently ("$1x" means the group `1x`).
+    known = {str(index) for index in range(len(groups) - 1)} | {name for name in groups if not name.isdigit()}
+    for match in _REFERENCE.finditer(replacement):
+        name = match.group(1) if match.group(1) is not None else match.group(2)
+        if name is not None and name not in known:
+            raise Config_Error(
+                f"{PATH_RULES_SETTING}: rule {number} refers to the group {name!r}, which its pattern {pattern!r} does "
+                "not have; write ${1} for the first group and $$ for a dollar sign"
+            )
+
+
+def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
+    """Paths as they may be stored, for distinct values of cs-uri-stem as they came (strings, null for missing).
+
+    Missing (null, `-`, empty) is the empty string. Others are cut at the first `?`, scrubbed, changed by the rules, and
+    cut to 2,048 characters. Same length and order; different values may become equal. Returns the same Series when
+    nothing changes, which is the ordinary case and costs a few passes over the values.
+    """
+    paths = distinct
+    if paths.str.contains("?", literal=True).any():
+        paths = paths.str.splitn("?", 2).struct.field("field_0")
+    maybe = paths.str.contains(MAYBE_PERSONAL).fill_null(False)
+    if maybe.any():
+        paths = _scrubbed(paths, maybe.to_numpy().nonzero()[0])
+    paths = rules.apply(paths)
+    if (paths.str.len_bytes() > PATH_CHARS_MAX).any():
+        paths = paths.str.slice(0, PATH_CHARS_MAX)
+    missing = distinct.is_null() | (distinct == "-") | (distinct == "")
+    if missing.any():
+        paths = pl.select(pl.when(missing).then(pl.lit("")).otherwise(paths)).to_series()
+    return distinct if paths is distinct else paths.rename(distinct.name)
+
+
+def _scrubbed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
+    found = paths.gather(positions).to_list()
+    clean = [_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text) for text in found]
+    if clean == found:
+        return paths
+    # gather from old and new side by side: writing into a Series may write into others that share its memory
+    order = np.arange(len(paths))
+    order[positions] = len(paths) + np.arange(len(clean))
+    return pl.concat([paths, pl.Series(paths.name, clean, pl.String)]).gather(order)

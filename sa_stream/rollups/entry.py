@@ -1,0 +1,209 @@
+"""An entry is what people read about a period: a merged window comes in, plain JSON values come out.
+
+What each number means is design.md, 'Meaning of the numbers'. Nothing here reads or writes anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sa_stream.records.fields import USED_FIELDS, from_mask
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, iso, time_key
+from sa_stream.windows.summaries import OTHER, PERCENTILE_ERROR_RATE, Distinct, Durations
+from sa_stream.windows.window import Window
+
+type Entry = dict[str, Any]
+
+FINAL = "final"
+PARTIAL = "partial"
+STREAM = "stream"  # provenance: computed from the partitions of the stream
+TOP_PATHS = 20
+VALUES_SHOWN = 100  # of hosts, methods and protocols, which strangers can make up
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+FROM_CACHE = ("Hit", "RefreshHit", "OriginShieldHit")
+
+
+def build_entry(
+    period: str,
+    start_ms: int,
+    window: Window,
+    *,
+    final: bool,
+    revision: int,
+    sources: Sequence[Mapping[str, Any]],
+    missing: Sequence[Mapping[str, Any]],
+    summary: str | None,
+    computed_at_ms: int,
+    sampling_percent: float = 100,
+    bounded: bool = False,
+) -> Entry:
+    """The entry of one period.
+
+    window   everything that counts in it, merged
+    sources  what was merged: partials of a half hour, entries of a roll-up
+    missing  sources that are still to come, each with its reason
+    summary  key of the mergeable window in the state store, from which roll-ups are computed
+    bounded  input without arrival times (a replay): when an invalid record came is not known
+    """
+    offered = from_mask(window.fields)
+
+    def given(field: str, value: Any) -> Any:
+        return value if field in offered else None
+
+    total = window.total_requests
+    results = window.counts["results"]
+    minutes = None
+    if period == HALF_HOUR:
+        minutes = dict[str, list[int] | None](window.per_minute())
+        for name, field in (
+            ("status_4xx", "sc-status"),
+            ("status_5xx", "sc-status"),
+            ("bytes", "sc-bytes"),
+            ("hits", "x-edge-result-type"),
+        ):
+            minutes[name] = given(field, minutes[name])
+    counts = {"total_requests": total, "total_bytes": given("sc-bytes", window.total_bytes)}
+    return {
+        "cache_key": cache_key(period, start_ms),
+        "period": period,
+        "time_key": time_key(period, start_ms),
+        "window_start": iso(start_ms),
+        "window_end": iso(end_of(period, start_ms)),
+        "status": FINAL if final else PARTIAL,
+        "revision": revision,
+        "provenance": STREAM,
+        "computed_at": iso(computed_at_ms),
+        "source_count": len(sources),
+        "sources_final": final,
+        "sources": [dict(source) for source in sources],
+        "missing_sources": [dict(source) for source in missing],
+        "missing_fields": sorted(set(USED_FIELDS) - offered),
+        **counts,
+        "unique_paths": given("cs-uri-stem", window.unique_paths.estimate()),
+        "unique_agents": given("cs-user-agent", window.unique_agents.estimate()),
+        "unique_edges": given("x-edge-location", window.unique_edges.estimate()),
+        "status_breakdown": given("sc-status", _classes(window.counts["status"])),
+        "cache_hit_rate": given("x-edge-result-type", _percent(results.get("Hit", 0), total)),
+        "served_from_cache_rate": given(
+            "x-edge-result-type", _percent(sum(results.get(result, 0) for result in FROM_CACHE), total)
+        ),
+        "result_types": given("x-edge-result-type", _ranked(results)),
+        "edge_distribution": given("x-edge-location", _ranked(window.counts["edges"])),
+        "methods": given("cs-method", _shown(window.counts["methods"])),
+        "protocols": given("cs-protocol", _shown(window.counts["protocols"])),
+        "hosts": given("cs-host", _shown(window.counts["hosts"])),
+        "top_paths": given(
+            "cs-uri-stem",
+            [
+                {"path": path, "count": count, "bytes": given("sc-bytes", size)}
+                for path, count, size in window.top_paths(TOP_PATHS)
+            ],
+        ),
+        "avg_time_taken": given("time-taken", _average_s(window.time_taken)),
+        "avg_ttfb": given("time-to-first-byte", _average_s(window.ttfb)),
+        "percentiles": {
+            "time_taken": given("time-taken", _percentiles(window.time_taken)),
+            "ttfb": given("time-to-first-byte", _percentiles(window.ttfb)),
+        },
+        "late_records": window.late_records,
+        "duplicate_records": given("x-edge-request-id", window.duplicate_records),
+        "invalid_records": None if bounded else window.invalid_records,
+        "per_minute": minutes,
+        "sampling_rate": sampling_percent,
+        "scaled": _scaled(counts, sampling_percent),
+        "errors": {
+            "unique_paths": given("cs-uri-stem", _error_rate(window.unique_paths)),
+            "unique_agents": given("cs-user-agent", _error_rate(window.unique_agents)),
+            "unique_edges": given("x-edge-location", _error_rate(window.unique_edges)),
+            "percentiles": PERCENTILE_ERROR_RATE,
+            "top_paths": given("cs-uri-stem", window.top_paths_error),
+        },
+        "summary": summary,
+    }
+
+
+def merge(period: str, start_ms: int, windows: Sequence[Window]) -> Window:
+    """The sum of at least one window, as the content of this period's entry."""
+    merged = Window.merged(windows)
+    if period != HALF_HOUR:  # even if it is the sum of one: equal records give equal bytes
+        merged.start_ms, merged.minutes = start_ms, None
+    return merged
+
+
+def with_status(
+    entry: Entry, *, final: bool, sources: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], at_ms: int
+) -> Entry:
+    """The same content under another status: nothing was added, but fewer (or other) sources are missing."""
+    return {
+        **entry,
+        "status": FINAL if final else PARTIAL,
+        "sources_final": final,
+        "sources": [dict(source) for source in sources],
+        "source_count": len(sources),
+        "missing_sources": [dict(source) for source in missing],
+        "computed_at": iso(at_ms),
+    }
+
+
+def consolidation_result(entry: Entry, start_ms: int) -> dict[str, Any]:
+    """The fields of Schema__SA__Consolidation__Result for a half hour's entry, and the key under which it is kept."""
+    same = (
+        "total_requests",
+        "unique_paths",
+        "unique_agents",
+        "unique_edges",
+        "status_breakdown",
+        "top_paths",
+        "edge_distribution",
+        "cache_hit_rate",
+        "total_bytes",
+    )
+    return {
+        "cache_key": consolidated_key(start_ms),
+        "period_start": entry["window_start"],
+        "period_end": entry["window_end"],
+        **{name: entry[name] for name in same},
+    }
+
+
+def _classes(statuses: Mapping[str, int]) -> dict[str, int]:
+    classes: dict[str, int] = {}
+    for status, count in sorted(statuses.items()):
+        name = f"{status[0]}xx"
+        classes[name] = classes.get(name, 0) + count
+    return classes
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def _average_s(durations: Durations) -> float:
+    return durations.sum_us / durations.count / 1e6 if durations.count else 0.0
+
+
+def _percentiles(durations: Durations) -> dict[str, float | None]:
+    return {name: durations.percentile_s(q) if durations.count else None for name, q in PERCENTILES.items()}
+
+
+def _error_rate(distinct: Distinct) -> float:
+    return 0 if distinct.exact else distinct.error
+
+
+def _ranked(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent first; equal ones by value."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _shown(counts: Mapping[str, int]) -> dict[str, int]:
+    rest = counts.get(OTHER, 0)
+    ranked = list(_ranked({value: count for value, count in counts.items() if value != OTHER}).items())
+    shown = dict(ranked[:VALUES_SHOWN])
+    rest += sum(count for _, count in ranked[VALUES_SHOWN:])
+    return {**shown, OTHER: rest} if rest else shown
+
+
+def _scaled(counts: Mapping[str, int | None], sampling_percent: float) -> dict[str, int | None] | None:
+    """What all requests would have been; null where every request is in the log anyway."""
+    if sampling_percent >= 100:
+        return None
+    return {name: None if n is None else round(n * 100 / sampling_percent) for name, n in counts.items()}

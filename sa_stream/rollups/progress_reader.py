@@ -1,0 +1,83 @@
+"""The present of every partition: lists the progress records in the state store and reads the highest of each."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Protocol
+
+from sa_stream.commits.codec import decode_progress
+from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.progress import Progress
+from sa_stream.errors import Corrupt_State
+from sa_stream.timing import BEGINNING_MS, NEVER_MS
+
+log = logging.getLogger(__name__)
+
+LISTINGS_MAX = 3  # a record that vanished between listing and reading was replaced by a higher one
+
+
+class Listed_Key(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+class Progress_Store(Protocol):
+    def get(self, key: str) -> bytes | None: ...
+    def list(self, prefix: str) -> Iterable[Listed_Key]: ...
+
+
+class Progress_Reader:
+    """Reads progress records. A key names one content for ever, so what was read once is remembered."""
+
+    def __init__(self, store: Progress_Store) -> None:
+        self.store = store
+        self.unreadable: set[str] = set()  # keys whose bytes are not what was written, for health
+        self._records: dict[str, Progress] = {}
+
+    def steps(self) -> Steps[Mapping[str, Progress] | None]:
+        """Partition -> the highest (number, watermark) of its progress records; at a tie the one that covers more.
+
+        None if the records kept moving while they were read: the next pass sees them at rest. A partition is never
+        left out, as windows would then be final without it: one whose records are all unreadable has passed nothing
+        and covers nothing.
+        """
+        for _ in range(LISTINGS_MAX):
+            listed = yield call(self.store.list, PROGRESS_PREFIX)
+            keys = [item.key for item in listed]
+            self._records = {key: self._records[key] for key in keys if key in self._records}
+            self.unreadable.intersection_update(keys)
+            present: dict[str, Progress] = {}
+            for partition, members in groupby(sorted(keys), lambda key: parse_progress_key(key)[0]):
+                found = yield from self._highest(partition, list(members))
+                if found is None:
+                    break
+                present[partition] = found
+            else:
+                return present
+        return None
+
+    def _highest(self, partition: str, keys: list[str]) -> Steps[Progress | None]:
+        """The highest readable record; None if one of the highest is gone."""
+
+        def rank(key: str) -> tuple[str, int]:
+            _, number, watermark_ms, _ = parse_progress_key(key)
+            return number, watermark_ms
+
+        for _, tied in groupby(sorted(keys, key=rank, reverse=True), rank):
+            records = []
+            for key in sorted(tied):
+                if key not in self._records and key not in self.unreadable:
+                    data = yield call(self.store.get, key)
+                    if data is None:
+                        return None
+                    try:
+                        self._records[key] = decode_progress(data, key)
+                    except Corrupt_State as error:  # an older record of the partition is as true; counted for health
+                        self.unreadable.add(key)
+                        log.error("progress record unreadable: %s", error)
+                if key in self._records:
+                    records.append(self._records[key])
+            if records:
+                return max(records, key=lambda record: (record.watermark_ms, -record.since_ms, record.lineage))
+        return Progress(partition, "0", "", BEGINNING_MS, NEVER_MS, ended=False)

@@ -1,0 +1,340 @@
+"""Reads a Kinesis stream with boto3, shard by shard, for the local runner: GetRecords answers come in, batches go out.
+
+Nothing here sleeps. A call that fails raises, keeps its position, and says by `ready_at_ms` when to come back. The time
+of a call is an argument, in milliseconds since the epoch.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+import boto3
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from sa_stream.commits.progress import Shard_Info
+from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.records.batch import Batch
+from sa_stream.timing import HOUR_MS
+
+READ_INTERVAL_MS = 200  # Kinesis allows 5 GetRecords a second and shard
+IDLE_INTERVAL_MS = 1_000  # at the tip there is nothing to hurry for
+BACKOFF_MS_MIN = 500
+BACKOFF_MS_MAX = 30_000
+CLOCK_OFFSET_MS_MAX = 5_000
+
+_EXPIRED = {"ExpiredIteratorException"}
+_INVALID = {"InvalidArgumentException", "ValidationException"}
+_MISSING = {"ResourceNotFoundException"}
+_REFUSED = {
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "KMSAccessDeniedException",
+    "KMSDisabledException",
+    "KMSNotFoundException",
+    "KMSOptInRequired",
+}
+
+
+class _Record(msgspec.Struct, gc=False):
+    Data: bytes  # taken out of its base64 by the decoder
+    SequenceNumber: str
+    ApproximateArrivalTimestamp: float
+
+
+class _Answer(msgspec.Struct):
+    Records: list[_Record]
+    NextShardIterator: str | None = None
+    MillisBehindLatest: int | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_ANSWER = "sa_stream_answer"
+
+
+def _decode_on_the_way(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Botocore event before it parses a GetRecords answer: decode the body ourselves, a tenth of its time, and leave an
+    empty one for it to parse. A body of another shape (an error, say) is left to botocore."""
+    if response_dict["status_code"] != 200:
+        return
+    try:
+        customized_response_dict[_ANSWER] = _decode_answer(response_dict["body"])
+    except msgspec.DecodeError:
+        return
+    response_dict["body"] = b"{}"
+
+
+def _answer_of(parsed: dict[str, Any]) -> _Answer:
+    ours: _Answer | None = parsed.get(_ANSWER)
+    if ours is not None:
+        return ours
+    records = [
+        _Record(r["Data"], r["SequenceNumber"], r["ApproximateArrivalTimestamp"].timestamp()) for r in parsed["Records"]
+    ]
+    return _Answer(records, parsed.get("NextShardIterator"), parsed.get("MillisBehindLatest"))
+
+
+@dataclass(slots=True, frozen=True)
+class Stream_Info:
+    """What DescribeStreamSummary says of the stream."""
+
+    name: str
+    arn: str
+    created_ms: int
+    retention_ms: int
+    open_shards: int
+
+
+class Kinesis_Reader:
+    """A stream, by name or ARN. Region, endpoint and credentials come from AWS's own variables; an ARN brings its
+    region. `client` is a boto3 Kinesis client to use instead.
+
+    clock_offset_ms  how far Kinesis's clock (the Date header of its answers) is ahead of ours, as far as that is
+                     certain: 0 if the two may agree
+    Raises Source_Error if no client can be made (no region, no such profile).
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        client: Any = None,
+        read_interval_ms: int = READ_INTERVAL_MS,
+        idle_interval_ms: int = IDLE_INTERVAL_MS,
+    ) -> None:
+        self.stream = stream
+        self.read_interval_ms = read_interval_ms
+        self.idle_interval_ms = idle_interval_ms
+        self.clock_offset_ms = 0
+        self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+        self._info: Stream_Info | None = None
+        self.client = client or self._make_client()
+        self.client.meta.events.register(
+            "before-parse.kinesis.GetRecords", _decode_on_the_way, unique_id="sa-stream-get-records"
+        )
+
+    # ---- the stream
+
+    def describe(self) -> Stream_Info:
+        """Ask for the stream. Raises Source_Error (no such stream, no permission, no credentials) or Store_Unavailable
+        (nobody answers, or the stream is still being created)."""
+        found = self.call("describe_stream_summary", **self._which)["StreamDescriptionSummary"]
+        if found["StreamStatus"] == "CREATING":
+            raise Store_Unavailable(f"The Kinesis stream {self.stream} is still being created.")
+        if found["StreamStatus"] == "DELETING":
+            raise Source_Error(f"The Kinesis stream {self.stream} is being deleted.")
+        self._info = Stream_Info(
+            name=found["StreamName"],
+            arn=found["StreamARN"],
+            created_ms=round(found["StreamCreationTimestamp"].timestamp() * 1000),
+            retention_ms=found["RetentionPeriodHours"] * HOUR_MS,
+            open_shards=found.get("OpenShardCount", 0),
+        )
+        return self._info
+
+    def retention_ms(self) -> int:
+        """How long the stream keeps records, as of the last `describe`."""
+        return (self._info or self.describe()).retention_ms
+
+    def stream_created_ms(self) -> int:
+        """When the stream was created, as of the last `describe`."""
+        return (self._info or self.describe()).created_ms
+
+    def list_shards(self) -> list[Shard_Info]:
+        """Every shard that the stream still lists, closed ones and parents too, by id. Raises like `describe`."""
+        page = self.call("list_shards", **self._which)
+        shards = list(page["Shards"])
+        while page.get("NextToken"):
+            page = self.call("list_shards", NextToken=page["NextToken"])
+            shards += page["Shards"]
+        return [
+            Shard_Info(
+                shard_id=shard["ShardId"],
+                parents=tuple(shard[key] for key in ("ParentShardId", "AdjacentParentShardId") if shard.get(key)),
+                closed=shard["SequenceNumberRange"].get("EndingSequenceNumber") is not None,
+            )
+            for shard in sorted(shards, key=lambda shard: str(shard["ShardId"]))
+        ]
+
+    # ---- calls
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """One boto3 call. Errors come as the sentences of this library, except those that only a shard's reader can
+        answer (expired iterators, invalid positions), which come as botocore's ClientError."""
+        try:
+            return getattr(self.client, operation)(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _EXPIRED | _INVALID:
+                raise
+            self._explain(error)
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise Source_Error(
+                f"No AWS credentials to read the Kinesis stream {self.stream} with: set AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this host a role ({error})"
+            ) from error
+        except (EndpointConnectionError, HTTPClientError) as error:
+            raise Store_Unavailable(
+                f"No answer from Kinesis at {self.endpoint}: {error}. Check AWS_REGION, and "
+                "AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL if one is set"
+            ) from error
+        except BotoCoreError as error:
+            raise Store_Unavailable(f"Kinesis could not be asked ({operation}): {error}") from error
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.client.meta.endpoint_url)
+
+    def _make_client(self) -> Any:
+        region = self.stream.split(":")[3] if self.stream.count(":") >= 5 else None
+        # One attempt a call: waiting and trying again is the business of `ready_at_ms`, which blocks nobody.
+        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+        try:
+            return boto3.session.Session().client("kinesis", region_name=region, config=config)
+        except (NoRegionError, InvalidRegionError, ProfileNotFound, ValueError) as error:
+            raise Source_Error(
+                f"No Kinesis client can be made for the stream {self.stream}: {error} Set AWS_REGION (or give the "
+                "stream by its ARN), and check AWS_PROFILE and AWS_ENDPOINT_URL_KINESIS"
+            ) from error
+
+    def _explain(self, error: ClientError) -> NoReturn:
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        region = self.client.meta.region_name
+        if code in _MISSING and "shard" not in text.lower():
+            raise Source_Error(
+                f"There is no Kinesis stream {self.stream} in the region {region} (at {self.endpoint}). Check "
+                "SGRAPH_SEND__SA_STREAM and AWS_REGION"
+            ) from error
+        if code in _MISSING:
+            raise Source_Error(f"The Kinesis stream {self.stream} no longer has this shard: {text}") from error
+        if code in _REFUSED:
+            raise Source_Error(
+                f"Kinesis refuses {error.operation_name} on {self.stream} ({code}: {text}). Check the credentials and "
+                "their permissions"
+            ) from error
+        raise Store_Unavailable(f"Kinesis answered {error.operation_name} with {code}: {text}") from error
+
+    def note_clock(self, parsed: dict[str, Any], sent_ms: int, received_ms: int) -> None:
+        """Compare an answer's Date header, a whole second, with the times between which it was made."""
+        header = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if not header:
+            return
+        try:
+            date_ms = round(parsedate_to_datetime(header).timestamp() * 1000)
+        except ValueError:
+            return  # a header that is no date says nothing of the clock
+        self.clock_offset_ms = max(0, date_ms - received_ms) + min(0, date_ms + 999 - sent_ms)
+
+
+class Shard_Reader:
+    """Reads one shard from `start`: TRIM_HORIZON, AT_TIMESTAMP:<ms>, or the sequence number after which to start.
+
+    ready_at_ms      the earliest time for the next `read`
+    sequence_number  of the last record that was handed over, "" before the first
+    ended            the shard is closed and read to its end
+    """
+
+    def __init__(self, reader: Kinesis_Reader, shard_id: str, start: str) -> None:
+        self.reader = reader
+        self.shard_id = shard_id
+        self.ready_at_ms = 0
+        self.ended = False
+        self.sequence_number = start if start.isdigit() else ""
+        self._since_ms = int(start.removeprefix("AT_TIMESTAMP:")) if start.startswith("AT_TIMESTAMP:") else None
+        if not self.sequence_number and self._since_ms is None and start != "TRIM_HORIZON":
+            raise ValueError(f"A shard starts at TRIM_HORIZON, AT_TIMESTAMP:<ms> or a sequence number, not {start!r}")
+        self._iterator: str | None = None
+        self._failures = 0
+
+    def read(self, now_ms: int) -> Batch | None:
+        """The next records, at most 10,000 and 10 MiB, perhaps none; None once the shard has ended.
+
+        Raises Store_Unavailable when Kinesis throttles or does not answer, or when it is not yet `ready_at_ms`: the
+        position is kept, call again at `ready_at_ms`. Raises Source_Error when no later call can succeed.
+        """
+        if self.ended:
+            return None
+        if now_ms < self.ready_at_ms:
+            raise Store_Unavailable(f"{self.shard_id} is read again in {self.ready_at_ms - now_ms} ms, not before")
+        try:
+            answer = self._next_answer(now_ms)
+        except Store_Unavailable:
+            self._back_off(now_ms)
+            raise
+        self._failures = 0
+        self._iterator = answer.NextShardIterator
+        self.ended = answer.NextShardIterator is None
+        behind_ms = answer.MillisBehindLatest or 0
+        self.ready_at_ms = now_ms + (self.reader.read_interval_ms if behind_ms else self.reader.idle_interval_ms)
+        records = answer.Records
+        if records:
+            self.sequence_number = records[-1].SequenceNumber
+        elif self.ended:
+            return None
+        return Batch(
+            payloads=[record.Data for record in records],
+            arrivals_ms=[round(record.ApproximateArrivalTimestamp * 1000) for record in records],
+            sequence_numbers=[record.SequenceNumber for record in records],
+            millis_behind_latest=behind_ms,
+            not_fetched_before_ms=now_ms,
+            clock_off=abs(self.reader.clock_offset_ms) > CLOCK_OFFSET_MS_MAX,
+        )
+
+    def _next_answer(self, now_ms: int) -> _Answer:
+        began_s = time.monotonic()
+        renewed = self._iterator is None
+        if self._iterator is None:
+            self._iterator = self._new_iterator()
+        try:
+            parsed = self.reader.call("get_records", ShardIterator=self._iterator, Limit=10_000)
+        except ClientError as error:
+            # Expired after 300 s, or unknown to an endpoint that was restarted: a new one is made from the position.
+            self._iterator = None
+            if not renewed:
+                return self._next_answer(now_ms)
+            raise Store_Unavailable(
+                f"Kinesis does not take the iterator that it gave for {self.shard_id}: {error}"
+            ) from error
+        received_ms = now_ms + int((time.monotonic() - began_s) * 1000)
+        self.reader.note_clock(parsed, now_ms, received_ms)
+        return _answer_of(parsed)
+
+    def _new_iterator(self) -> str:
+        if self.sequence_number:
+            position = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": self.sequence_number}
+        elif self._since_ms is not None:
+            at = datetime.fromtimestamp(self._since_ms // 1000, UTC).replace(microsecond=self._since_ms % 1000 * 1000)
+            position = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": at}  # type: ignore[dict-item]
+        else:
+            position = {"ShardIteratorType": "TRIM_HORIZON"}
+        try:
+            found = self.reader.call("get_shard_iterator", **self.reader._which, ShardId=self.shard_id, **position)
+        except ClientError as error:
+            raise Source_Error(
+                f"Kinesis does not know the position {self.sequence_number or self._since_ms} in {self.shard_id} of "
+                f"{self.reader.stream}: {error.response['Error'].get('Message', '')}. If the stream was deleted and "
+                "made anew, give it a new state: SGRAPH_SEND__SA_STATE_URL"
+            ) from error
+        return str(found["ShardIterator"])
+
+    def _back_off(self, now_ms: int) -> None:
+        """Twice as long after each failure in a row, with jitter, so that shards do not come back all at once."""
+        wait_ms = min(BACKOFF_MS_MAX, BACKOFF_MS_MIN << min(self._failures, 10))
+        self._failures += 1
+        self.ready_at_ms = now_ms + random.randint(wait_ms // 2, wait_ms)

@@ -1,0 +1,242 @@
+"""Log files as a bounded input: files, folders, standard input or S3 objects, plain or gzip, come in; buffers of whole
+lines go out, each line ended by a newline, in memory that does not grow with the files or their lines.
+"""
+
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from sa_stream.errors import Source_Error, Store_Unavailable
+
+BUFFER_BYTES = 4 << 20
+LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Readable(Protocol):
+    def read(self, amount: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, frozen=True)
+class _Part:
+    """One file to read: what errors call it, its size as stored (None: unknown), and how to open it."""
+
+    name: str
+    size_bytes: int | None
+    open: Callable[[], _Readable]
+
+
+class Log_Files:
+    """Iterate over it for buffers of about 4 MB.
+
+    `paths`: files, folders (recursively, sorted, names that begin with a dot left out), `-` for standard input, or
+    `s3://bucket/prefix`. They are looked up at once: Source_Error for one that is missing, forbidden or empty of files,
+    Store_Unavailable if S3 does not answer.
+
+    total_bytes  size of all files as stored (gzip files compressed), None with standard input among them
+    done_bytes   how much of that was read so far
+    """
+
+    def __init__(self, paths: Sequence[str | Path], buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._parts = [part for path in paths for part in _parts(str(path))]
+        self._buffer_bytes = buffer_bytes
+        self.done_bytes = 0
+        sizes = [part.size_bytes for part in self._parts]
+        self.total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            yield from self._lines(part)
+
+    def _lines(self, part: _Part) -> Iterator[bytes]:
+        """Whole lines of one part. If it breaks off, the lines before the break are handed over, then the error; the
+        line in which it breaks is not: nobody could tell it from a whole one."""
+        cutter = _Line_Cutter()
+        try:
+            source = part.open()
+        except OSError as error:
+            raise _unreadable(part.name, error) from error
+        try:
+            for block in self._plain(part.name, source):
+                lines = cutter.push(block)
+                if lines:
+                    yield lines
+            rest = cutter.finish()
+            if rest:
+                yield rest
+        except OSError as error:
+            raise _unreadable(part.name, error) from error
+        finally:
+            source.close()
+
+    def _plain(self, name: str, source: _Readable) -> Iterator[bytes]:
+        block = self._read(source)
+        if not block.startswith(GZIP_MAGIC):
+            while block:
+                yield block
+                block = self._read(source)
+            return
+        unzip = zlib.decompressobj(wbits=31)
+        while block:
+            # After a member the next one may follow: gzip files may be joined, and padded with zeros.
+            if unzip.eof and not (block := block.lstrip(b"\0")):
+                block = self._read(source)
+                continue
+            if unzip.eof:
+                unzip = zlib.decompressobj(wbits=31)
+            try:
+                plain = unzip.decompress(block, self._buffer_bytes)
+            except zlib.error as error:
+                raise Source_Error(f"{name} is not a whole gzip file: {error}") from error
+            if plain:
+                yield plain
+            block = unzip.unconsumed_tail or unzip.unused_data or self._read(source)
+        rest = unzip.flush()
+        if rest:
+            yield rest
+        if not unzip.eof:
+            raise Source_Error(f"{name} is a gzip file that breaks off: its whole lines were read, its end is missing")
+
+    def _read(self, source: _Readable) -> bytes:
+        block = source.read(self._buffer_bytes)
+        self.done_bytes += len(block)
+        return block
+
+
+def read_log_files(paths: Sequence[str | Path], buffer_bytes: int = BUFFER_BYTES) -> Iterator[bytes]:
+    """Buffers of whole lines from all these files, in order: see Log_Files."""
+    return iter(Log_Files(paths, buffer_bytes))
+
+
+class _Line_Cutter:
+    """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 1."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+
+    def push(self, block: bytes) -> bytes:
+        """The whole lines that are there now."""
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            self._keep(block)
+            return b""
+        first = block.find(b"\n")
+        self._keep(block[:first])
+        lines = b"".join((*self._rest, block[first:cut]))
+        self._rest, self._rest_bytes = [], 0
+        self._keep(block[cut:])
+        return lines
+
+    def finish(self) -> bytes:
+        """The last line, if it had no newline."""
+        return b"".join((*self._rest, b"\n")) if self._rest_bytes else b""
+
+    def _keep(self, piece: bytes) -> None:
+        piece = piece[: max(0, LINE_BYTES_MAX + 1 - self._rest_bytes)]
+        self._rest.append(piece)
+        self._rest_bytes += len(piece)
+
+
+def _unreadable(name: str, error: OSError) -> Source_Error:
+    return Source_Error(f"{name} cannot be read: {error.strerror or error}")
+
+
+def _parts(path: str) -> list[_Part]:
+    if path == "-":
+        return [_Part("standard input", None, lambda: _Standard_Input(sys.stdin.buffer))]
+    if path.startswith("s3://"):
+        return _s3_parts(path)
+    try:
+        files = _files_below(Path(path)) if Path(path).is_dir() else [Path(path)]
+        if not files:
+            raise Source_Error(f"{path} is a folder without files")
+        return [_Part(str(file), file.stat().st_size, lambda file=file: file.open("rb")) for file in files]  # type: ignore[misc]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _files_below(folder: Path) -> list[Path]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    return sorted(
+        Path(root, name)
+        for root, folders, names in os.walk(folder, onerror=stop)
+        for name in names
+        if not name.startswith(".") and not any(part.startswith(".") for part in Path(root).relative_to(folder).parts)
+    )
+
+
+class _Standard_Input:
+    """Standard input that is not closed when it has been read: it belongs to the process."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.read = stream.read
+
+    def close(self) -> None:
+        pass
+
+
+class _S3_Object:
+    """The body of one S3 object; network failures come as OSError does for files."""
+
+    def __init__(self, client: Any, bucket: str, key: str) -> None:
+        self._name = f"s3://{bucket}/{key}"
+        self._body = _ask_s3(self._name, lambda: client.get_object(Bucket=bucket, Key=key)["Body"])
+
+    def read(self, amount: int, /) -> bytes:
+        content: bytes = _ask_s3(self._name, lambda: self._body.read(amount))
+        return content
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _s3_parts(url: str) -> list[_Part]:
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    client = _ask_s3(
+        url,
+        lambda: boto3.session.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": 3})),
+    )
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    found = _ask_s3(url, lambda: [entry for page in pages for entry in page.get("Contents", [])])
+    parts = [
+        _Part(
+            f"s3://{bucket}/{entry['Key']}",
+            int(entry["Size"]),
+            lambda key=entry["Key"]: _S3_Object(client, bucket, key),  # type: ignore[misc]
+        )
+        for entry in sorted(found, key=lambda entry: str(entry["Key"]))
+        if entry["Size"]  # consoles make empty objects to stand for folders
+    ]
+    if not parts:
+        raise Source_Error(f"There is no object with content under {url}")
+    return parts
+
+
+def _ask_s3(name: str, ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except ClientError as error:
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
+            raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
+        raise Source_Error(f"{name} cannot be read from S3: {code}: {text}") from error
+    except HTTPClientError as error:
+        raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
+    except (BotoCoreError, ValueError) as error:
+        raise Source_Error(
+            f"{name} cannot be read from S3: {error}. Check AWS_REGION, AWS_ENDPOINT_URL_S3 and the credentials"
+        ) from error

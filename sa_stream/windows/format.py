@@ -1,0 +1,63 @@
+"""The one binary format of everything in the state store: magic, version, checksum, and msgpack of a kind, plain values
+and raw arrays. Equal content gives equal bytes, so a key can promise one content.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from sa_stream.errors import Corrupt_State, Unknown_Version
+
+MAGIC = b"SAS\x1a"
+VERSION = 1
+HEADER_BYTES = len(MAGIC) + 2 + 16
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def pack(kind: str, content: Any) -> bytes:
+    """Bytes of `content` (plain values, lists, string-keyed dicts, bytes) as an object of this kind.
+
+    Dicts keep the order they are given in: callers sort what has no order of its own.
+    """
+    body = _encode([kind, content])
+    return b"".join((MAGIC, VERSION.to_bytes(2, "big"), xxhash.xxh3_128_digest(body), body))
+
+
+def unpack(kind: str, data: bytes, key: str = "") -> Any:
+    """Content of an object of this kind. `key` names it in errors.
+
+    Raises Unknown_Version for another version of the format, Corrupt_State for anything else that is not what `pack`
+    wrote: a store without fsync can leave half a file behind.
+    """
+    name = f"{kind} {key}".strip()
+    if len(data) < HEADER_BYTES or data[:4] != MAGIC:
+        raise Corrupt_State(f"{name} is not an object of sa-stream: it does not begin with its magic bytes")
+    version = int.from_bytes(data[4:6], "big")
+    if version != VERSION:
+        raise Unknown_Version(
+            f"{name} has format version {version}; this program knows version {VERSION}. Use the program that wrote "
+            "it, or point SGRAPH_SEND__SA_STATE_URL at another place"
+        )
+    body = memoryview(data)[HEADER_BYTES:]
+    if xxhash.xxh3_128_digest(body) != data[6:HEADER_BYTES]:
+        raise Corrupt_State(f"{name} has a wrong checksum: its bytes are not the ones that were written")
+    found, content = _decode(body)
+    if found != kind:
+        raise Corrupt_State(f"{name} is a {found!r}, expected a {kind!r}")
+    return content
+
+
+def raw(array: npt.NDArray[Any]) -> list[Any]:
+    """A one-dimensional array as [dtype, little-endian bytes]."""
+    array = np.ascontiguousarray(array)
+    return [array.dtype.newbyteorder("<").str, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()]
+
+
+def unraw(value: list[Any]) -> npt.NDArray[Any]:
+    """A fresh, writable array from what `raw` made."""
+    return np.frombuffer(value[1], np.dtype(value[0])).copy()

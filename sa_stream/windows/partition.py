@@ -1,0 +1,308 @@
+"""What one partition knows after record n: its clocks, the ids that came lately, its open windows, its counters.
+
+Everything but the published watermark and the coverage is a function of the partition's records up to n. It depends
+neither on batches nor on anybody's clock, so whoever computes it again gets the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sa_stream.records.parser import REASONS, TOO_LATE, Columns, Dropped
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.windows.fold import fold, hash_of, hashes
+from sa_stream.windows.format import pack, unpack
+from sa_stream.windows.ids import Recent_Ids
+from sa_stream.windows.summaries import Int64s, UInt64s
+from sa_stream.windows.window import Window
+
+KIND = "partition"
+NOTHING_READ = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial_Name:
+    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
+
+    lineage: str
+    number: str  # a sequence number, as it came (decimal string)
+
+
+def month_of(time_ms: int) -> str:
+    """The month of event time whose secret hashes a value: `2026-02`."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")
+
+
+@dataclass(slots=True)
+class Partition_State:
+    """State of one partition. `number` is the last record's; `partials` names the partial of every window that has one;
+    `windows` holds those in memory; `touched` the number of the last record that touched each since the last commit."""
+
+    partition: str
+    lineage: str
+    timing: Timing
+    parents: tuple[str, ...] = ()
+    number: str = NOTHING_READ
+    record_watermark_ms: int = BEGINNING_MS
+    newest_arrival_ms: int = BEGINNING_MS
+    published_watermark_ms: int = BEGINNING_MS
+    since_ms: int = NEVER_MS
+    position_ms: int = BEGINNING_MS  # up to this arrival time, all has been read
+    ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(Timing().dedupe_horizon_minutes))
+    counters: dict[str, int] = field(default_factory=dict)
+    partials: dict[int, Partial_Name] = field(default_factory=dict)
+    windows: dict[int, Window] = field(default_factory=dict)
+    touched: dict[int, str] = field(default_factory=dict)
+    committed_number: str = ""  # of the last commit in this process or its snapshot; empty before the first
+    committed_lineage: str = ""
+    committed_progress: str = ""
+
+    # ------------------------------------------------------------------ records
+
+    def starts(self, columns: Columns) -> list[int]:
+        """Starts of all windows that these records may touch, ascending."""
+        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
+        moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
+        newest = max(self.record_watermark_ms, int(moves.max(initial=BEGINNING_MS)))
+        lateness = WINDOW_MS + self.timing.allowed_lateness_ms
+        touching = [
+            starts[starts + lateness > self.record_watermark_ms],
+            columns.arrival_ms[starts + lateness <= newest] // WINDOW_MS * WINDOW_MS,  # may be dropped as too late
+            columns.payload_arrivals_ms[columns.dropped.payload] // WINDOW_MS * WINDOW_MS,
+        ]
+        return np.unique(np.concatenate(touching)).tolist()  # type: ignore[no-any-return]
+
+    def take(
+        self,
+        columns: Columns,
+        numbers: Sequence[str],
+        seeds: Mapping[str, int],
+        rules: Path_Rules,
+        fields: int,
+    ) -> Dropped:
+        """Take in records in their order, and return those that are in no aggregate.
+
+        numbers  sequence number of each payload; seeds  hash secret of each month of the windows that `starts` gave;
+        fields   mask of the used fields that some configured list has
+        """
+        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
+        moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
+        running = np.maximum.accumulate(np.concatenate(([self.record_watermark_ms], moves)))
+        before, self.record_watermark_ms = running[:-1], int(running[-1])
+        arrived = np.maximum.accumulate(np.concatenate(([self.newest_arrival_ms], columns.arrival_ms)))
+        self.newest_arrival_ms = int(arrived[-1])
+        late = starts + WINDOW_MS <= before
+        too_late = starts + (WINDOW_MS + self.timing.allowed_lateness_ms) <= before
+        in_time = ~too_late
+        duplicate = self._duplicates(columns, starts, in_time, arrived[1:] // MINUTE_MS, seeds)
+
+        dropped = columns.dropped
+        if too_late.any():
+            lost = Dropped.of(
+                columns.payload[too_late], columns.line[too_late], TOO_LATE, columns.field_count[too_late]
+            )
+            dropped = Dropped.joined([dropped, lost])
+        self._count_dropped(columns, dropped, numbers, fields)
+        self._fold(columns, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
+        self.number = numbers[-1]
+        self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
+        self._count("records", len(columns) + len(columns.dropped))
+        return dropped
+
+    def _duplicates(
+        self,
+        columns: Columns,
+        starts: Int64s,
+        in_time: npt.NDArray[np.bool_],
+        minutes: Int64s,
+        seeds: Mapping[str, int],
+    ) -> npt.NDArray[np.bool_] | None:
+        ids = np.zeros(len(columns), np.uint64)
+        known = in_time.copy()
+        request_ids = columns.frame["x-edge-request-id"]
+        for month, rows in _by_month(starts, in_time):
+            seed = seeds[month]
+            hashed = hashes(request_ids if rows is None else request_ids.filter(pl.Series(rows)), seed)
+            values: UInt64s = hashed.fill_null(0).to_numpy()
+            present = (values != hash_of("-", seed)) & (values != hash_of("", seed))
+            if hashed.null_count():
+                present &= ~hashed.is_null().to_numpy()
+            if rows is None:
+                ids, known = values, present
+            else:
+                ids[rows], known[rows] = values, present
+        if known.all():
+            return self.ids.see(ids, minutes.astype(np.int32))
+        found = self.ids.see(ids[known], minutes[known].astype(np.int32))
+        if found is None:
+            return None
+        duplicate = np.zeros(len(columns), np.bool_)
+        duplicate[known] = found
+        return duplicate
+
+    def _fold(
+        self,
+        columns: Columns,
+        numbers: Sequence[str],
+        starts: Int64s,
+        in_time: npt.NDArray[np.bool_],
+        duplicate: npt.NDArray[np.bool_] | None,
+        late: npt.NDArray[np.bool_],
+        seeds: Mapping[str, int],
+        rules: Path_Rules,
+        fields: int,
+    ) -> None:
+        every = bool(in_time.all())
+        for start in np.unique(starts if every else starts[in_time]).tolist():
+            rows = (starts == start) & in_time
+            window = self._touch(start, numbers[int(columns.payload[np.flatnonzero(rows)[-1]])], fields)
+            if duplicate is not None:
+                duplicates = int((duplicate & rows).sum())
+                window.duplicate_records += duplicates
+                self._count("duplicates", duplicates)
+                rows &= ~duplicate
+            late_records = int((late & rows).sum())
+            window.late_records += late_records
+            self._count("late", late_records)
+            if not rows.any():
+                continue
+            seed = seeds[month_of(start)]
+            frame, event_ms, huge = columns.frame, columns.event_ms, columns.huge
+            if not rows.all():
+                frame, event_ms = frame.filter(pl.Series(rows)), event_ms[rows]
+                if huge:
+                    place = np.cumsum(rows) - 1
+                    huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
+            agents = hashes(frame["cs-user-agent"], seed).alias("agent")
+            fold(window, frame.with_columns(agents), event_ms, huge, rules, seed)
+            self._count("aggregated", frame.height)
+
+    def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
+        """Dropped records are counted, and belong to the window in which they arrived."""
+        if not len(dropped):
+            return
+        for reason, number in zip(*np.unique(dropped.reason, return_counts=True), strict=True):
+            self._count(REASONS[reason], int(number))
+        arrival_starts = columns.payload_arrivals_ms[dropped.payload] // WINDOW_MS * WINDOW_MS
+        for start in np.unique(arrival_starts).tolist():
+            rows = np.flatnonzero(arrival_starts == start)
+            window = self._touch(start, numbers[int(dropped.payload[rows].max())], fields)
+            window.invalid_records += len(rows)
+
+    def _touch(self, start: int, number: str, fields: int) -> Window:
+        window = self.windows.get(start)
+        if window is None:
+            window = self.windows[start] = Window(start)
+        window.fields |= fields
+        if start not in self.touched or int(number) > int(self.touched[start]):
+            self.touched[start] = number
+        return window
+
+    def _count(self, name: str, number: int) -> None:
+        if number:
+            self.counters[name] = self.counters.get(name, 0) + number
+
+    # ------------------------------------------------------------------ time
+
+    def tip_was_empty(self, not_fetched_before_ms: int, clock_off: bool = False) -> None:
+        """An empty answer at the tip of the stream: nothing arrived before this time that has not been read."""
+        self.position_ms = max(self.position_ms, not_fetched_before_ms)
+        if not clock_off:
+            watermark_ms = not_fetched_before_ms - self.timing.out_of_orderness_ms - self.timing.idle_margin_ms
+            self.published_watermark_ms = max(self.published_watermark_ms, watermark_ms)
+
+    def may_have_lost_records(self, now_ms: int, position_ms: int) -> bool:
+        """Whether records that arrived after `position_ms` may be gone from the stream by now."""
+        return now_ms - position_ms > self.timing.retention_ms - self.timing.coverage_margin_ms
+
+    def lose(self, now_ms: int, lineage: str) -> None:
+        """Records are gone, or may be: vouch only for what the stream still had, in a new lineage."""
+        self.start_anew(now_ms - self.timing.retention_ms + self.timing.coverage_margin_ms, lineage)
+
+    def start_anew(self, since_ms: int, lineage: str) -> None:
+        """Vouch only for what comes after a time, in a new lineage."""
+        self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
+        self.lineage = lineage
+
+    def closed_windows(self) -> list[int]:
+        """Windows in memory that have ended here: they may leave memory once their partials are committed."""
+        return [start for start in self.windows if start + WINDOW_MS <= self.published_watermark_ms]
+
+    # ------------------------------------------------------------------ storage
+
+    def to_bytes(self) -> bytes:
+        """Everything but the windows, which have partials of their own. Equal states give equal bytes."""
+        return pack(
+            KIND,
+            [
+                self.partition,
+                self.lineage,
+                list(self.parents),
+                self.number,
+                self.record_watermark_ms,
+                self.newest_arrival_ms,
+                self.published_watermark_ms,
+                self.since_ms,
+                self.position_ms,
+                self.ids.content(self.newest_arrival_ms // MINUTE_MS),
+                sorted(self.counters.items()),
+                [[start, name.lineage, name.number] for start, name in sorted(self.partials.items())],
+            ],
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, timing: Timing, key: str = "") -> Self:
+        """Raises Corrupt_State, Unknown_Version."""
+        content: list[Any] = unpack(KIND, data, key)
+        return cls(
+            partition=content[0],
+            lineage=content[1],
+            timing=timing,
+            parents=tuple(content[2]),
+            number=content[3],
+            record_watermark_ms=content[4],
+            newest_arrival_ms=content[5],
+            published_watermark_ms=content[6],
+            since_ms=content[7],
+            position_ms=content[8],
+            ids=Recent_Ids.from_content(timing.dedupe_horizon_minutes, [content[9]]),
+            counters=dict(content[10]),
+            partials={start: Partial_Name(lineage, number) for start, lineage, number in content[11]},
+        )
+
+    @classmethod
+    def child_of(cls, partition: str, parents: Sequence[Self], lineage: str, timing: Timing) -> Self:
+        """The state in which a child shard starts: what all its parents passed, covered and read, and all their ids."""
+        return cls(
+            partition=partition,
+            lineage=lineage,
+            timing=timing,
+            parents=tuple(parent.partition for parent in parents),
+            record_watermark_ms=min(parent.record_watermark_ms for parent in parents),
+            newest_arrival_ms=min(parent.newest_arrival_ms for parent in parents),
+            published_watermark_ms=min(parent.published_watermark_ms for parent in parents),
+            since_ms=max(parent.since_ms for parent in parents),
+            position_ms=min(parent.position_ms for parent in parents),
+            ids=Recent_Ids.from_content(
+                timing.dedupe_horizon_minutes,
+                [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],
+            ),
+        )
+
+
+def _by_month(starts: Int64s, chosen: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_] | None]]:
+    """The months of the chosen rows, each with its rows; None for the rows means every row (the ordinary case)."""
+    every = bool(chosen.all())
+    distinct = np.unique(starts if every else starts[chosen]).tolist()
+    months: dict[str, list[int]] = {}
+    for start in distinct:
+        months.setdefault(month_of(start), []).append(start)
+    if every and len(months) == 1:
+        return [(next(iter(months)), None)]
+    return [(month, chosen & np.isin(starts, members)) for month, members in months.items()]

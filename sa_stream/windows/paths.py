@@ -1,0 +1,137 @@
+"""Requests and bytes per path: exact up to 65,536 distinct paths, then the frequent ones and a bound on what they lack.
+
+Beyond the limit the table is cut as Misra and Gries do it (in the mergeable form of Agarwal et al., 2012): the same
+number is taken from every count, so that few enough stay above zero, and the bound grows by that number. Cuts happen at
+exact records and not at the end of some batch, so the table is a function of the records alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from sa_stream.windows.format import raw, unraw
+
+DISTINCT_MAX = 65_536
+KEPT_AT_A_CUT = DISTINCT_MAX // 2  # a cut makes room for as many new paths as it keeps
+
+_EMPTY = pl.DataFrame(schema={"path": pl.String, "count": pl.Int64, "bytes": pl.Int64})
+
+
+class Path_Table:
+    """A table of path, count, bytes; new rows wait in `pending` and are merged in when they could matter."""
+
+    __slots__ = ("error", "huge_bytes", "pending", "pending_rows", "table")
+
+    def __init__(self) -> None:
+        self.table = _EMPTY
+        self.pending: list[pl.DataFrame] = []
+        self.pending_rows = 0
+        self.error = 0  # a count lacks at most this many requests
+        self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
+
+    def add(self, grouped: pl.DataFrame, rows_in_order: Callable[[], pl.DataFrame]) -> None:
+        """Take in some records.
+
+        grouped        distinct paths with `count` and `bytes` (Int64)
+        rows_in_order  makes the same records, one by one: `path`, `bytes`; only called when a cut is near
+        """
+        if self.table.height + self.pending_rows + grouped.height > DISTINCT_MAX:
+            self.compact()
+            rows: pl.DataFrame | None = None
+            while self.table.height + grouped.height > DISTINCT_MAX:
+                fresh = grouped.join(self.table, on="path", how="anti")
+                room = DISTINCT_MAX - self.table.height
+                if fresh.height <= room:
+                    break
+                rows = rows_in_order() if rows is None else rows
+                first_rows = (
+                    rows.select(pl.col("path"), pl.int_range(pl.len()).alias("row"))
+                    .join(fresh.select("path"), on="path", how="semi")
+                    .group_by("path")
+                    .agg(pl.col("row").min())["row"]
+                    .sort()
+                )
+                over = int(first_rows[room])  # the record that brings one path too many
+                self.table = _summed([self.table, grouped_paths(rows.head(over + 1))])
+                self._cut(KEPT_AT_A_CUT)
+                rows = rows.slice(over + 1)
+                grouped = grouped_paths(rows)
+        self.pending.append(grouped)
+        self.pending_rows += grouped.height
+        if self.pending_rows > max(DISTINCT_MAX // 8, self.table.height):
+            self.compact()
+
+    def compact(self) -> None:
+        """Merge what is pending. Changes the table's shape in memory, never what it says."""
+        if self.pending:
+            self.table = _summed([self.table, *self.pending])
+            self.pending, self.pending_rows = [], 0
+
+    def _cut(self, keep: int) -> None:
+        counts = self.table["count"].to_numpy()
+        taken = int(np.partition(counts, -(keep + 1))[-(keep + 1)])
+        self.error += taken
+        self.table = self.table.with_columns(pl.col("count") - taken).filter(pl.col("count") > 0)
+        if self.huge_bytes:
+            left = set(self.table["path"].to_list())
+            self.huge_bytes = {path: number for path, number in self.huge_bytes.items() if path in left}
+
+    def top(self, limit: int) -> list[tuple[str, int, int]]:
+        """(path, count, bytes) by count descending, then path ascending by code point."""
+        self.compact()
+        chosen = self.table.top_k(min(limit, self.table.height), by="count") if self.table.height else self.table
+        if chosen.height:  # all that tie with the last one take part in the order by path
+            least = chosen["count"].min()
+            chosen = self.table.filter(pl.col("count") >= least)
+        chosen = chosen.sort(["count", "path"], descending=[True, False]).head(limit)
+        return [(path, count, size + self.huge_bytes.get(path, 0)) for path, count, size in chosen.iter_rows()]
+
+    @classmethod
+    def merged(cls, tables: Sequence[Self]) -> Self:
+        """Sum of the tables, cut once if it is too long; the order of the tables does not matter."""
+        result = cls()
+        for table in tables:
+            table.compact()
+            result.error += table.error
+            for path, number in table.huge_bytes.items():
+                result.huge_bytes[path] = result.huge_bytes.get(path, 0) + number
+        result.table = _summed([table.table for table in tables])
+        if result.table.height > DISTINCT_MAX:
+            result._cut(DISTINCT_MAX)
+        return result
+
+    def content(self) -> list[Any]:
+        """Plain values for storage, sorted by path."""
+        self.compact()
+        table = self.table.sort("path")
+        return [
+            raw(table["path"].str.len_bytes().to_numpy().astype(np.uint16)),
+            "".join(table["path"].to_list()).encode(),
+            raw(table["count"].to_numpy()),
+            raw(table["bytes"].to_numpy()),
+            self.error,
+            [[path, str(number)] for path, number in sorted(self.huge_bytes.items())],
+        ]
+
+    @classmethod
+    def from_content(cls, content: list[Any]) -> Self:
+        result = cls()
+        lengths, text, counts, sizes, result.error, huge = content
+        ends = np.cumsum(unraw(lengths), dtype=np.int64).tolist()
+        paths = [text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        result.table = pl.DataFrame(
+            {"path": paths, "count": unraw(counts), "bytes": unraw(sizes)}, schema=_EMPTY.schema
+        )
+        result.huge_bytes = {path: int(number) for path, number in huge}
+        return result
+
+
+def grouped_paths(rows: pl.DataFrame) -> pl.DataFrame:
+    """`path`, `count`, `bytes` of rows with `path` and `bytes`."""
+    return rows.group_by("path").agg(pl.len().cast(pl.Int64).alias("count"), pl.col("bytes").sum())
+
+
+def _summed(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(tables, rechunk=True).group_by("path").agg(pl.col("count").sum(), pl.col("bytes").sum())

@@ -1,0 +1,181 @@
+"""Summaries of many values in little memory: distinct counts, durations, value counts.
+
+All are mergeable, deterministic, and independent of the order of their input, so that a replay, a recovery and a merge
+give the same bytes. Sums of distinct counts or of percentiles are wrong; merging these is right.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sa_stream.windows.format import raw, unraw
+
+type UInt64s = npt.NDArray[np.uint64]
+type Int64s = npt.NDArray[np.int64]
+
+DISTINCT_EXACT = 16_384  # distinct values up to which a count is exact
+_KEPT = DISTINCT_EXACT + 1  # one more is kept, to know when there are more
+DISTINCT_ERROR_RATE = 0.02  # promised bound; one standard error is 1/sqrt(k) = 0.8%
+_HASH_SPACE = float(1 << 64)
+
+PERCENTILE_ERROR_RATE = 0.01
+VALUES_MAX = 4_096  # distinct values that one count keeps by name: hosts and methods come from strangers
+OTHER = "(other)"
+
+_NO_HASHES = np.empty(0, np.uint64)
+
+
+class Distinct:
+    """How many distinct values: the k smallest of their 64-bit hashes (KMV, also called a theta sketch).
+
+    Exact up to k values; beyond, the k-th smallest hash says how dense all hashes are.
+    """
+
+    __slots__ = ("hashes",)
+
+    def __init__(self, hashes: UInt64s = _NO_HASHES) -> None:
+        self.hashes = hashes  # ascending, distinct, at most _KEPT
+
+    def add(self, hashes: UInt64s) -> None:
+        """Take in hashes in any order, with repetitions."""
+        if len(self.hashes) == _KEPT:
+            hashes = hashes[hashes < self.hashes[-1]]
+        if len(hashes):
+            self.hashes = np.unique(np.concatenate((self.hashes, hashes)))[:_KEPT]
+
+    def estimate(self) -> int:
+        if self.exact:
+            return len(self.hashes)
+        return round((_KEPT - 1) / (float(self.hashes[-1]) / _HASH_SPACE))
+
+    @property
+    def exact(self) -> bool:
+        return len(self.hashes) < _KEPT
+
+    @property
+    def error(self) -> float:
+        """Relative bound of the estimate; 0.0 where it is exact."""
+        return 0.0 if self.exact else DISTINCT_ERROR_RATE
+
+    @classmethod
+    def merged(cls, parts: Iterable[Self]) -> Self:
+        return cls(np.unique(np.concatenate([_NO_HASHES, *(part.hashes for part in parts)]))[:_KEPT])
+
+
+def _bucket_bounds() -> Int64s:
+    """Upper ends of the buckets in whole microseconds, so that they are the same integers on every machine.
+
+    Neighbours differ by the factor (1 + e) / (1 - e), the logarithmic mapping of DDSketch (Masson et al., VLDB 2019);
+    below 50 microseconds every value has its own bucket.
+    """
+    gamma = (1 + PERCENTILE_ERROR_RATE) / (1 - PERCENTILE_ERROR_RATE)
+    bounds = [0]
+    while bounds[-1] < 1 << 52:
+        bounds.append(max(bounds[-1] + 1, int(bounds[-1] * gamma)))
+    return np.array(bounds, np.int64)
+
+
+BOUNDS_US = _bucket_bounds()
+_BUCKETS = len(BOUNDS_US) + 1
+DURATION_US_MAX = int(BOUNDS_US[-1])
+
+
+class Durations:
+    """Sum, count and percentiles of durations in whole microseconds."""
+
+    __slots__ = ("buckets", "count", "sum_us")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum_us = 0  # a Python int: no order of adding and no size changes it
+        self.buckets: Int64s | None = None  # records per bucket; None while empty
+
+    def add(self, values_us: Int64s, counts: Int64s) -> None:
+        """Take in distinct values, at most DURATION_US_MAX, with how often each occurred."""
+        if not len(values_us):
+            return
+        self.count += int(counts.sum())
+        self.sum_us += int((values_us * counts).sum())
+        index = np.searchsorted(BOUNDS_US, values_us)
+        added = np.bincount(index, weights=counts, minlength=_BUCKETS).astype(np.int64)
+        if self.buckets is None:
+            self.buckets = added
+        else:
+            self.buckets += added
+
+    def add_long(self, value_us: int, count: int) -> None:
+        """Take in one value of any size."""
+        self.add(np.array([min(value_us, DURATION_US_MAX)], np.int64), np.array([count], np.int64))
+        self.sum_us += max(0, value_us - DURATION_US_MAX) * count
+
+    def percentile_s(self, q: float) -> float:
+        """Seconds at rank floor(q * (count - 1)), within 1%; 0.0 if there is none."""
+        if self.buckets is None or not self.count:
+            return 0.0
+        rank = int(q * (self.count - 1))
+        index = int(np.searchsorted(np.cumsum(self.buckets), rank, side="right"))
+        high = int(BOUNDS_US[min(index, len(BOUNDS_US) - 1)])
+        low = int(BOUNDS_US[index - 1]) + 1 if index else 0
+        if high <= low:
+            return high / 1e6
+        return 2.0 * low * high / (low + high) / 1e6
+
+    def merge(self, other: Self) -> None:
+        self.count += other.count
+        self.sum_us += other.sum_us
+        if other.buckets is not None:
+            self.buckets = other.buckets.copy() if self.buckets is None else self.buckets + other.buckets
+
+    def content(self) -> list[Any]:
+        """Plain values for storage: only the buckets that hold something."""
+        used = np.flatnonzero(self.buckets) if self.buckets is not None else np.empty(0, np.int64)
+        held = self.buckets[used] if self.buckets is not None else used
+        return [self.count, big(self.sum_us), raw(used.astype(np.uint16)), raw(held.astype(np.int64))]
+
+    @classmethod
+    def from_content(cls, content: list[Any]) -> Self:
+        durations = cls()
+        durations.count, total, used, held = content
+        durations.sum_us = unbig(total)
+        if durations.count:
+            durations.buckets = np.zeros(_BUCKETS, np.int64)
+            durations.buckets[unraw(used).astype(np.int64)] = unraw(held)
+        return durations
+
+
+def add_counts(counts: dict[str, int], values: Sequence[str], numbers: Sequence[int]) -> None:
+    """Add to a count of few distinct values; past VALUES_MAX names, new ones are counted together as `(other)`.
+
+    `values` come in the order of their first record, where they could pass the limit: which names are kept is then a
+    function of the records alone.
+    """
+    for value, number in zip(values, numbers, strict=True):
+        if value not in counts and len(counts) >= VALUES_MAX:
+            value = OTHER
+        counts[value] = counts.get(value, 0) + number
+
+
+def merged_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Sum of counts; if there are too many names, the most frequent ones keep theirs."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for value, number in part.items():
+            total[value] = total.get(value, 0) + number
+    if len(total) <= VALUES_MAX:
+        return total
+    other = total.pop(OTHER, 0)
+    ranked = sorted(total.items(), key=lambda item: (-item[1], item[0]))
+    kept = dict(ranked[: VALUES_MAX - 1])
+    kept[OTHER] = other + sum(number for _, number in ranked[VALUES_MAX - 1 :])
+    return kept
+
+
+def big(number: int) -> int | str:
+    """An integer of any size for msgpack, which stops at 64 bits."""
+    return number if -(1 << 63) <= number < 1 << 63 else str(number)
+
+
+def unbig(value: int | str) -> int:
+    return int(value)

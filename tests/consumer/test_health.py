@@ -1,0 +1,179 @@
+"""Health: what makes a consumer ready, to the millisecond, and how it is told over HTTP."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from consumer.health import SILENT_MS, Health, Health_Server, detail, readiness
+from sa_stream.errors import Config_Error, In_Use
+
+START = 1_771_252_200_000
+COMMIT = 60_000
+
+
+def working() -> Health:
+    """A consumer that has read, committed and published at START."""
+    health = Health(START, COMMIT, {"sa-stream": "0.1.0"})
+    health.shard("shard-0").read(START, 0, "1")
+    health.shard("shard-0").committed(START)
+    health.published(START)
+    return health
+
+
+def reasons(health: Health, after_ms: int) -> list[str]:
+    return readiness(health.view(), START + after_ms)
+
+
+def test_a_consumer_that_reads_commits_and_publishes_is_ready() -> None:
+    assert reasons(working(), 0) == []
+
+
+def test_a_consumer_is_not_ready_before_its_first_read_and_says_that_it_starts() -> None:
+    assert reasons(Health(START), 1000) == ["starting: waiting for first read"]
+    health = Health(START)
+    health.shard("shard-0")
+    assert reasons(health, 1000) == ["shard shard-0 is waiting for its first read"]
+
+
+def test_a_consumer_that_never_reads_says_so_after_a_minute() -> None:
+    assert reasons(Health(START), SILENT_MS) == ["no shard has been read in the 60 s since the start"]
+    health = Health(START)
+    health.shard("shard-0")
+    assert reasons(health, SILENT_MS) == ["shard shard-0 has not been read for 60 s"]
+
+
+def test_a_shard_that_comes_later_gets_its_own_minute() -> None:
+    health = working()
+    health.shard("shard-0").read(START + 90_000, 0, "1")
+    health.published(START + 90_000)
+    health.shard("shard-1", now_ms=START + 90_000)
+    assert reasons(health, 91_000) == ["shard shard-1 is waiting for its first read"]
+
+
+def test_a_shard_that_is_not_read_for_60_s_makes_it_not_ready() -> None:
+    health = working()
+    assert reasons(health, SILENT_MS - 1) == []
+    assert reasons(health, SILENT_MS) == ["shard shard-0 has not been read for 60 s"]
+
+
+def test_an_empty_read_of_an_idle_shard_is_a_read_and_needs_no_commit() -> None:
+    health = working()
+    for after_ms in range(0, 3_600_000, 1000):
+        health.shard("shard-0").read(START + after_ms, 0, "1")
+    health.published(START + 3_600_000)
+    assert reasons(health, 3_600_000) == []
+
+
+def test_records_that_wait_for_a_commit_for_its_interval_and_60_s_make_it_not_ready() -> None:
+    health = working()
+    health.shard("shard-0").read(START + 1000, 0, "2")
+    health.shard("shard-0").read(START + COMMIT + SILENT_MS, 0, "3")
+    health.published(START + COMMIT + SILENT_MS)
+    assert reasons(health, COMMIT + SILENT_MS + 999) == []
+    (reason,) = reasons(health, COMMIT + SILENT_MS + 1000)
+    assert reason == "shard shard-0 has records that have waited for a commit for 120 s"
+    health.shard("shard-0").committed(START + COMMIT + SILENT_MS + 1000)
+    assert reasons(health, COMMIT + SILENT_MS + 1000) == []
+
+
+def test_a_store_that_fails_for_more_than_5_s_is_named_with_its_reason_until_it_works() -> None:
+    health = working()
+    store = health.store("cache service")
+    store.ok(START)
+    store.failed(START + 1000, "connection refused")
+    store.failed(START + 5000, "connection refused")
+    assert reasons(health, 6000) == []
+    assert reasons(health, 6001) == ["cache service has been failing for 5 s: connection refused"]
+    store.ok(START + 7000)
+    assert reasons(health, 7000) == []
+
+
+def test_a_blocked_shard_is_not_ready_until_it_goes_on() -> None:
+    health = working()
+    health.shard("shard-0").blocked("the state store does not answer")
+    assert reasons(health, 0) == ["shard shard-0 is blocked: the state store does not answer"]
+    health.shard("shard-0").blocked(None)
+    assert reasons(health, 0) == []
+
+
+def test_a_consumer_that_publishes_nothing_is_not_ready() -> None:
+    health = working()
+    health.shard("shard-0").read(START + COMMIT + SILENT_MS, 0, "1")
+    assert reasons(health, COMMIT + SILENT_MS) == ["nothing has been published for 120 s"]
+
+
+def test_an_ended_or_forgotten_shard_is_not_waited_for() -> None:
+    health = working()
+    health.shard("shard-0").ended()
+    health.shard("shard-1")
+    health.forget("shard-1")
+    assert reasons(health, SILENT_MS) == []
+
+
+@pytest.mark.parametrize(("offset_ms", "words"), [(9000, "9 s behind"), (-9000, "9 s ahead of")])
+def test_a_clock_that_is_off_by_more_than_5_s_makes_it_not_ready(offset_ms: int, words: str) -> None:
+    health = working()
+    health.clock_offset(5000)
+    assert reasons(health, 0) == []
+    health.clock_offset(offset_ms)
+    assert words in reasons(health, 0)[0]
+
+
+def test_the_detail_names_every_shard_store_and_version() -> None:
+    health = working()
+    health.shard("shard-0").watermark(START)
+    health.shard("shard-0").windows({START: 42})
+    health.store("state store").ok(START)
+    shown = json.loads(json.dumps(detail(health.view(), START + 5000)))
+    assert shown["ready"] is True
+    assert shown["uptime_s"] == 5
+    assert shown["versions"] == {"sa-stream": "0.1.0"}
+    assert shown["stores"]["state store"]["ok"] is True
+    shard = shown["shards"]["shard-0"]
+    assert shard["sequence_number"] == "1"
+    assert shard["lag_ms"] == 0
+    assert shard["watermark"] == shard["last_commit"] == "2026-02-16T14:30:00Z"
+    assert shard["open_windows"] == {"2026-02-16T14:30:00Z": 42}
+
+
+def get(url: str) -> tuple[int, dict, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, json.load(answer), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), dict(error.headers)
+
+
+def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> None:
+    health, now_ms = working(), [START]
+    server = Health_Server(health, port=0, now_ms=lambda: now_ms[0])
+    try:
+        assert get(f"{server.url}/health/live")[0] == 200
+        status, body, headers = get(f"{server.url}/health/ready")
+        assert (status, body) == (200, {"status": "ready", "reasons": []})
+        assert headers["cache-control"] == "no-store"
+        now_ms[0] += SILENT_MS
+        status, body, _ = get(f"{server.url}/health/ready")
+        assert status == 503
+        assert body["reasons"] == ["shard shard-0 has not been read for 60 s"]
+        status, body, _ = get(f"{server.url}/health")
+        assert (status, body["ready"]) == (200, False)
+        assert get(f"{server.url}/nothing")[0] == 404
+    finally:
+        server.stop()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_a_port_in_use_is_said_with_the_setting_to_change() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(In_Use, match=r"SGRAPH_SEND__SA_HTTP_PORT"):
+            Health_Server(Health(START), port=taken.getsockname()[1])
+
+
+def test_an_address_of_another_machine_is_said_with_the_setting_to_change() -> None:
+    with pytest.raises(Config_Error, match=r"SGRAPH_SEND__SA_HTTP_HOST"):
+        Health_Server(Health(START), host="192.0.2.1", port=0)

@@ -1,0 +1,832 @@
+"""The naive recount: log lines in, aggregate entries out, a record at a time in plain Python, apart from sa_stream.
+
+It says what every number of an entry means by computing it the slow and obvious way (design: Meaning of the numbers,
+Time). `recount` is bounded input; `Stream_Oracle` is records with arrival times, partition by partition; `compare`
+names the differences between an entry of the product and one of these.
+
+What the prose leaves open is decided here:
+
+- **Too long** is measured on the line without its trailing carriage return. `#` lines and empty lines are no records,
+  however long they are. A payload that begins with gzip's magic bytes but cannot be unpacked is read as it is.
+- **Number**: ASCII digits with an optional fraction, at most 30 digits in all; anything else is missing. Bytes count
+  their whole part. Seconds are rounded to whole microseconds, half to even. Event times are cut to whole milliseconds.
+- **Missing path**: the field is `-` or empty. Nothing else: `-?x` has the path `-`, and `?x` the path ''.
+- **Order for a path**: cut at the first literal `?`, scrub, path rules (none here), cut to 2,048 characters. Other
+  shown values (hosts, methods, protocols, edges, result types): scrub, cut to 256 characters. Distinct edges and
+  paths are counted as shown. Agents and request ids are compared as they came: only a hash of them is ever kept, so
+  the version in `Chrome/120.0.0.0` is nobody's address. `Hit` and the like, `ws` and `wss` are compared as they came.
+- **Decoding**: on the bytes of the text, `%HH` becomes its byte until no `%HH` is left; then UTF-8, broken parts
+  replaced, once. No two `%HH` overlap, so the order of replacing does not matter, and one pass with a stack does it.
+- **E-mail, IPv4, IPv6**: the three patterns below, in this order. Four numbers up to 255 between dots are an IPv4
+  address unless a fifth number follows or precedes, or a lone `v` stands before them. An IPv6 address has eight
+  groups, or `::` and at least one group; with fewer than three groups it must not touch a letter or digit
+  (`std::vec`, `Foo::bar`). If nothing was found the text stays as it came, else the decoded text is shown with
+  `[email]` and `[ip]`.
+- **A field that one of several lists lacks**: records of that list miss the value; without `sc-status` the check of the
+  status is left out. A field that no list has makes the values that depend on it null.
+- **A window without an entry** is one that no counted and no duplicate record lies in; records dropped on arrival in it
+  are in the counters only. `invalid_records` of a longer period adds those of its half-hours that have an entry.
+"""
+
+import gzip
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from functools import lru_cache
+from math import floor
+from typing import Any
+
+MINUTE_MS = 60_000
+WINDOW_MS = 1_800_000
+FUTURE_MS = 300_000
+LINE_BYTES_MAX = 1_048_576
+UNIQUE_EXACT_MAX = 16_384
+PATHS_EXACT_MAX = 65_536
+BEFORE_EVERYTHING_MS = -(1 << 62)
+QUANTILES = {"p50": Fraction(50, 100), "p90": Fraction(90, 100), "p95": Fraction(95, 100), "p99": Fraction(99, 100)}
+PERIODS = {"30min": "%Y-%m-%d-%H%M", "hourly": "%Y-%m-%d-%H", "daily": "%Y-%m-%d", "monthly": "%Y-%m"}
+
+CANONICAL = [
+    "timestamp",
+    "time-to-first-byte",
+    "sc-status",
+    "sc-bytes",
+    "cs-method",
+    "cs-protocol",
+    "cs-host",
+    "cs-uri-stem",
+    "x-edge-location",
+    "x-edge-request-id",
+    "time-taken",
+    "cs-protocol-version",
+    "cs-user-agent",
+    "cs-referer",
+    "cs-uri-query",
+    "x-edge-response-result-type",
+    "ssl-protocol",
+    "ssl-cipher",
+    "x-edge-result-type",
+    "sc-content-type",
+    "sc-content-len",
+    "sc-range-start",
+    "sc-range-end",
+    "cs-accept-encoding",
+    "cs-accept",
+    "origin-fbl",
+    "origin-lbl",
+]
+SEED = [
+    "timestamp",
+    "sc-status",
+    "sc-bytes",
+    "cs-method",
+    "cs-uri-stem",
+    "cs-uri-query",
+    "cs-protocol",
+    "cs-protocol-version",
+    "sc-content-type",
+    "sc-content-len",
+    "cs-user-agent",
+    "cs-referer",
+    "x-edge-location",
+    "x-edge-result-type",
+    "x-edge-response-result-type",
+    "x-edge-request-id",
+    "time-taken",
+    "time-to-first-byte",
+    "sc-range-start",
+    "sc-range-end",
+    "ssl-protocol",
+    "ssl-cipher",
+    "cs-accept",
+    "cs-accept-encoding",
+    "cs-host",
+    "origin-fbl",
+    "origin-lbl",
+]
+# Entry values that are null when no configured list has the log field.
+DEPENDS_ON = {
+    "sc-status": ("status_breakdown",),
+    "sc-bytes": ("total_bytes",),
+    "cs-uri-stem": ("unique_paths", "top_paths"),
+    "x-edge-location": ("edge_distribution", "unique_edges"),
+    "x-edge-result-type": ("cache_hit_rate", "served_from_cache_rate", "result_types"),
+    "cs-method": ("methods",),
+    "cs-protocol": ("protocols",),
+    "cs-host": ("hosts",),
+    "cs-user-agent": ("unique_agents",),
+    "x-edge-request-id": ("duplicate_records",),
+    "time-taken": ("avg_time_taken",),
+    "time-to-first-byte": ("avg_ttfb",),
+}
+PER_MINUTE_DEPENDS_ON = {
+    "status_4xx": "sc-status",
+    "status_5xx": "sc-status",
+    "bytes": "sc-bytes",
+    "hits": "x-edge-result-type",
+}
+
+type Fields = str | Sequence[str] | Sequence[Sequence[str]]
+
+
+def field_lists(fields: Fields) -> list[list[str]]:
+    """'canonical', 'seed', one list of names, or several lists: always as a list of lists."""
+    if isinstance(fields, str):
+        return [{"canonical": CANONICAL, "seed": SEED}[fields]]
+    lists = [list(fields)] if fields and isinstance(fields[0], str) else [list(one) for one in fields]
+    if len({len(one) for one in lists}) != len(lists):
+        raise ValueError("two field lists of one length: a line could be read by either")
+    return lists  # type: ignore[return-value]
+
+
+# --- scrub -----------------------------------------------------------------------------------------------------------
+
+_ATOM = r"\w.!#$%&'*+^`{|}~-"
+_EMAIL = re.compile(
+    rf"(?<![{_ATOM}])[{_ATOM}]+@"
+    r"(?:(?:[\w-]+\.)+[^\W\d_][\w-]*|\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
+)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
+_IPV4 = re.compile(
+    rf"(?<![0-9])(?<![0-9]\.)(?<!\b[vV]){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?![0-9])(?!\.[0-9])", re.ASCII
+)
+_GROUP = r"[0-9A-Fa-f]{1,4}(?![0-9A-Fa-f])"
+_IPV6 = re.compile(
+    rf"(?<![0-9A-Fa-f])(?:{_GROUP}:){{7}}{_GROUP}"
+    rf"|(?<![0-9A-Fa-f])(?:{_GROUP}:){{6}}\[ip\]"  # a dotted tail, already replaced
+    rf"|(?:(?<![0-9A-Fa-f]){_GROUP}(?::{_GROUP}){{0,6}})?::(?:(?:{_GROUP}:){{0,6}}(?:\[ip\]|{_GROUP}))?"
+)
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_WORD = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+
+
+def decode_fully(text: str) -> str:
+    """Percent-decode until it no longer changes, in one pass: the stack never holds a whole `%HH`."""
+    stack = bytearray()
+    for byte in text.encode("utf-8"):
+        stack.append(byte)
+        while len(stack) >= 3 and stack[-3] == 0x25 and stack[-2] in _HEX and stack[-1] in _HEX:
+            decoded = int(stack[-2:].decode(), 16)
+            del stack[-3:]
+            stack.append(decoded)
+    return stack.decode("utf-8", "replace")
+
+
+def _replace_ipv6(match: re.Match[str]) -> str:
+    found, text = match.group(), match.string
+    groups = len(re.findall("[0-9A-Fa-f]+", found.replace("[ip]", "0:0")))
+    before, after = text[max(match.start() - 1, 0) : match.start()], text[match.end() : match.end() + 1]
+    touches_word = before in _WORD or after in _WORD
+    return found if groups == 0 or (groups < 3 and touches_word) else "[ip]"
+
+
+@lru_cache(maxsize=1 << 17)
+def scrub(text: str) -> str:
+    """The text without IP literals and e-mail addresses (this module's opening says what counts as one)."""
+    decoded = decode_fully(text) if "%" in text else text
+    clean = _EMAIL.sub("[email]", decoded)
+    clean = _IPV4.sub("[ip]", clean)
+    clean = _IPV6.sub(_replace_ipv6, clean).replace("[[ip]]", "[ip]")
+    return text if clean == decoded else clean
+
+
+def shown_path(value: str) -> str:
+    if value in ("-", ""):
+        return ""
+    return scrub(value.partition("?")[0])[:2048]
+
+
+def shown_value(value: str) -> str | None:
+    return None if value in ("-", "") else scrub(value)[:256]
+
+
+# --- one line --------------------------------------------------------------------------------------------------------
+
+_TIMESTAMP = re.compile(r"[0-9]{10}(\.[0-9]+)?")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_STATUS = re.compile(r"[0-9]{3}")
+
+
+@dataclass(slots=True)
+class Log_Record:
+    """One well-formed line. Missing values are None; `path` is the shown path."""
+
+    time_ms: int
+    status: str | None
+    size_bytes: int
+    path: str
+    request_id: str | None
+    agent: str | None
+    result_type: str | None
+    is_websocket: bool
+    time_taken_us: int | None
+    ttfb_us: int | None
+    shown: tuple[str | None, str | None, str | None, str | None, str | None]  # as in Tally.COUNTED
+
+
+def record_lines(payload: bytes) -> Iterator[bytes]:
+    """The lines of a payload that are records, without their line ends."""
+    if payload[:2] == b"\x1f\x8b":
+        with suppress(OSError, EOFError, zlib.error):
+            payload = gzip.decompress(payload)
+    for line in payload.split(b"\n"):
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        if line and not line.startswith(b"#"):
+            yield line
+
+
+def event_time_ms(text: str) -> int | None:
+    if not _TIMESTAMP.fullmatch(text):
+        return None
+    seconds, _, fraction = text.partition(".")
+    if int(seconds) >= 4_102_444_800:
+        return None
+    return int(seconds) * 1000 + int(fraction[:3].ljust(3, "0"))
+
+
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and len(text.replace(".", "")) <= 30
+
+
+def whole_number(text: str) -> int:
+    return int(text.partition(".")[0]) if _is_number(text) else 0
+
+
+@lru_cache(maxsize=1 << 17)
+def microseconds(text: str) -> int | None:
+    # Fraction is exact and round() of a Fraction is half to even.
+    return round(Fraction(text) * 1_000_000) if _is_number(text) else None
+
+
+class Line_Reader:
+    """Reads lines by one of the configured field lists, the one that has the line's number of fields."""
+
+    def __init__(self, fields: Fields) -> None:
+        lists = field_lists(fields)
+        self.names = set().union(*lists)
+        self._places = {len(one): {name: place for place, name in enumerate(one)} for one in lists}
+
+    def read(self, line: bytes) -> Log_Record | str:
+        """The record, or the reason why the line is malformed (`future` depends on a clock and is not among them)."""
+        if len(line) > LINE_BYTES_MAX:
+            return "too_long"
+        values = line.decode("utf-8", "replace").split("\t")
+        places = self._places.get(len(values))
+        if places is None:
+            return "fields"
+
+        def value(name: str) -> str:
+            place = places.get(name)
+            return "-" if place is None else values[place]
+
+        def known(name: str) -> str | None:
+            text = value(name)
+            return None if text in ("-", "") else text
+
+        time_ms = event_time_ms(value("timestamp"))
+        if time_ms is None:
+            return "timestamp"
+        status = value("sc-status") if "sc-status" in places else None
+        if status is not None and not _STATUS.fullmatch(status):
+            return "status"
+        return Log_Record(
+            time_ms=time_ms,
+            status=status,
+            size_bytes=whole_number(value("sc-bytes")),
+            path=shown_path(value("cs-uri-stem")),
+            request_id=known("x-edge-request-id"),
+            agent=known("cs-user-agent"),
+            result_type=known("x-edge-result-type"),
+            is_websocket=value("cs-protocol") in ("ws", "wss"),
+            time_taken_us=microseconds(value("time-taken")),
+            ttfb_us=microseconds(value("time-to-first-byte")),
+            shown=(
+                shown_value(value("x-edge-result-type")),
+                shown_value(value("x-edge-location")),
+                shown_value(value("cs-method")),
+                shown_value(value("cs-protocol")),
+                shown_value(value("cs-host")),
+            ),
+        )
+
+
+# --- one window ------------------------------------------------------------------------------------------------------
+
+
+class Tally:
+    """What was counted in one window or period, nothing estimated and nothing cut."""
+
+    COUNTED = ("result_types", "edge_distribution", "methods", "protocols", "hosts")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self.hits = 0
+        self.served = 0
+        self.late = 0
+        self.duplicates = 0
+        self.status: Counter[str] = Counter()
+        self.counted: tuple[Counter[str], ...] = tuple(Counter() for _ in self.COUNTED)
+        self.paths: dict[str, list[int]] = {}
+        self.agents: set[str] = set()
+        self.time_taken_us: list[int] = []
+        self.ttfb_us: list[int] = []
+        self.per_minute = {name: [0] * 30 for name in ("requests", "status_4xx", "status_5xx", "bytes", "hits")}
+
+    def add(self, record: Log_Record) -> None:
+        minute = record.time_ms % WINDOW_MS // MINUTE_MS
+        self.requests += 1
+        self.per_minute["requests"][minute] += 1
+        self.bytes += record.size_bytes
+        self.per_minute["bytes"][minute] += record.size_bytes
+        if record.result_type == "Hit":
+            self.hits += 1
+            self.per_minute["hits"][minute] += 1
+        if record.result_type in ("Hit", "RefreshHit", "OriginShieldHit"):
+            self.served += 1
+        if record.status is not None:
+            status_class = record.status[0] + "xx"
+            self.status[status_class] += 1
+            if status_class in ("4xx", "5xx"):
+                self.per_minute["status_" + status_class][minute] += 1
+        for counter, shown in zip(self.counted, record.shown, strict=True):
+            if shown is not None:
+                counter[shown] += 1
+        path = self.paths.setdefault(record.path, [0, 0])
+        path[0] += 1
+        path[1] += record.size_bytes
+        if record.agent is not None:
+            self.agents.add(record.agent)
+        if not record.is_websocket:
+            if record.time_taken_us is not None:
+                self.time_taken_us.append(record.time_taken_us)
+            if record.ttfb_us is not None:
+                self.ttfb_us.append(record.ttfb_us)
+
+    def add_all(self, other: "Tally") -> None:
+        for name in ("requests", "bytes", "hits", "served", "late", "duplicates"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.status.update(other.status)
+        for mine, theirs in zip(self.counted, other.counted, strict=True):
+            mine.update(theirs)
+        for path, (count, size_bytes) in other.paths.items():
+            total = self.paths.setdefault(path, [0, 0])
+            total[0] += count
+            total[1] += size_bytes
+        self.agents |= other.agents
+        self.time_taken_us += other.time_taken_us
+        self.ttfb_us += other.ttfb_us
+        for name, minutes in self.per_minute.items():
+            self.per_minute[name] = [a + b for a, b in zip(minutes, other.per_minute[name], strict=True)]
+
+
+def rank_value(values: list[int], quantile: Fraction) -> int | None:
+    """The value of rank floor(q * (n - 1)) of the sorted values, counted from 0."""
+    return sorted(values)[floor(quantile * (len(values) - 1))] if values else None
+
+
+def capped(counter: Counter[str], at_most: int = 100) -> dict[str, int]:
+    ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    shown = dict(ranked[:at_most])
+    if rest := sum(count for _, count in ranked[at_most:]):
+        shown["(other)"] = shown.get("(other)", 0) + rest
+    return shown
+
+
+def percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def mean_s(values_us: list[int]) -> float:
+    return sum(values_us) / len(values_us) / 1_000_000 if values_us else 0.0
+
+
+def period_start(period: str, time_ms: int) -> datetime:
+    moment = datetime.fromtimestamp(time_ms // WINDOW_MS * WINDOW_MS // 1000, UTC)
+    if period == "hourly":
+        return moment.replace(minute=0)
+    if period == "daily":
+        return moment.replace(minute=0, hour=0)
+    if period == "monthly":
+        return moment.replace(minute=0, hour=0, day=1)
+    return moment
+
+
+def period_end(period: str, start: datetime) -> datetime:
+    if period == "monthly":
+        return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+    length_s = {"30min": 1800, "hourly": 3600, "daily": 86_400}[period]
+    return datetime.fromtimestamp(int(start.timestamp()) + length_s, UTC)
+
+
+def entry_of(
+    period: str, start: datetime, tally: Tally, names: set[str], source_count: int, invalid: int | None
+) -> dict[str, Any]:
+    """An entry in the product's shape. `exact` holds what its estimates are compared with."""
+    lists_us = {"time_taken": tally.time_taken_us, "ttfb": tally.ttfb_us}
+    exact_percentiles_us = {
+        name: {label: rank_value(values, q) for label, q in QUANTILES.items()} for name, values in lists_us.items()
+    }
+    top = sorted(tally.paths.items(), key=lambda item: (-item[1][0], item[0]))[:20]
+    result_types, edges, methods, protocols, hosts = tally.counted
+    entry: dict[str, Any] = {
+        "period": period,
+        "time_key": start.strftime(PERIODS[period]),
+        "status": "final",
+        "sources_final": True,
+        "source_count": source_count,
+        "window_start": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "window_end": period_end(period, start).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "total_requests": tally.requests,
+        "status_breakdown": dict(tally.status),
+        "total_bytes": tally.bytes,
+        "unique_paths": len(tally.paths),
+        "unique_agents": len(tally.agents),
+        "unique_edges": len(edges),
+        "top_paths": [{"path": path, "count": count, "bytes": size} for path, (count, size) in top],
+        "edge_distribution": dict(edges),
+        "result_types": dict(result_types),
+        "methods": capped(methods),
+        "protocols": capped(protocols),
+        "hosts": capped(hosts),
+        "cache_hit_rate": percent(tally.hits, tally.requests),
+        "served_from_cache_rate": percent(tally.served, tally.requests),
+        "avg_time_taken": mean_s(tally.time_taken_us),
+        "avg_ttfb": mean_s(tally.ttfb_us),
+        "percentiles": {
+            name: {label: None if us is None else us / 1_000_000 for label, us in values.items()}
+            for name, values in exact_percentiles_us.items()
+        },
+        "late_records": tally.late,
+        "duplicate_records": tally.duplicates,
+        "invalid_records": invalid,
+        "missing_fields": sorted(set(DEPENDS_ON) - names),
+        "per_minute": {k: list(v) for k, v in tally.per_minute.items()} if period == "30min" else None,
+        "exact": {"paths": tally.paths, "percentiles_us": exact_percentiles_us},
+    }
+    for missing in entry["missing_fields"]:
+        for name in DEPENDS_ON[missing]:
+            entry[name] = None
+    if entry["per_minute"]:
+        for name, needed in PER_MINUTE_DEPENDS_ON.items():
+            if needed not in names:
+                entry["per_minute"][name] = None
+    return entry
+
+
+def roll_up(
+    windows: dict[int, Tally],
+    names: set[str],
+    partitions_of: Callable[[int], int] = lambda window: 1,
+    invalid_by_window: dict[int, int] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Entries of all four periods from tallies by window number (event time // 30 minutes), keyed `period/time_key`."""
+    entries = {}
+    sources: Counter[str] = Counter()
+    finer: str | None = None
+    for period in PERIODS:
+        merged: dict[datetime, Tally] = {}
+        invalid: Counter[datetime] = Counter()
+        children: dict[datetime, set[str]] = {}
+        for window, tally in sorted(windows.items()):
+            start = period_start(period, window * WINDOW_MS)
+            merged.setdefault(start, Tally()).add_all(tally)
+            invalid[start] += (invalid_by_window or {}).get(window, 0)
+            if finer:
+                child = period_start(finer, window * WINDOW_MS)
+                children.setdefault(start, set()).add(child.strftime(PERIODS[finer]))
+            else:
+                sources[start.strftime(PERIODS[period])] = partitions_of(window)
+        for start, tally in merged.items():
+            key = start.strftime(PERIODS[period])
+            count = len(children[start]) if finer else sources[key]
+            dropped = None if invalid_by_window is None else invalid[start]
+            entries[f"{period}/{key}"] = entry_of(period, start, tally, names, count, dropped)
+        finer = period
+    return entries
+
+
+# --- bounded input ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Recount:
+    """Entries by `period/time_key`, and counters: records == aggregated + duplicates + the sum of `invalid`."""
+
+    entries: dict[str, dict[str, Any]]
+    records: int
+    aggregated: int
+    duplicates: int
+    invalid: dict[str, int]
+
+
+def recount(lines: bytes | Iterable[bytes], fields: Fields = "canonical", now_ms: int = 1 << 62) -> Recount:
+    """Bounded input: nothing is late, duplicates are found within a window, `future` is measured from now_ms.
+
+    `lines` is the whole input, or payloads that each hold whole lines.
+    """
+    reader = Line_Reader(fields)
+    windows: dict[int, Tally] = {}
+    ids: set[tuple[int, str]] = set()
+    invalid: Counter[str] = Counter()
+    records = duplicates = 0
+    for payload in [lines] if isinstance(lines, bytes) else lines:
+        for line in record_lines(payload):
+            records += 1
+            record = reader.read(line)
+            if not isinstance(record, str) and record.time_ms > now_ms + FUTURE_MS:
+                record = "future"
+            if isinstance(record, str):
+                invalid[record] += 1
+                continue
+            window = record.time_ms // WINDOW_MS
+            tally = windows.setdefault(window, Tally())
+            if record.request_id is not None:
+                identity = (window, record.request_id)
+                if identity in ids:
+                    duplicates += 1
+                    tally.duplicates += 1
+                    continue
+                ids.add(identity)
+            tally.add(record)
+    aggregated = sum(tally.requests for tally in windows.values())
+    return Recount(roll_up(windows, reader.names), records, aggregated, duplicates, dict(invalid))
+
+
+# --- stream ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Partition_Counters:
+    records: int = 0
+    aggregated: int = 0
+    duplicates: int = 0
+    late: int = 0
+    invalid: Counter[str] = field(default_factory=Counter)  # by reason; too_late is among them
+
+    @property
+    def too_late(self) -> int:
+        return self.invalid["too_late"]
+
+
+class Partition_Oracle:
+    """One partition's records, in their order. The clock is the records': no batch, no wall clock."""
+
+    def __init__(
+        self,
+        reader: Line_Reader,
+        out_of_orderness_ms: int = 60_000,
+        allowed_lateness_ms: int = 86_400_000,
+        dedupe_horizon_minutes: int = 10,
+        future_ms: int = FUTURE_MS,
+        known_ids: dict[str, int] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._out_of_orderness_ms = out_of_orderness_ms
+        self._allowed_lateness_ms = allowed_lateness_ms
+        self._dedupe_horizon_minutes = dedupe_horizon_minutes
+        self._future_ms = future_ms
+        self.watermark_ms = BEFORE_EVERYTHING_MS
+        self.arrival_max_ms = BEFORE_EVERYTHING_MS
+        self.ids: dict[str, int] = dict(known_ids or {})  # id -> minute in which it last came
+        self.windows: dict[int, Tally] = {}
+        self.invalid_by_window: Counter[int] = Counter()  # by window of arrival
+        self.counters = Partition_Counters()
+
+    def add(self, payload: bytes, arrival_ms: int) -> None:
+        for line in record_lines(payload):
+            self._add_line(line, arrival_ms)
+
+    def _drop(self, reason: str, arrival_ms: int) -> None:
+        self.counters.invalid[reason] += 1
+        self.invalid_by_window[arrival_ms // WINDOW_MS] += 1
+
+    def _add_line(self, line: bytes, arrival_ms: int) -> None:
+        self.counters.records += 1
+        record = self._reader.read(line)
+        if isinstance(record, str):
+            return self._drop(record, arrival_ms)
+        if record.time_ms > arrival_ms + self._future_ms:
+            return self._drop("future", arrival_ms)
+
+        watermark_before_ms = self.watermark_ms
+        newest_ms = min(record.time_ms, arrival_ms) - self._out_of_orderness_ms
+        self.watermark_ms = max(self.watermark_ms, newest_ms)
+        self.arrival_max_ms = max(self.arrival_max_ms, arrival_ms)
+
+        window = record.time_ms // WINDOW_MS
+        window_end_ms = (window + 1) * WINDOW_MS
+        if window_end_ms + self._allowed_lateness_ms <= watermark_before_ms:
+            return self._drop("too_late", arrival_ms)
+
+        tally = self.windows.setdefault(window, Tally())
+        if record.request_id is not None:
+            minute = self.arrival_max_ms // MINUTE_MS
+            last_minute = self.ids.get(record.request_id)
+            # A child's clock may start behind its parent's; an id never becomes younger than it was.
+            self.ids[record.request_id] = minute if last_minute is None else max(minute, last_minute)
+            if last_minute is not None and minute - last_minute <= self._dedupe_horizon_minutes:
+                self.counters.duplicates += 1
+                tally.duplicates += 1
+                return None
+        tally.add(record)
+        self.counters.aggregated += 1
+        if watermark_before_ms >= window_end_ms:
+            tally.late += 1
+            self.counters.late += 1
+        return None
+
+
+class Stream_Oracle:
+    """Records with arrival times, partition by partition, merged into entries of all four periods.
+
+    `timing` takes the keyword arguments of Partition_Oracle (out_of_orderness_ms and so on).
+    """
+
+    def __init__(self, fields: Fields = "canonical", **timing: int) -> None:
+        self._reader = Line_Reader(fields)
+        self._timing = timing
+        self.partitions: dict[str, Partition_Oracle] = {}
+
+    def start(self, partition: str, parents: Sequence[str] = ()) -> Partition_Oracle:
+        """A partition begins; a child knows the ids of its parents, as they are now, and nothing else of them."""
+        ids: dict[str, int] = {}
+        for parent in parents:
+            for request_id, minute in self.partitions[parent].ids.items():
+                ids[request_id] = max(minute, ids.get(request_id, minute))
+        self.partitions[partition] = Partition_Oracle(self._reader, known_ids=ids, **self._timing)
+        return self.partitions[partition]
+
+    def add(self, partition: str, payload: bytes, arrival_ms: int) -> None:
+        """One Kinesis record of this partition: a line, several lines, or gzip of lines, all of one arrival time."""
+        (self.partitions.get(partition) or self.start(partition)).add(payload, arrival_ms)
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        windows: dict[int, Tally] = {}
+        sources: Counter[int] = Counter()
+        invalid: Counter[int] = Counter()
+        for partition in self.partitions.values():
+            invalid.update(partition.invalid_by_window)
+            for window, tally in partition.windows.items():
+                windows.setdefault(window, Tally()).add_all(tally)
+                sources[window] += 1
+        return roll_up(windows, self._reader.names, lambda window: sources[window], invalid)
+
+    def counters(self) -> Partition_Counters:
+        """The counters of all partitions together."""
+        total = Partition_Counters()
+        for partition in self.partitions.values():
+            for name in ("records", "aggregated", "duplicates", "late"):
+                setattr(total, name, getattr(total, name) + getattr(partition.counters, name))
+            total.invalid.update(partition.counters.invalid)
+        return total
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+EQUAL_FIELDS = (
+    "period",
+    "time_key",
+    "status",
+    "sources_final",
+    "source_count",
+    "total_requests",
+    "status_breakdown",
+    "total_bytes",
+    "edge_distribution",
+    "result_types",
+    "methods",
+    "protocols",
+    "hosts",
+    "late_records",
+    "duplicate_records",
+    "invalid_records",
+)
+
+
+def _moment_ms(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    return int(datetime.fromisoformat(value).timestamp() * 1000)
+
+
+def _bound(errors: Any, name: str) -> int:
+    bound = (errors or {}).get(name, 0)
+    return max(bound.values(), default=0) if isinstance(bound, dict) else bound
+
+
+def _compare_top_paths(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
+    expected, found, exact = oracle["top_paths"], entry["top_paths"], oracle["exact"]["paths"]
+    if expected is None or found is None or len(exact) <= PATHS_EXACT_MAX:
+        if expected and "sc-bytes" in oracle["missing_fields"] and found:
+            expected = [{"path": row["path"], "count": row["count"]} for row in expected]
+            found = [{"path": row["path"], "count": row["count"]} for row in found]
+        return [] if found == expected else [f"top_paths: expected {expected}, found {found}"]
+    bound = _bound(entry.get("errors"), "top_paths")
+    differences = []
+    if len(found) != 20 or found != sorted(found, key=lambda row: (-row["count"], row["path"])):
+        differences.append("top_paths: expected 20, by count descending, then path ascending")
+    for row in found:
+        count = exact.get(row["path"], [0, 0])[0]
+        if abs(count - row["count"]) > bound:
+            differences.append(f"top_paths: {row['path']!r} counts {count}, found {row['count']}, bound {bound}")
+    listed = {row["path"] for row in found}
+    floor_count = min((row["count"] for row in found), default=0)
+    for path, (count, _) in exact.items():
+        if path not in listed and count > floor_count + bound:
+            differences.append(f"top_paths: {path!r} with {count} is missing, bound {bound}")
+    return differences
+
+
+def _compare_percentiles(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
+    differences = []
+    needed = {"time_taken": "time-taken", "ttfb": "time-to-first-byte"}
+    for name, expected in oracle["exact"]["percentiles_us"].items():
+        found = (entry.get("percentiles") or {}).get(name)
+        if needed[name] in oracle["missing_fields"]:
+            if found and any(value is not None for value in found.values()):
+                differences.append(f"percentiles.{name}: expected null, its field is in no list; found {found}")
+            continue
+        for label, exact_us in expected.items():
+            value = (found or {}).get(label)
+            if (value is None) != (exact_us is None):
+                differences.append(f"percentiles.{name}.{label}: expected {exact_us} us, found {value} s")
+            elif exact_us is not None and abs(value * 1e6 - exact_us) > exact_us * 0.01 + 1.001:
+                differences.append(
+                    f"percentiles.{name}.{label}: {value * 1e6:.1f} us is not within 1% of {exact_us} us"
+                )
+    return differences
+
+
+def compare(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
+    """Differences between an entry of the product and the oracle's, in words; none if they agree.
+
+    Distinct counts are exact up to 16,384, then within 2%; percentiles within 1% and a microsecond; means within a
+    microsecond; the top paths exact up to 65,536 distinct paths, then within the entry's own `errors.top_paths`.
+    Not compared: revision, provenance, computed_at, sampling_rate.
+    """
+    wanted = set(oracle) - {"exact"}
+    if oracle["per_minute"] is None:
+        wanted.discard("per_minute")
+    absent = sorted(wanted - set(entry))
+    if absent:
+        return [f"fields that are not in the entry: {', '.join(absent)}"]
+    differences = [
+        f"{name}: expected {oracle[name]!r}, found {entry[name]!r}"
+        for name in EQUAL_FIELDS
+        if entry[name] != oracle[name]
+    ]
+    for name in ("window_start", "window_end"):
+        if _moment_ms(entry[name]) != _moment_ms(oracle[name]):
+            differences.append(f"{name}: expected {oracle[name]}, found {entry[name]}")
+    for name in ("unique_paths", "unique_agents", "unique_edges"):
+        expected, found = oracle[name], entry[name]
+        slack = 0 if expected is None or expected <= UNIQUE_EXACT_MAX else expected * 0.02
+        if (expected is None) != (found is None) or (expected is not None and abs(found - expected) > slack):
+            differences.append(f"{name}: expected {expected} (give or take {slack:.0f}), found {found}")
+    # A tie of the rounding may fall either way; half a microsecond is the rounding of six decimals.
+    for name, slack in (
+        ("cache_hit_rate", 0.010001),
+        ("served_from_cache_rate", 0.010001),
+        ("avg_time_taken", 1e-6),
+        ("avg_ttfb", 1e-6),
+    ):
+        expected, found = oracle[name], entry[name]
+        slack += abs(expected or 0) * 1e-12
+        if (expected is None) != (found is None) or (expected is not None and abs(found - expected) > slack):
+            differences.append(f"{name}: expected {expected}, found {found}")
+    if sorted(entry["missing_fields"]) != oracle["missing_fields"]:
+        differences.append(f"missing_fields: expected {oracle['missing_fields']}, found {entry['missing_fields']}")
+    if entry.get("missing_sources"):
+        differences.append(f"missing_sources: expected none in a final entry, found {entry['missing_sources']}")
+    if oracle["per_minute"] is None:
+        if entry.get("per_minute"):
+            differences.append("per_minute: only 30min entries have it")
+    else:
+        for name, minutes in oracle["per_minute"].items():
+            found = (entry["per_minute"] or {}).get(name)
+            if found != minutes:
+                differences.append(f"per_minute.{name}: expected {minutes}, found {found}")
+    return differences + _compare_top_paths(entry, oracle) + _compare_percentiles(entry, oracle)
+
+
+def compare_all(entries: Iterable[dict[str, Any]], oracle: dict[str, dict[str, Any]]) -> list[str]:
+    """Both directions: every entry of the product against the oracle's, and every key of the oracle found."""
+    by_key: dict[str, dict[str, Any]] = {}
+    differences = []
+    for entry in entries:
+        key = f"{entry['period']}/{entry['time_key']}"
+        if key in by_key:
+            differences.append(f"{key}: came twice")
+        by_key[key] = entry
+    differences += [f"{key}: not expected" for key in sorted(by_key.keys() - oracle.keys())]
+    differences += [f"{key}: missing" for key in sorted(oracle.keys() - by_key.keys())]
+    for key in sorted(by_key.keys() & oracle.keys()):
+        differences += [f"{key}: {difference}" for difference in compare(by_key[key], oracle[key])]
+    return differences

@@ -1,0 +1,87 @@
+"""Replay against the oracle: every field of every entry, both directions, for hostile files and ordinary traffic."""
+
+from collections.abc import Sequence
+
+import pytest
+from consumer.replay import replay_buffers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.log_lines import LONG_LINES, NOW_MS, buffers_of, chunked, line_of, log_files, ordinary_lines
+from tests.oracle import CANONICAL, PATHS_EXACT_MAX, SEED, UNIQUE_EXACT_MAX, compare_all, recount
+
+HOSTILE = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+
+
+def differences(buffers: Sequence[bytes], fields: str = "canonical") -> list[str]:
+    """Where replay and oracle disagree on these buffers: entries and counters, in words."""
+    entries, summary = replay_buffers(buffers, fields=fields, now_ms=NOW_MS)
+    expected = recount(buffers, fields=fields, now_ms=NOW_MS)
+    found = compare_all(entries, expected.entries)
+    for name in ("records", "aggregated", "duplicates"):
+        if summary[name] != getattr(expected, name):
+            found.append(f"{name}: expected {getattr(expected, name)}, found {summary[name]}")
+    invalid = {reason: count for reason, count in summary["invalid"].items() if count}
+    if invalid != expected.invalid:
+        found.append(f"invalid: expected {expected.invalid}, found {invalid}")
+    return found
+
+
+@HOSTILE
+@given(st.data())
+def test_replay_equals_the_oracle_on_hostile_files_however_they_are_cut(data: st.DataObject) -> None:
+    content = data.draw(log_files(CANONICAL))
+    assert differences(data.draw(chunked(content))) == []
+
+
+@settings(HOSTILE, max_examples=15)
+@given(log_files(SEED, lines_max=30))
+def test_replay_equals_the_oracle_in_the_seeds_order(content: bytes) -> None:
+    assert differences([content], fields="seed") == []
+
+
+@pytest.mark.parametrize("buffer_bytes", [100_000, 4_000_000])
+def test_replay_equals_the_oracle_on_ordinary_traffic(buffer_bytes: int) -> None:
+    content = ordinary_lines(seed=7, count=20_000)
+    assert differences(buffers_of(content, buffer_bytes)) == []
+
+
+def test_replay_equals_the_oracle_over_days_and_months() -> None:
+    content = ordinary_lines(
+        seed=8, count=5_000, start_s=1_835_300_000, hours=24 * 40, duplicate_rate=0.1, dirt_rate=0.05
+    )
+    assert differences(buffers_of(content, 50_000)) == []
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_lines_about_the_longest_allowed_are_told_apart_wherever_they_stand(place: str) -> None:
+    ordinary = ordinary_lines(seed=9, count=50)
+    long = b"\n".join(LONG_LINES)
+    parts = {"first": [long, ordinary], "middle": [ordinary, long, ordinary], "last": [ordinary, long]}[place]
+    assert differences([b"\n".join(part.rstrip(b"\n") for part in parts)]) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\r\n\r\n", b"#Version: 1.0\n#Fields: a\tb\n", b"garbage", b"\t" * 26]
+)
+def test_files_without_a_record_make_no_entry(content: bytes) -> None:
+    assert differences([content]) == []
+
+
+def test_distinct_counts_and_top_paths_are_exact_to_their_limits_and_close_beyond() -> None:
+    def file_with(distinct: int) -> bytes:
+        lines = [
+            line_of({"timestamp": "1771252200", "cs-uri-stem": f"/{n}", "cs-user-agent": f"agent {n}"})
+            for n in range(distinct)
+        ]
+        popular = [
+            line_of({"timestamp": "1771252201", "cs-uri-stem": f"/{n}"}) for n in range(40) for _ in range(50 + n)
+        ]
+        return b"\n".join(lines + popular)
+
+    for distinct in (UNIQUE_EXACT_MAX - 1, PATHS_EXACT_MAX + 5_000):
+        assert differences(buffers_of(file_with(distinct), 1_000_000)) == []
