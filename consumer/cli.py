@@ -194,8 +194,10 @@ def doctor(as_json: As_Json = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit. An error that the user can act on is one sentence, never a traceback."""
+    if os.environ.get("AWS_REGION"):  # which boto3 does not know, although every other SDK does
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
     try:
-        code = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = app(list(arguments) if arguments is not None else None, prog_name="sa-stream", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else DONE)
     except SA_Stream_Error as error:

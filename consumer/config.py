@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,7 +93,8 @@ def _http_url(value: str) -> str:
         parts.port  # noqa: B018 - raises ValueError for a port that is none
     except ValueError:
         raise _Wrong(expected) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(character.isspace() for character in value):
+    plain = value.isascii() and not any(character.isspace() or character in "?#" for character in value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
         raise _Wrong(expected)
     if parts.username is not None:
         raise _Wrong(f"a URL without user and password; the key goes into {PREFIX}CACHE_API_KEY_VALUE")
@@ -104,9 +104,9 @@ def _http_url(value: str) -> str:
 def _state_url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     bucket = rest.partition("/")[0]
-    fits = {"memory": rest == "", "file": rest.startswith("/"), "s3": bool(_BUCKET.fullmatch(bucket))}
+    fits = {"memory": rest == "", "file": rest != "", "s3": bool(_BUCKET.fullmatch(bucket))}
     if not separator or not fits.get(scheme, False):
-        raise _Wrong("s3://bucket/prefix, file:///absolute/path or memory://")
+        raise _Wrong("s3://bucket/prefix, file:///path or memory://")
     return value
 
 
@@ -184,7 +184,6 @@ SETTINGS = (
         "STATE_URL",
         "the state store: `s3://bucket/prefix`, `file:///path` or `memory://`",
         _state_url,
-        "`file://` on `./.sa-stream/state`",
     ),
     Setting("COMMIT_INTERVAL_S", "seconds between commits", _integer(1, 1800)),
     Setting("OUT_OF_ORDERNESS_S", "how far the watermark stays behind the newest record", _integer(0, 86_400)),
@@ -228,7 +227,7 @@ class SA__Config(Type_Safe):
     cache_api_key_value : str  = ''
     cache_mode          : str  = 'local_disk'
     cache_path          : str  = './.sa-stream/cache'
-    state_url           : str  = ''
+    state_url           : str  = 'file://./.sa-stream/state'
     commit_interval_s   : int  = 60
     out_of_orderness_s  : int  = 60
     allowed_lateness_s  : int  = 86_400
@@ -256,7 +255,6 @@ class SA__Config(Type_Safe):
             if value:
                 setattr(config, setting.attribute, _checked(setting, value))
         config.source = config.source or ("kinesis" if config.stream else "s3")
-        config.state_url = config.state_url or f"file://{Path('.sa-stream/state').resolve()}"
         resolve_field_lists(config.fields, config.drop_fields)
         return config
 

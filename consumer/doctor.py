@@ -4,7 +4,6 @@ setting to change. It reads and writes only what the daemon would (its object in
 import gzip
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +11,14 @@ import numpy as np
 
 from consumer.config import PREFIX, SA__Config
 from consumer.health import CLOCK_OFF_MS_MAX, listen
-from consumer.show import NAMESPACE, fetch_health
+from consumer.show import fetch_health
 from consumer.terminal import printable
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS
 
 SAMPLE_RECORDS = 200
@@ -166,23 +166,14 @@ def _unpacked(payload: bytes) -> bytes:
 
 
 def _state(config: SA__Config) -> str:
-    from consumer.stores import open_state
-
-    state = open_state(config)
-    key, content = f"doctor/{uuid.uuid4().hex}", b"sa-stream doctor"
-    state.put(key, content)
-    try:
-        if state.get(key) != content:
-            raise Source_Error(f"{config.state_url} gave back something else than was put there")
-    finally:
-        state.delete(key)
+    State_Store(config.state_url).check()
     return f"{config.state_url} can be written, read and deleted from"
 
 
 def _cache(config: SA__Config) -> str:
     from consumer.stores import open_cache
 
-    open_cache(config).retrieve_entry(NAMESPACE, "monthly/1970-01")
+    open_cache(config).check()
     return f"{config.cache_url} answers" if config.cache_url else f"in this process ({config.cache_mode}), readable"
 
 

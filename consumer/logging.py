@@ -65,11 +65,11 @@ class _Repeats(logging.Filter):
 
 
 class _Format(logging.Formatter):
-    """Common to both forms; a line that holds a secret loses it, whichever way it came in."""
+    """Common to both forms: what a line is made of, with every secret taken out of it."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__()
-        self._secrets = [form for secret in secrets for form in {secret, json.dumps(secret)[1:-1]}]
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         fields = dict(getattr(record, "fields", {}))
@@ -79,10 +79,20 @@ class _Format(logging.Formatter):
             fields["traceback"] = self.formatException(record.exc_info)
         moment = datetime.fromtimestamp(record.created, UTC)
         event = getattr(record, "event", record.name)
-        line = self.line(moment, record.levelname.lower(), event, record.getMessage(), fields)
+        message, fields = self._without_secrets(record.getMessage()), self._without_secrets(fields)
+        return self.line(moment, record.levelname.lower(), event, message, fields)
+
+    def _without_secrets(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {name: self._without_secrets(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._without_secrets(part) for part in value]
+        text = str(value)
         for secret in self._secrets:
-            line = line.replace(secret, HIDDEN)
-        return line
+            text = text.replace(secret, HIDDEN)
+        return text
 
     def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
         raise NotImplementedError
@@ -92,7 +102,7 @@ class _Json(_Format):
     def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
         time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = {"ts": time, "level": level, "event": event, "message": message, "fields": fields}
-        return json.dumps(entry, default=str)
+        return json.dumps(entry)
 
 
 class _Text(_Format):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.error import HTTPError
 
+from rich import filesize
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,6 @@ from consumer.terminal import printable
 from sa_stream.errors import Config_Error, Source_Error
 from sa_stream.rollups.periods import cache_key, end_of, start_of
 
-NAMESPACE = "sa-cloudfront-aggregate"
 KEYS_MAX = 20_000  # more than a year of half hours
 TOP_PATHS_SHOWN = 10
 
@@ -49,15 +49,21 @@ def show_entries(config: SA__Config, keys: list[str], as_json: bool) -> bool:
 
 def entries_of(config: SA__Config) -> Callable[[str], dict[str, Any] | None]:
     """How to get an entry by its key, from the cache service that the settings name."""
+    if not config.cache_url and config.cache_mode == "memory":
+        raise Config_Error(
+            f"{PREFIX}CACHE_MODE is memory: such entries live and end with the process that made them. Set "
+            f"{PREFIX}CACHE_URL to a cache service, or {PREFIX}CACHE_MODE to local_disk, for the daemon and for show."
+        )
     from consumer.stores import open_cache
+    from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE
 
     cache = open_cache(config)
-    return lambda key: cache.retrieve_entry(NAMESPACE, key)
+    return lambda key: cache.retrieve_entry(NS_SA_AGGREGATE, key)
 
 
 def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console: Console | None = None) -> bool:
     """Print entries as JSON lines, as one detailed page, or as a table with a line each; returns whether any came."""
-    console = console or Console()
+    console = console or _console()
     if as_json:
         found = False
         for entry in entries:
@@ -70,12 +76,19 @@ def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console
     return bool(listed)
 
 
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that `… | grep` loses no digit."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def entry_table(entries: Iterable[Entry]) -> Table:
     """One line an entry."""
     table = Table(box=None, pad_edge=False)
     table.add_column("entry", no_wrap=True)
-    for name in ("status", "rev", "requests", "2xx", "4xx", "5xx", "hit %", "bytes", "late", "dup"):
-        table.add_column(name, justify="right" if name != "status" else "left", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for name in ("requests", "4xx", "5xx", "hit %", "bytes", "late", "dup"):
+        table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
         classes = entry.get("status_breakdown") or {}
         table.add_row(
@@ -84,13 +97,11 @@ def entry_table(entries: Iterable[Entry]) -> Table:
             *map(
                 _text,
                 (
-                    entry.get("revision"),
                     entry.get("total_requests"),
-                    classes.get("2xx", 0),
                     classes.get("4xx", 0),
                     classes.get("5xx", 0),
                     entry.get("cache_hit_rate"),
-                    entry.get("total_bytes"),
+                    filesize.decimal(entry.get("total_bytes") or 0),
                     entry.get("late_records"),
                     entry.get("duplicate_records"),
                 ),
@@ -148,7 +159,7 @@ def show_status(config: SA__Config, as_json: bool) -> None:
     if as_json:
         print(json.dumps(health))
         return
-    Console().print(status_page(health))
+    _console().print(status_page(health))
 
 
 def fetch_health(config: SA__Config) -> dict[str, Any]:
@@ -189,8 +200,8 @@ def status_page(health: Mapping[str, Any]) -> RenderableType:
         shards.add_row(
             _text(partition),
             _text(None if lag_ms is None else round(lag_ms / 1000, 1)),
-            _text(shard.get("watermark")),
-            _text(shard.get("last_commit")),
+            _time(shard.get("watermark"), health.get("now")),
+            _time(shard.get("last_commit"), health.get("now")),
             _text(len(windows)),
             _text(sum(windows.values())),
             _text(state),
@@ -200,5 +211,10 @@ def status_page(health: Mapping[str, Any]) -> RenderableType:
         stores.add_column(name)
     for name, store in (health.get("stores") or {}).items():
         state = "works" if store.get("ok") else f"failing: {store.get('reason')}"
-        stores.add_row(_text(name), _text(state), _text(store.get("last_ok")))
+        stores.add_row(_text(name), _text(state), _time(store.get("last_ok"), health.get("now")))
     return Group(head, *reasons, Text(), shards, Text(), stores)
+
+
+def _time(iso: str | None, now: str | None) -> Text:
+    """An ISO time, without the day where that is today's."""
+    return _text(iso[11:19] if iso and now and iso[:10] == now[:10] else iso)

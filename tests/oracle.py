@@ -757,7 +757,7 @@ def _compare_percentiles(entry: dict[str, Any], oracle: dict[str, Any]) -> list[
             value = (found or {}).get(label)
             if (value is None) != (exact_us is None):
                 differences.append(f"percentiles.{name}.{label}: expected {exact_us} us, found {value} s")
-            elif exact_us is not None and abs(value * 1e6 - exact_us) > exact_us * 0.01 + 1.001:
+            elif exact_us is not None and value is not None and abs(value * 1e6 - exact_us) > exact_us * 0.01 + 1.001:
                 differences.append(
                     f"percentiles.{name}.{label}: {value * 1e6:.1f} us is not within 1% of {exact_us} us"
                 )

@@ -12,8 +12,8 @@ import numpy as np
 
 from sa_stream.commits.keys import secret_key
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
 from sa_stream.commits.progress import Partial_Name
+from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
 from sa_stream.errors import Corrupt_State
 from sa_stream.records.batch import Batch
 from sa_stream.records.dead_letters import Dead_Letters

@@ -40,7 +40,7 @@ def drive[R](steps: Steps[R], perform: Callable[[Call], Any] = lambda operation:
         while True:
             try:
                 result = perform(operation)
-            except Exception as error:  # handed to the protocol, which lets it pass unless it knows better
+            except Exception as error:  # noqa: BLE001 - handed to the protocol, which lets it pass unless it knows better
                 operation = steps.throw(error)
             else:
                 operation = steps.send(result)

@@ -1,7 +1,7 @@
 """The commit protocol and its recovery: what makes every record count once, whoever dies when.
 
-A window in memory is a write-back cache of its partial. Nothing in the state store is overwritten with something else: a
-key names one content, a function of the partition's records up to its number. So no store needs compare-and-swap, a
+A window in memory is a write-back cache of its partial. Nothing in the state store is overwritten with something else:
+a key names one content, a function of the partition's records up to its number. So no store needs compare-and-swap, a
 crash between any two steps repeats work and changes nothing, and a worker that lost its lease may write on: what it
 writes is true, but it cannot commit.
 """
@@ -71,7 +71,7 @@ def commit_steps(
     4  checkpoint(n): the commit point, fenced by the lease
     5  only after that was confirmed: delete what it made obsolete
 
-    Without a new record since the last commit only step 3 happens. At the end of a shard n is END. `prunable` windows
+    Without a new record since the last commit only step 3 happens, and replaces its own last progress. At the end of a shard n is END. `prunable` windows
     are named no more (they are published, and too old to be amended). Raises what `checkpoint` raises.
     """
     partition, number = state.partition, END if ended else state.number
@@ -92,11 +92,14 @@ def commit_steps(
 
     progress = progress_of(state, number, ended)
     key = progress_key(partition, number, progress.watermark_ms, state.lineage)
-    if fresh or pruned or key != state.committed_progress:
+    before = state.committed_progress
+    if fresh or pruned or key != before:
         yield call(store.put, key, encode_progress(progress))
         state.committed_progress = key
 
-    if not fresh:
+    if not fresh:  # an equal checkpoint would not be fenced; a higher watermark at the same number says all the lower did
+        if before and before != key:
+            yield call(store.delete, [before])
         return
     if number != state.number or int(number) > 0:
         yield call(checkpoint, number)
@@ -154,8 +157,8 @@ def recover_steps(
     now_ms: int,
     new_lineage: str,
 ) -> Steps[Partition_State]:
-    """The state in which to go on: that of the highest snapshot at or above the checkpoint (any is as true; records that
-    it has seen are skipped), else that of a child of its parents, else a first start.
+    """The state in which to go on: that of the highest snapshot at or above the checkpoint (any is as true; records
+    that it has seen are skipped), else that of a child of its parents, else a first start.
 
     `new_lineage` is a fresh random id. Raises Unknown_Version; a snapshot that is corrupt counts as lost.
     """

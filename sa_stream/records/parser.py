@@ -28,7 +28,7 @@ UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must n
 YEAR_2100_S = 4_102_444_800
 HUGE_BYTES = 1 << 40  # sums of smaller numbers of bytes stay within 64 bits; the rest is added as Python integers
 NUMBER = r"^[0-9]+(\.[0-9]+)?$"
-NUMBER_CHARACTERS_MAX = 32  # a longer number counts as missing
+NUMBER_DIGITS_MAX = 30  # a number with more digits counts as missing
 
 REASONS = ("too_long", "fields", "timestamp", "status", "future", "too_late")
 TOO_LONG, FIELDS, TIMESTAMP, STATUS, FUTURE, TOO_LATE = range(len(REASONS))
@@ -226,7 +226,7 @@ class Parser:
             keep(event_ms <= arrival_ms + self.future_ms, FUTURE)
         sizes, huge = whole_bytes(frame["sc-bytes"])
         return Columns(
-            frame.with_columns(sizes.alias("bytes")),
+            frame.select(*USED_FIELDS, sizes.alias("bytes")),
             event_ms,
             arrival_ms,
             payload,
@@ -324,14 +324,15 @@ class _Lines:
 
 
 def _prepared(payload: bytes) -> bytes:
-    if payload[:2] == _GZIP_MAGIC:
-        payload = _unpacked(payload)
+    payload = unpacked(payload)
     return payload if not payload or payload[-1] == 10 else payload + b"\n"
 
 
-def _unpacked(payload: bytes) -> bytes:
+def unpacked(payload: bytes) -> bytes:
     """The content of a gzip payload (also of several members). What is not gzip after all stays as it is, and is
     malformed by its fields."""
+    if payload[:2] != _GZIP_MAGIC:
+        return payload
     parts: list[bytes] = []
     rest, left = payload, UNPACKED_BYTES_MAX
     while rest[:2] == _GZIP_MAGIC and left > 0:
@@ -441,9 +442,9 @@ def _integer(value: Any) -> int:
 
 def _whole(text: str | None) -> int:
     """Whole part of a plain decimal; 0 for what is not one."""
-    if text is None or len(text) > NUMBER_CHARACTERS_MAX:
+    whole, dot, fraction = (text or "").partition(".")
+    if len(whole) + len(fraction) > NUMBER_DIGITS_MAX:
         return 0
-    whole, dot, fraction = text.partition(".")
     good = whole.isascii() and whole.isdigit() and (not dot or (fraction.isascii() and fraction.isdigit()))
     return int(whole) if good else 0
 

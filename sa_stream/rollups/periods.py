@@ -52,11 +52,9 @@ def end_of(period: str, start_ms: int) -> int:
 
 def child_period(period: str) -> str:
     """The period that this one is made of. A half hour has none."""
-    return PERIODS[PERIODS.index(period) - 1] if period != HALF_HOUR else _no_child()
-
-
-def _no_child() -> str:
-    raise ValueError("a half hour is made of partials, not of entries")
+    if period == HALF_HOUR:
+        raise ValueError("a half hour is made of partials, not of entries")
+    return PERIODS[PERIODS.index(period) - 1]
 
 
 def children(period: str, start_ms: int) -> Iterator[int]:

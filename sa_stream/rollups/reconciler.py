@@ -167,7 +167,7 @@ class _Wanted:
     zeros: Sequence[str] = ()
 
     def equals(self, entry: Entry) -> bool:
-        return (
+        return bool(
             (entry["status"] == FINAL) == self.final
             and entry["sources"] == self.sources
             and entry["missing_sources"] == self.missing
@@ -430,8 +430,7 @@ class Reconciler:
             self._result.skipped[OVERTAKEN] += 1
             return
         self._anew.discard(key)
-        self._remember(key, written)
-        self._known[key].equal_to = None  # to be compared again by the next pass: somebody may have written as well
+        self._remember(key, written)  # equal to nothing yet: the next pass reads it again, as others may have written
         self._result.written.append(Written(key, written["status"], written["revision"], written["total_requests"]))
         if current is not None and current["summary"] != written["summary"]:
             self._superseded[current["summary"]] = (key, self._now_ms)

@@ -12,13 +12,20 @@ from typing import IO, Any, Protocol
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 
 BUFFER_BYTES = 4 << 20
 LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
 GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_PIECE_BYTES = 1 << 16  # what follows a member is copied for each: small pieces keep thousands of them cheap
 
 
 class _Readable(Protocol):
@@ -81,31 +88,49 @@ class Log_Files:
 
     def _plain(self, name: str, source: _Readable) -> Iterator[bytes]:
         block = self._read(source)
-        if not block.startswith(GZIP_MAGIC):
-            while block:
-                yield block
-                block = self._read(source)
+        while len(block) < len(GZIP_MAGIC) and (more := self._read(source)):  # a network may hand over single bytes
+            block += more
+        if block.startswith(GZIP_MAGIC):
+            yield from self._gathered(self._unzipped(name, block, source))
             return
+        while block:
+            yield block
+            block = self._read(source)
+
+    def _unzipped(self, name: str, block: bytes, source: _Readable) -> Iterator[bytes]:
         unzip = zlib.decompressobj(wbits=31)
         while block:
-            # After a member the next one may follow: gzip files may be joined, and padded with zeros.
-            if unzip.eof and not (block := block.lstrip(b"\0")):
-                block = self._read(source)
-                continue
-            if unzip.eof:
-                unzip = zlib.decompressobj(wbits=31)
-            try:
-                plain = unzip.decompress(block, self._buffer_bytes)
-            except zlib.error as error:
-                raise Source_Error(f"{name} is not a whole gzip file: {error}") from error
-            if plain:
-                yield plain
-            block = unzip.unconsumed_tail or unzip.unused_data or self._read(source)
-        rest = unzip.flush()
-        if rest:
-            yield rest
+            for begin in range(0, len(block), _GZIP_PIECE_BYTES):
+                piece = block[begin : begin + _GZIP_PIECE_BYTES]
+                # After a member the next one may follow: gzip files may be joined, and padded with zeros.
+                while piece := piece.lstrip(b"\0") if unzip.eof else piece:
+                    if unzip.eof:
+                        unzip = zlib.decompressobj(wbits=31)
+                    try:
+                        yield unzip.decompress(piece, self._buffer_bytes)
+                    except zlib.error as error:
+                        raise Source_Error(f"{name} is not a whole gzip file: {error}") from error
+                    piece = unzip.unconsumed_tail or unzip.unused_data
+            block = self._read(source)
+        yield unzip.flush()
         if not unzip.eof:
             raise Source_Error(f"{name} is a gzip file that breaks off: its whole lines were read, its end is missing")
+
+    def _gathered(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Pieces joined to at least a buffer's size; what came before an error is handed over before it."""
+        held: list[bytes] = []
+        held_bytes = 0
+        try:
+            for piece in pieces:
+                held.append(piece)
+                held_bytes += len(piece)
+                if held_bytes >= self._buffer_bytes:
+                    yield b"".join(held)
+                    held, held_bytes = [], 0
+        except (Source_Error, Store_Unavailable, OSError):
+            yield b"".join(held)
+            raise
+        yield b"".join(held)
 
     def _read(self, source: _Readable) -> bytes:
         block = source.read(self._buffer_bytes)
@@ -234,7 +259,7 @@ def _ask_s3(name: str, ask: Callable[[], Any]) -> Any:
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
             raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
         raise Source_Error(f"{name} cannot be read from S3: {code}: {text}") from error
-    except HTTPClientError as error:
+    except (EndpointConnectionError, HTTPClientError, IncompleteReadError) as error:
         raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
     except (BotoCoreError, ValueError) as error:
         raise Source_Error(

@@ -11,7 +11,7 @@ import polars as pl
 import polars_hash as plh
 import xxhash
 
-from sa_stream.records.parser import NUMBER, NUMBER_CHARACTERS_MAX
+from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
 from sa_stream.timing import MINUTE_MS
 from sa_stream.windows.paths import grouped_paths
@@ -114,7 +114,7 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
         micros = np.rint(ordinary[field].cast(pl.Float64).to_numpy() * 1e6).astype(np.int64)
         durations.add(micros, ordinary["count"].to_numpy().astype(np.int64))
         for value, number in counted.filter(plain & ~short).iter_rows():
-            if len(value) <= NUMBER_CHARACTERS_MAX:
+            if len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
                 durations.add_long(round(Decimal(value).scaleb(6)), number)
 
 

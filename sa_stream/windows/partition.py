@@ -111,6 +111,7 @@ class Partition_State:
         self._count_dropped(columns, dropped, numbers, fields)
         self._fold(columns, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
         self.number = numbers[-1]
+        self.position_ms = max(self.position_ms, int(columns.payload_arrivals_ms[-1]))
         self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
         self._count("records", len(columns) + len(columns.dropped))
         return dropped
@@ -123,20 +124,7 @@ class Partition_State:
         minutes: Int64s,
         seeds: Mapping[str, int],
     ) -> npt.NDArray[np.bool_] | None:
-        ids = np.zeros(len(columns), np.uint64)
-        known = in_time.copy()
-        request_ids = columns.frame["x-edge-request-id"]
-        for month, rows in _by_month(starts, in_time):
-            seed = seeds[month]
-            hashed = hashes(request_ids if rows is None else request_ids.filter(pl.Series(rows)), seed)
-            values: UInt64s = hashed.fill_null(0).to_numpy()
-            present = (values != hash_of("-", seed)) & (values != hash_of("", seed))
-            if hashed.null_count():
-                present &= ~hashed.is_null().to_numpy()
-            if rows is None:
-                ids, known = values, present
-            else:
-                ids[rows], known[rows] = values, present
+        ids, known = request_ids(columns, starts, in_time, seeds)
         if known.all():
             return self.ids.see(ids, minutes.astype(np.int32))
         found = self.ids.see(ids[known], minutes[known].astype(np.int32))
@@ -170,18 +158,7 @@ class Partition_State:
             late_records = int((late & rows).sum())
             window.late_records += late_records
             self._count("late", late_records)
-            if not rows.any():
-                continue
-            seed = seeds[month_of(start)]
-            frame, event_ms, huge = columns.frame, columns.event_ms, columns.huge
-            if not rows.all():
-                frame, event_ms = frame.filter(pl.Series(rows)), event_ms[rows]
-                if huge:
-                    place = np.cumsum(rows) - 1
-                    huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
-            agents = hashes(frame["cs-user-agent"], seed).alias("agent")
-            fold(window, frame.with_columns(agents), event_ms, huge, rules, seed)
-            self._count("aggregated", frame.height)
+            self._count("aggregated", fold_rows(window, columns, rows, rules, seeds[month_of(start)]))
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""
@@ -223,7 +200,9 @@ class Partition_State:
 
     def lose(self, now_ms: int, lineage: str) -> None:
         """Records are gone, or may be: vouch only for what the stream still had, in a new lineage."""
-        self.start_anew(now_ms - self.timing.retention_ms + self.timing.coverage_margin_ms, lineage)
+        oldest_kept_ms = now_ms - self.timing.retention_ms + self.timing.coverage_margin_ms
+        self.start_anew(oldest_kept_ms, lineage)
+        self.position_ms = max(self.position_ms, oldest_kept_ms)
 
     def start_anew(self, since_ms: int, lineage: str) -> None:
         """Vouch only for what comes after a time, in a new lineage."""
@@ -294,6 +273,41 @@ class Partition_State:
                 [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],
             ),
         )
+
+
+def request_ids(
+    columns: Columns, starts: Int64s, chosen: npt.NDArray[np.bool_], seeds: Mapping[str, int]
+) -> tuple[UInt64s, npt.NDArray[np.bool_]]:
+    """Hash of each row's request id under the secret of its window's month, and which of the chosen rows have one."""
+    values = columns.frame["x-edge-request-id"]
+    ids, known = np.zeros(len(columns), np.uint64), chosen.copy()
+    for month, rows in _by_month(starts, chosen):
+        seed = seeds[month]
+        hashed = hashes(values if rows is None else values.filter(pl.Series(rows)), seed)
+        found: UInt64s = hashed.fill_null(0).to_numpy()
+        present = (found != hash_of("-", seed)) & (found != hash_of("", seed))
+        if hashed.null_count():
+            present &= ~hashed.is_null().to_numpy()
+        if rows is None:
+            return found, present
+        ids[rows], known[rows] = found, present
+    return ids, known
+
+
+def fold_rows(
+    window: Window, columns: Columns, rows: npt.NDArray[np.bool_], rules: Path_Rules, seed: int
+) -> int:
+    """Fold the chosen rows into their window; returns how many there were."""
+    frame, event_ms, huge = columns.frame, columns.event_ms, columns.huge
+    if not rows.all():
+        frame, event_ms = frame.filter(pl.Series(rows)), event_ms[rows]
+        if huge:
+            place = np.cumsum(rows) - 1
+            huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
+    if frame.height:
+        agents = hashes(frame["cs-user-agent"], seed).alias("agent")
+        fold(window, frame.with_columns(agents), event_ms, huge, rules, seed)
+    return frame.height
 
 
 def _by_month(starts: Int64s, chosen: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_] | None]]:

@@ -169,9 +169,8 @@ def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> 
 
 
 def test_a_port_in_use_is_said_with_the_setting_to_change() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(In_Use, match=r"SGRAPH_SEND__SA_HTTP_PORT"):
-            Health_Server(Health(START), port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(In_Use, match=r"SGRAPH_SEND__SA_HTTP_PORT"):
+        Health_Server(Health(START), port=taken.getsockname()[1])
 
 
 def test_an_address_of_another_machine_is_said_with_the_setting_to_change() -> None:

@@ -211,7 +211,7 @@ def test_list_shards_reads_every_page(aws, clock):
 
 
 def test_no_such_stream_is_said_with_its_region(aws, server):
-    with pytest.raises(Source_Error, match="no Kinesis stream missing in the region us-east-1.*AWS_REGION"):
+    with pytest.raises(Source_Error, match=r"no Kinesis stream missing in the region us-east-1.*AWS_REGION"):
         Kinesis_Reader("missing").describe()
 
 

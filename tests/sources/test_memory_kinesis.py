@@ -1,5 +1,7 @@
 """The in-memory Kinesis against what the Kinesis API reference says of shards, iterators and retention."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -264,6 +266,6 @@ def test_through_any_resharding_every_record_is_read_once_and_open_shards_cover_
     shards = kinesis.stream("logs").open_shards()
     assert shards[0].low == 0
     assert shards[-1].high == HASH_KEYS - 1
-    assert all(left.high + 1 == right.low for left, right in zip(shards, shards[1:], strict=False))
+    assert all(left.high + 1 == right.low for left, right in pairwise(shards))
     found = [payload for shard_id in ids(kinesis.list_shards("logs")) for payload in read_all(kinesis, shard_id)[0]]
     assert sorted(found) == sorted(b"%d" % i for i, step in enumerate(steps) if step[0] == "put")

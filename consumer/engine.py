@@ -1,0 +1,232 @@
+"""The engine: one thread that takes batches of all partitions, drives their consumers, and lets a small pool make the
+calls that they ask for. While a partition waits for a call, it takes no more batches, and nothing else waits with it.
+"""
+
+import heapq
+import queue
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumer.health import Health
+from consumer.logging import Log
+from sa_stream.commits.consumer import Partition_Consumer
+from sa_stream.commits.operations import Call, Steps
+from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
+from sa_stream.records.batch import Batch
+from sa_stream.timing import BEGINNING_MS
+
+log = Log("engine")
+
+POOL_THREADS = 8
+RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
+BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
+TICK_S = 0.05
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Lane:
+    """One partition's way through the engine.
+
+    inbox    batches not yet received by the consumer; None marks the end of the shard
+    steps    the protocol that is under way, if any; `call` is what it waits for
+    closing  flush, then leave
+    """
+
+    partition: str
+    recover: Steps[Partition_Consumer]
+    on_open: Callable[[Partition_Consumer], None]
+    on_taken: Callable[[], None]
+    on_closed: Callable[[str, BaseException | None], None]
+    consumer: Partition_Consumer | None = None
+    inbox: deque[Batch | None] = field(default_factory=deque)
+    steps: Steps[Any] | None = None
+    call: Call | None = None
+    failures: int = 0
+    closing: bool = False
+    ending: bool = False
+
+
+class Engine:
+    """Verbs: `open` a partition, `submit` what was read of it, `close` it, and `poll`, which does the work.
+
+    Only `submit` may be called from other threads. Raises nothing of a single partition: what ends one is handed to its
+    `on_closed` (None: it ended or was closed in order).
+    """
+
+    def __init__(self, health: Health, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self._health = health
+        self._clock_ms = clock_ms
+        self._events: queue.SimpleQueue[tuple[Lane, Any]] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
+        self._retries: list[tuple[int, int, Lane]] = []
+        self._retry_number = 0
+
+    # ------------------------------------------------------------------ verbs
+
+    def open(
+        self,
+        partition: str,
+        recover: Steps[Partition_Consumer],
+        on_open: Callable[[Partition_Consumer], None],
+        on_taken: Callable[[], None],
+        on_closed: Callable[[str, BaseException | None], None],
+    ) -> Lane:
+        """Start a partition: `recover` makes its consumer, then `on_open` may start reading; `on_taken` is called for
+        every batch that left the inbox."""
+        lane = Lane(partition, recover, on_open, on_taken, on_closed)
+        self.lanes[partition] = lane
+        lane.steps = recover
+        self._advance(lane, None)
+        return lane
+
+    def submit(self, lane: Lane, batch: Batch | None) -> None:
+        """Hand over the next batch of a partition, or None at the end of its shard. From any thread."""
+        self._events.put((lane, ("batch", batch)))
+
+    def close(self, lane: Lane) -> None:
+        """Flush and commit what the partition has, then let it go."""
+        lane.closing = True
+        self._work(lane)
+
+    def poll(self, timeout_s: float = TICK_S) -> None:
+        """Wait for something to do, at most so long, and do all there is."""
+        try:
+            event = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            pass
+        else:
+            while True:
+                self._handle(*event)
+                try:
+                    event = self._events.get_nowait()
+                except queue.Empty:
+                    break
+        now_ms = self._clock_ms()
+        while self._retries and self._retries[0][0] <= now_ms:
+            _, _, lane = heapq.heappop(self._retries)
+            self._perform(lane)
+        for lane in list(self.lanes.values()):
+            self._work(lane)
+
+    def shutdown(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------ one lane
+
+    def _handle(self, lane: Lane, event: tuple[str, Any]) -> None:
+        kind, value = event
+        if self.lanes.get(lane.partition) is not lane:
+            return  # it was closed meanwhile
+        if kind == "batch":
+            lane.inbox.append(value)
+            self._work(lane)
+        else:
+            self._called(lane, value)
+
+    def _work(self, lane: Lane) -> None:
+        consumer = lane.consumer
+        if lane.steps is not None or consumer is None or self.lanes.get(lane.partition) is not lane:
+            return
+        now_ms = self._clock_ms()
+        while lane.inbox and not lane.ending:
+            batch = lane.inbox.popleft()
+            if batch is None:
+                lane.ending = True
+            else:
+                consumer.receive(batch, now_ms)
+                number = batch.sequence_numbers[-1] if batch.sequence_numbers else None
+                self._health.shard(lane.partition).read(now_ms, batch.millis_behind_latest, number)
+                lane.on_taken()
+            if consumer.due(now_ms):
+                break
+        if lane.ending:
+            lane.steps = consumer.end_steps(now_ms)
+        elif lane.closing and not lane.inbox:
+            lane.steps = consumer.flush_steps(now_ms)
+        elif consumer.due(now_ms):
+            lane.steps = consumer.work_steps(now_ms)
+        else:
+            return
+        self._advance(lane, None)
+
+    def _advance(self, lane: Lane, result: Any, error: Exception | None = None) -> None:
+        """Run the lane's protocol up to its next call."""
+        assert lane.steps is not None
+        try:
+            lane.call = lane.steps.throw(error) if error is not None else lane.steps.send(result)
+        except StopIteration as stop:
+            lane.steps = lane.call = None
+            self._finished(lane, stop.value)
+        except (Lease_Lost, Superseded) as lost:
+            self._leave(lane, lost)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the partition stops, and its owner hears of it
+            log.error("partition_failed", f"{lane.partition} stops: {failure}", failure, partition=lane.partition)
+            self._leave(lane, failure)
+        else:
+            self._perform(lane)
+
+    def _perform(self, lane: Lane) -> None:
+        if lane.call is not None and self.lanes.get(lane.partition) is lane:
+            future = self._pool.submit(lane.call)
+            future.add_done_callback(lambda done: self._events.put((lane, ("called", done))))
+
+    def _called(self, lane: Lane, done: Future[Any]) -> None:
+        error = done.exception()
+        if error is None:
+            if lane.failures:
+                lane.failures = 0
+                self._health.shard(lane.partition).blocked(None)
+            self._advance(lane, done.result())
+        elif isinstance(error, Store_Unavailable):
+            self._retry_later(lane, error)
+        elif isinstance(error, Exception):
+            self._advance(lane, None, error)
+        else:
+            raise error
+
+    def _retry_later(self, lane: Lane, error: Store_Unavailable) -> None:
+        """Hold the line: the same call again, after twice as long each time, with jitter."""
+        wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(lane.failures, 10))
+        lane.failures += 1
+        if lane.failures == 1:
+            log.warning(
+                "store_failed", f"{lane.partition} waits for the state store: {error}", partition=lane.partition
+            )
+        self._health.shard(lane.partition).blocked(f"waiting for the state store ({error})")
+        self._retry_number += 1
+        at_ms = self._clock_ms() + random.randint(wait_ms // 2, wait_ms)
+        heapq.heappush(self._retries, (at_ms, self._retry_number, lane))
+
+    def _finished(self, lane: Lane, value: Any) -> None:
+        shard = self._health.shard(lane.partition)
+        if lane.consumer is None:
+            lane.consumer = value
+            lane.on_open(value)
+        elif lane.ending:
+            shard.ended()
+            self._leave(lane, None)
+            return
+        elif lane.closing and not lane.inbox:
+            self._leave(lane, None)
+            return
+        consumer: Partition_Consumer = lane.consumer
+        if not consumer.state.touched:
+            shard.committed(consumer.last_commit_ms)
+        if consumer.state.published_watermark_ms > BEGINNING_MS:
+            shard.watermark(consumer.state.published_watermark_ms)
+        shard.windows({start: window.total_requests for start, window in consumer.state.windows.items()})
+
+    def _leave(self, lane: Lane, error: BaseException | None) -> None:
+        del self.lanes[lane.partition]
+        lane.steps = lane.call = None
+        lane.on_closed(lane.partition, error)

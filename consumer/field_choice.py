@@ -1,0 +1,58 @@
+"""Which field list the records of a stream have: as configured, checked against the first records, or found from them."""
+
+import json
+from collections.abc import Sequence
+
+from consumer.logging import Log
+from sa_stream.errors import Field_List_Error
+from sa_stream.records.fields import CANONICAL, SEED, detect, preset_name, resolve_field_lists
+from sa_stream.storage.state_store import State_Store
+
+log = Log("fields")
+
+KEY = "meta/fields"  # what `auto` decided: every worker and every restart reads the records the same way
+
+
+class Field_Choice:
+    """Holds records back until it is known how to read them.
+
+    lists  the field lists; their `lists` are empty while `auto` waits for the first records
+    """
+
+    def __init__(self, setting: str, drop_fields: str, store: State_Store) -> None:
+        self.lists = resolve_field_lists(setting, drop_fields)
+        self._store = store
+        self._auto = self.lists.auto
+        self._preset = setting if setting in ("seed", "canonical") else ""
+        self.checked = not (self._auto or self._preset)
+        if self._auto:
+            self._restore(drop_fields)
+
+    def _restore(self, drop_fields: str) -> None:
+        decided = self._store.get(KEY)
+        if decided is not None:
+            self.lists = resolve_field_lists(json.loads(decided)["fields"], drop_fields)
+            self.checked = True
+
+    def decide(self, lines: Sequence[bytes]) -> None:
+        """Look at the first records. Raises Field_List_Error if they fit no list, or clearly another one."""
+        if self._preset:
+            self._contradict(lines)
+        else:
+            self.lists = self.lists.decide(lines)
+            name = preset_name(self.lists.lists[0])
+            self._store.create(KEY, json.dumps({"fields": name}).encode())
+            log.info("fields", f"the first records have the field list '{name}'", fields=name)
+        self.checked = True
+
+    def _contradict(self, lines: Sequence[bytes]) -> None:
+        try:
+            found = detect(lines)
+        except Field_List_Error:
+            return  # the records fit neither preset clearly: malformed ones will be counted and reported
+        other = {SEED: "seed", CANONICAL: "canonical"}[found.names]
+        if other != self._preset:
+            raise Field_List_Error(
+                f"SGRAPH_SEND__SA_FIELDS is {self._preset}, but the first records have the order of '{other}': set it "
+                f"to {other} or auto, or every record will be counted as malformed"
+            )

@@ -1,0 +1,313 @@
+"""Reads all shards of a stream with boto3 in this process: the same engine and commits as behind the KCL, with the
+checkpoints in the state store. For the demo, emulators and tests; one at a time on one state store.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consumer.config import SA__Config
+from consumer.engine import BATCHES_AHEAD, Engine, Lane, wall_clock_ms
+from consumer.field_choice import Field_Choice
+from consumer.health import Health
+from consumer.logging import Log
+from consumer.publisher import Publisher
+from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.keys import checkpoint_key
+from sa_stream.commits.operations import Steps
+from sa_stream.commits.progress import END, Shard_Info
+from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.errors import Lease_Lost, SA_Stream_Error, Store_Unavailable, Superseded
+from sa_stream.records.batch import Batch
+from sa_stream.records.fields import DETECT_LINES
+from sa_stream.records.parser import unpacked
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.storage.state_lock import REFRESH_S, hold_lock
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import BEGINNING_MS
+from sa_stream.windows.partition import NOTHING_READ
+
+log = Log("runner")
+
+DISCOVERY_S = 5.0  # how often shards are listed anew
+SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+START_KEY = "meta/start"
+
+
+@dataclass(slots=True)
+class _Shard:
+    info: Shard_Info
+    lane: Lane | None = None
+    reader: threading.Thread | None = None
+    credits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(BATCHES_AHEAD))
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Local_Runner:
+    """`run` reads until `stop` is called or something fails that no later try can mend (it raises that).
+
+    Raises Source_Error, Config_Error, Field_List_Error, In_Use, Unknown_Version.
+    """
+
+    def __init__(
+        self,
+        config: SA__Config,
+        health: Health,
+        *,
+        state: State_Store | None = None,
+        cache: Send__Cache__Client | None = None,
+        publish_interval_s: float = 2.0,
+        settings: Reconciler_Settings | None = None,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+    ) -> None:
+        self.health = health
+        self.shards: dict[str, _Shard] = {}
+        self.engine = Engine(health)
+        self.reader = Kinesis_Reader(config.stream)
+        self._config = config
+        self._state = state or open_state(config)
+        self._cache = cache or open_cache(config)
+        self._store = Watched_Store(self._state, health.store("state store"))
+        self._publish_interval_s = publish_interval_s
+        self._settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
+        self._on_pass = on_pass
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._listed_s = -DISCOVERY_S
+        self._kinesis_health = health.store("Kinesis")
+
+    def stop(self) -> None:
+        """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        info = _patiently(self.reader.describe, self._stop)
+        if info is None:
+            return
+        self._state.check()
+        with hold_lock(self._state) as lock:
+            self._state.claim(self._config.application, info.name)
+            self._timing = self._config.timing(info.retention_ms)
+            self._start = Start(self._resolve_start(), info.created_ms)
+            self._fields = Field_Choice(self._config.fields, self._config.drop_fields, self._state)
+            self._secrets = Secrets(self._store, lambda: secrets.token_bytes(8))
+            cache = Watched_Cache(self._cache, self.health.store("cache service"))
+            reconciler = Reconciler(self._store, cache, self.reader.list_shards, self._timing, self._settings)
+            self._publisher = Publisher(reconciler, self.health, self._publish_interval_s, self._on_pass)
+            self._publisher.start()
+            refreshed_s = time.monotonic()
+            try:
+                while not self._stop.is_set() and self._failure is None:
+                    self._discover()
+                    self.engine.poll()
+                    self.health.clock_offset(self.reader.clock_offset_ms)
+                    if time.monotonic() - refreshed_s > REFRESH_S:
+                        refreshed_s = time.monotonic()
+                        _try(lock.refresh)
+            finally:
+                self._shut_down()
+        if self._failure is not None:
+            raise self._failure
+
+    # ------------------------------------------------------------------ shards
+
+    def _resolve_start(self) -> int:
+        """Where a first start begins; LATEST and times are resolved once and stored, so that a restart starts there too."""
+        stored = self._state.get(START_KEY)
+        if stored is None:
+            position = self._config.initial_position
+            at_ms = self._config.initial_position_ms()
+            if position == "LATEST":
+                at_ms = wall_clock_ms()
+            from_ms = BEGINNING_MS if at_ms is None else at_ms
+            self._state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
+            stored = self._state.get(START_KEY) or b"{}"
+        return int(json.loads(stored)["from_ms"])
+
+    def _discover(self) -> None:
+        """Open every shard that has not ended, and whose parents have. Nothing is opened before it is known how to read
+        the records."""
+        if not self._fields.checked:
+            self._look_at_first_records()
+        if not self._fields.checked or time.monotonic() - self._listed_s < DISCOVERY_S:
+            return
+        self._listed_s = time.monotonic()
+        try:
+            listed = self.reader.list_shards()
+            known = {shard.shard_id for shard in listed}
+            for info in listed:
+                if info.shard_id in self.shards:
+                    continue
+                waits = [parent for parent in info.parents if parent in known and self._checkpoint(parent) != END]
+                checkpoint = self._checkpoint(info.shard_id)
+                if not waits and checkpoint != END:
+                    self._open(info, checkpoint)
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(wall_clock_ms(), str(error))
+            log.warning("discovery_waits", f"shards could not be listed: {error}")
+        else:
+            self._kinesis_health.ok(wall_clock_ms())
+
+    def _look_at_first_records(self) -> None:
+        """Let the first records decide, or contradict, the field list."""
+        lines: list[bytes] = []
+        try:
+            for info in self.reader.list_shards():
+                batch = Shard_Reader(self.reader, info.shard_id, self._position(NOTHING_READ)).read(wall_clock_ms())
+                for payload in batch.payloads[:DETECT_LINES] if batch is not None else ():
+                    lines += first_lines(payload)
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(wall_clock_ms(), str(error))
+            self._stop.wait(1.0)
+            return
+        if lines:
+            self._fields.decide(lines)
+        else:
+            self._stop.wait(1.0)
+
+    def _position(self, number: str) -> str:
+        """Where reading goes on after a number."""
+        if number != NOTHING_READ:
+            return number
+        from_ms = self._start.from_ms
+        return "TRIM_HORIZON" if from_ms == BEGINNING_MS else f"AT_TIMESTAMP:{from_ms}"
+
+    def _checkpoint(self, partition: str) -> str | None:
+        data = self._store.get(checkpoint_key(partition))
+        return None if data is None else data.decode()
+
+    def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
+        shard = self.shards[info.shard_id] = _Shard(info)
+        self.health.shard(info.shard_id, wall_clock_ms())
+        shard.lane = self.engine.open(
+            info.shard_id,
+            self._recover(info, checkpoint),
+            lambda consumer: self._start_reading(shard, consumer),
+            shard.credits.release,
+            self._closed,
+        )
+
+    def _recover(self, info: Shard_Info, checkpoint: str | None) -> Steps[Partition_Consumer]:
+        now_ms = wall_clock_ms()
+        partition = info.shard_id
+        state = yield from recover_steps(
+            self._store, partition, checkpoint, info.parents, self._start, self._timing, now_ms, new_lineage()
+        )
+        intake = Intake(self._fields.lists, Path_Rules.parse(self._config.path_rules), self._config.dead_letter_text)
+        return Partition_Consumer(
+            state,
+            self._store,
+            lambda number: self._store.put(checkpoint_key(partition), number.encode()),
+            intake,
+            self._secrets,
+            now_ms,
+            new_lineage,
+            lambda window_ms, name: self._publisher.published(partition, window_ms, name),
+        )
+
+    def _closed(self, partition: str, error: BaseException | None) -> None:
+        """A shard has left the engine: it ended, or failed. A failure of the whole kind ends the run; anything else is
+        read again from the last commit."""
+        shard = self.shards.pop(partition)
+        shard.stop.set()
+        self._listed_s = -DISCOVERY_S  # children may start now
+        if error is None:
+            ended = self._checkpoint(partition) == END
+            log.info(
+                "shard_ended" if ended else "shard_closed",
+                f"{partition} was read to its end" if ended else f"{partition} is committed",
+                partition=partition,
+            )
+        elif isinstance(error, (Lease_Lost, Superseded)):
+            log.warning(
+                "shard_restarts", f"{partition} starts again from its last commit: {error}", partition=partition
+            )
+            self.health.forget(partition)
+        else:
+            self._failure = error
+
+    # ------------------------------------------------------------------ reading
+
+    def _start_reading(self, shard: _Shard, consumer: Partition_Consumer) -> None:
+        reader = Shard_Reader(self.reader, shard.info.shard_id, self._position(consumer.state.number))
+        shard.reader = threading.Thread(
+            target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
+        )
+        shard.reader.start()
+
+    def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
+        """One shard's thread: no more than a few batches ahead of the engine, which is all there is to backpressure."""
+        assert shard.lane is not None
+        while not shard.stop.is_set():
+            if not shard.credits.acquire(timeout=0.5):
+                continue
+            batch: Batch | None = None
+            while not shard.stop.is_set():
+                shard.stop.wait(max(0, reader.ready_at_ms - wall_clock_ms()) / 1000)
+                try:
+                    batch = reader.read(wall_clock_ms())
+                except Store_Unavailable as error:
+                    self._kinesis_health.failed(wall_clock_ms(), str(error))
+                except SA_Stream_Error as error:
+                    self._failure = error
+                    return
+                else:
+                    self._kinesis_health.ok(wall_clock_ms())
+                    break
+            if shard.stop.is_set():
+                return
+            self.engine.submit(shard.lane, batch)
+            if batch is None:
+                return
+
+    def _shut_down(self) -> None:
+        """Commit what every shard has, within the time that a container gets."""
+        deadline_s = time.monotonic() + SHUTDOWN_S
+        for shard in list(self.shards.values()):
+            shard.stop.set()
+        for lane in list(self.engine.lanes.values()):
+            if self._failure is None:
+                self.engine.close(lane)
+        while self._failure is None and self.engine.lanes and time.monotonic() < deadline_s:
+            self.engine.poll()
+        if self.engine.lanes and self._failure is None:
+            log.warning("unfinished", f"stopped without the last commit of {sorted(self.engine.lanes)}")
+        self.engine.shutdown()
+        self._publisher.stop(last_pass=self._failure is None)
+
+
+def first_lines(payload: bytes) -> list[bytes]:
+    """The first lines of a payload as they are parsed, to find out their fields."""
+    return unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]
+
+
+def new_lineage() -> str:
+    return secrets.token_hex(8)
+
+
+def _patiently[R](ask: Callable[[], R], stop: threading.Event) -> R | None:
+    """Ask until there is an answer: a store that does not answer yet may do so soon."""
+    wait_s = 0.5
+    while not stop.is_set():
+        try:
+            return ask()
+        except Store_Unavailable as error:
+            log.warning("source_waits", str(error))
+            stop.wait(wait_s)
+            wait_s = min(10.0, wait_s * 2)
+    return None
+
+
+def _try(action: Callable[[], None]) -> None:
+    """A call that may fail for now: it is made again soon, and health knows of the store."""
+    try:
+        action()
+    except Store_Unavailable as error:
+        log.warning("store_failed", str(error))

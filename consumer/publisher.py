@@ -1,0 +1,77 @@
+"""The reconciler's thread: a round every few seconds, each starting afresh; a store that fails is for the next round."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from consumer.engine import wall_clock_ms
+from consumer.health import Health
+from consumer.logging import Log
+from sa_stream.commits.operations import drive
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.errors import SA_Stream_Error, Store_Unavailable
+from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler
+
+log = Log("publisher")
+
+
+class Publisher:
+    """Runs passes until stopped. `on_pass` gets every completed pass's result, in the publisher's thread."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        health: Health,
+        interval_s: float,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+    ) -> None:
+        self._reconciler = reconciler
+        self._health = health
+        self._interval_s = interval_s
+        self._on_pass = on_pass
+        self._stop = threading.Event()
+        self._settled: dict[int, Sources] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, last_pass: bool, timeout_s: float = 10.0) -> None:
+        """Stop after the round under way, and run a last one if asked to and if the thread has ended in time."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        if last_pass and not self._thread.is_alive():
+            self._pass()
+
+    def published(self, partition: str, window_ms: int, name: Partial_Name) -> bool:
+        """Whether the entry of the window is known to list this partial as a source."""
+        return (partition, name) in self._settled.get(window_ms, ())
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            self._pass()
+            self._stop.wait(max(0.0, self._interval_s - (time.monotonic() - began_s)))
+
+    def _pass(self) -> None:
+        try:
+            result = drive(self._reconciler.pass_steps(wall_clock_ms()))
+        except Store_Unavailable as error:  # health has it from the store's own calls
+            log.warning("publishing_waits", f"publishing waits for a store: {error}")
+        except SA_Stream_Error as error:
+            log.error("publishing_failed", f"this round of publishing failed: {error}")
+        else:
+            self._settled = result.settled
+            for written in result.written:
+                log.info(
+                    "entry",
+                    f"{written.cache_key} is {written.status}",
+                    key=written.cache_key,
+                    status=written.status,
+                    revision=written.revision,
+                    total_requests=written.total_requests,
+                )
+            self._health.published(wall_clock_ms())
+            self._on_pass(result)

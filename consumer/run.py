@@ -1,0 +1,56 @@
+"""`sa-stream run`: the daemon, until it is told to stop."""
+
+import platform
+import signal
+import threading
+from types import FrameType
+
+import polars
+
+from consumer.config import SA__Config
+from consumer.engine import wall_clock_ms
+from consumer.health import Health, Health_Server
+from consumer.local_runner import Local_Runner
+from consumer.logging import Log
+from sa_stream import __version__
+from sa_stream.errors import Config_Error
+
+log = Log("run")
+
+
+def versions() -> dict[str, str]:
+    return {"sa-stream": __version__, "python": platform.python_version(), "polars": polars.__version__}
+
+
+def run(config: SA__Config) -> None:
+    """Read, aggregate and publish until SIGTERM or SIGINT; then commit everything and return.
+
+    Raises the error that no later try can mend.
+    """
+    if config.runner != "local":
+        raise Config_Error(
+            "SGRAPH_SEND__SA_RUNNER is kcl, which this version does not have yet: set it to local, or give --runner local"
+        )
+    health = Health(wall_clock_ms(), config.commit_interval_s * 1000, versions())
+    server = Health_Server(health, config.http_host, config.http_port)
+    try:
+        runner = Local_Runner(config, health)
+        _stop_on_signals(runner)
+        log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
+        runner.run()
+        log.info("stopped", "everything that was read is committed")
+    finally:
+        server.stop()
+
+
+def _stop_on_signals(runner: Local_Runner) -> None:
+    """The first SIGTERM or SIGINT asks for an orderly end, the second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        runner.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)

@@ -1,0 +1,313 @@
+"""The state store: immutable, checksummed objects under keys in memory, in a directory, or in a bucket.
+
+Keys and bytes go in and come out; every failure that may pass is a Store_Unavailable, so that callers retry and hold
+the line.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.windows.format import pack, unpack
+
+SETTING = "SGRAPH_SEND__SA_STATE_URL"
+STAMP_KEY = "meta/application"
+STAMP_KIND = "application"
+LIST_PAGE = 1_000
+CAUSE_CHARACTERS_MAX = 300
+
+# Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
+_SEGMENT = r"[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}"
+_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+
+# What the operating system or S3 says -> what to do about it.
+_ADVICE = {
+    "os error 28": "the disk is full: free some space",
+    "os error 122": "the disk quota is used up: free some space",
+    "os error 30": "the file system is read-only",
+    "os error 13": "this user may not write there",
+    "os error 1)": "this user may not write there",
+    "os error 20": "a part of the path is a file, not a directory",
+    "NoSuchBucket": "the bucket does not exist",
+    "InvalidAccessKeyId": "the AWS credentials are not known there",
+    "SignatureDoesNotMatch": "the AWS credentials are not accepted",
+    "ExpiredToken": "the AWS credentials have expired",
+    "AccessDenied": "the AWS credentials do not allow it",
+    "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
+    "error sending request": "nothing answers there: check the network and AWS_ENDPOINT_URL",
+}
+# Of these, waiting cures none; only `check`, at the start, may say so: a policy can be repaired while a daemon runs.
+_HOPELESS = (
+    *("os error 30", "os error 13", "os error 1)", "os error 20"),
+    *("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "incorrectly configured region"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing; `modified_ms` is the store's clock."""
+
+    key: str
+    size_bytes: int
+    modified_ms: int
+
+
+class State_Store:
+    """Objects under keys like `partials/2026-02-16T1430/shardId-000000000000/<lineage>/<number>`.
+
+    url          `memory://` (shared by the users of this instance), `file://DIRECTORY` (absolute or relative, taken
+                 literally), `s3://BUCKET/PREFIX` (endpoint from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, region and
+                 credentials from where boto3 finds them)
+    allow_http   whether an endpoint without TLS is used; None: if AWS_ENDPOINT_URL begins with http://
+    timeout_s    of one request, body included; connect_timeout_s of the connection
+    retries      of one request, within it: callers retry with a longer breath
+
+    Every method may be called from any thread and raises Store_Unavailable. No method of a file:// store syncs to the
+    disk: readers verify checksums. Raises Config_Error for a url that can never work.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        allow_http: bool | None = None,
+        timeout_s: float = 10,
+        connect_timeout_s: float = 2,
+        retries: int = 2,
+    ) -> None:
+        self.url = url
+        self.scheme, separator, self.location = url.partition("://")
+        if not separator or self.scheme not in ("memory", "file", "s3"):
+            raise _unusable(url, "expected memory://, file://DIRECTORY or s3://BUCKET/PREFIX")
+        self._store: Any
+        if self.scheme == "memory":
+            if self.location:
+                raise _unusable(url, "memory:// takes no name: each process has its own")
+            self._store = MemoryStore()
+        elif self.scheme == "file":
+            self.location = _make_directory(url, self.location)
+            # Without the clean-up, listings would walk through ever more empty directories.
+            self._store = LocalStore(self.location, automatic_cleanup=True)
+        else:
+            limits = {"timeout": f"{timeout_s}s", "connect_timeout": f"{connect_timeout_s}s"}
+            self._store = _open_bucket(url, self.location, allow_http, limits, retries, timeout_s)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, whole or not at all; what was there is replaced."""
+        self._put(key, data, "overwrite")
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write the object if there is none of this key; False if there is.
+
+        Over a network, False may also mean that a lost answer's first attempt has created it.
+        """
+        try:
+            self._put(key, data, "create")
+        except FileExistsError:
+            return False
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes; None if there is no such object."""
+        found = self.get_tagged(key)
+        return found[0] if found else None
+
+    def list(self, prefix: str) -> Sequence[Listed]:
+        """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key."""
+        folder = self._folder(prefix)
+        try:
+            found = [
+                Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
+                for page in obstore.list(self._store, folder, chunk_size=LIST_PAGE)
+                for item in page
+            ]
+        except (BaseError, OSError) as error:
+            raise self._unavailable("list", prefix, error) from error
+        return sorted(found, key=lambda item: item.key)
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """The folders directly below this folder, as full keys without a slash at their end, sorted."""
+        folder = self._folder(prefix)
+        try:
+            return sorted(obstore.list_with_delimiter(self._store, folder)["common_prefixes"])
+        except (BaseError, OSError) as error:
+            raise self._unavailable("list", prefix, error) from error
+
+    def delete(self, keys: str | Iterable[str]) -> None:
+        """Remove these objects (one key is taken as well); those that are not there are fine."""
+        keys = [keys] if isinstance(keys, str) else list(keys)
+        for key in keys:
+            _checked(key)
+        # Of several, a directory stops at the first that is missing.
+        groups = [keys[at : at + LIST_PAGE] for at in range(0, len(keys), LIST_PAGE)]
+        for group in groups if self.scheme == "s3" else [[key] for key in keys]:
+            try:
+                obstore.delete(self._store, group)
+            except FileNotFoundError as error:
+                if not self._is_missing(error):
+                    raise self._unavailable("delete", group[0], error) from error
+            except (BaseError, OSError) as error:
+                raise self._unavailable("delete", group[0], error) from error
+
+    def check(self) -> None:
+        """Write, read and delete a small object.
+
+        Raises Config_Error for what waiting does not cure (no such bucket, no permission, a read-only disk).
+        """
+        key = f"checks/{secrets.token_hex(8)}"
+        try:
+            self.put(key, b"check")
+            found = self.get(key)
+            self.delete(key)
+        except Store_Unavailable as error:
+            if any(sign in str(error.__cause__) for sign in _HOPELESS):
+                raise Config_Error(str(error)) from error
+            raise
+        if found != b"check":
+            raise Store_Unavailable(f"The state store {self.url} does not give back what was written to {key}")
+
+    def claim(self, application: str, stream: str) -> None:
+        """Stamp the store with the application and stream that own it, or check the stamp that is there.
+
+        Raises Config_Error if it belongs to others, Unknown_Version if another version of the format wrote it.
+        """
+        mine = {"application": application, "stream": stream}
+        if self.create(STAMP_KEY, pack(STAMP_KIND, mine)):
+            return
+        data = self.get(STAMP_KEY)
+        if data is None:
+            raise Store_Unavailable(f"The state store {self.url} says that {STAMP_KEY} exists, and has no such object")
+        stamp = unpack(STAMP_KIND, data, STAMP_KEY)
+        if stamp == mine:
+            return
+        raise Config_Error(
+            f"The state in {self.url} belongs to application {stamp['application']!r} with stream {stamp['stream']!r}; "
+            f"this is application {application!r} with stream {stream!r}. Set SGRAPH_SEND__SA_APPLICATION and "
+            f"SGRAPH_SEND__SA_STREAM back, or point {SETTING} at another place"
+        )
+
+    def get_tagged(self, key: str) -> tuple[bytes, str] | None:
+        """The object's bytes and its entity tag, for `replace`."""
+        _checked(key)
+        try:
+            result = obstore.get(self._store, key)
+            return bytes(result.bytes()), str(result.meta["e_tag"])
+        except FileNotFoundError as error:
+            if self._is_missing(error):
+                return None
+            raise self._unavailable("read", key, error) from error
+        except (BaseError, OSError) as error:
+            raise self._unavailable("read", key, error) from error
+
+    def replace(self, key: str, data: bytes, e_tag: str) -> bool:
+        """Write the object if it still has this entity tag; False if it has not (not on file://)."""
+        try:
+            self._put(key, data, {"e_tag": e_tag})
+        except PreconditionError:
+            return False
+        return True
+
+    def _put(self, key: str, data: bytes, mode: Any) -> None:
+        _checked(key)
+        try:
+            # In parts it would not be one atomic, conditional write.
+            obstore.put(self._store, key, data, mode=mode, use_multipart=False)
+        except AlreadyExistsError as error:
+            raise FileExistsError(key) from error
+        except PreconditionError:
+            raise
+        except (BaseError, OSError) as error:
+            raise self._unavailable("write", key, error) from error
+
+    def _folder(self, prefix: str) -> str | None:
+        return _checked(prefix.removesuffix("/")) if prefix else None
+
+    def _is_missing(self, error: Exception) -> bool:
+        """Whether it is this object that is missing: of a bucket, a 404 may also mean the bucket itself, or a proxy."""
+        return self.scheme != "s3" or "<Code>NoSuchKey</Code>" in str(error)
+
+    def _unavailable(self, verb: str, key: str, error: Exception) -> Store_Unavailable:
+        text = str(error)
+        advice = next((f" ({advice})" for sign, advice in _ADVICE.items() if sign in text), "")
+        return Store_Unavailable(
+            f"The state store {self.url} could not {verb} {key or 'all'}: {_cause(text)}{advice}. "
+            f"It is chosen by {SETTING}"
+        )
+
+
+def _make_directory(url: str, location: str) -> str:
+    path = os.path.expanduser(location)
+    if not path:
+        raise _unusable(url, "file:// needs a directory, like file://./state")
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise _unusable(url, f"its directory cannot be made: {error.strerror}") from error
+    return os.path.abspath(path)
+
+
+def _open_bucket(
+    url: str, location: str, allow_http: bool | None, limits: dict[str, str], retries: int, timeout_s: float
+) -> S3Store:
+    from botocore.exceptions import BotoCoreError  # only a bucket needs boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    bucket, _, prefix = location.partition("/")
+    prefix = prefix.strip("/")
+    if not _BUCKET.match(bucket):
+        raise _unusable(url, f"{bucket!r} is no bucket name (3 to 63 lower-case letters, digits, dots and dashes)")
+    if prefix and not _KEY.match(prefix):
+        raise _unusable(url, f"the prefix {prefix!r} has characters other than letters, digits and _.=+@,-")
+    try:
+        credentials = Boto3CredentialProvider()
+    except (ValueError, BotoCoreError) as error:
+        why = f"no AWS credentials were found (AWS_ACCESS_KEY_ID, AWS_PROFILE or a role): {error}"
+        raise _unusable(url, why) from error
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or credentials.config.get("region") or "us-east-1"
+    if allow_http is None:
+        allow_http = bool(endpoint and endpoint.startswith("http://"))
+    config: Any = {"region": region, **({"endpoint": endpoint.rstrip("/")} if endpoint else {})}
+    client: Any = {**limits, "allow_http": allow_http}
+    retry: Any = {
+        "max_retries": retries,
+        "retry_timeout": timedelta(seconds=timeout_s),
+        "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
+    }
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        config=config,
+        client_options=client,
+        retry_config=retry,
+        credential_provider=credentials,
+    )
+
+
+def _checked(key: str) -> str:
+    """The key itself. A bad one is a mistake in the program, or an attempt to leave the store's folder."""
+    if not _KEY.match(key):
+        raise ValueError(f"{key!r} is no key of the state store: expected plain segments joined by single slashes")
+    return key
+
+
+def _cause(text: str) -> str:
+    """The first paragraph of an obstore error, with an XML answer reduced to its code."""
+    text = text.split("\n\nDebug source", 1)[0]
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    text = text.split("<?xml", 1)[0] + (code[1] if code else "")
+    return " ".join(text.split())[:CAUSE_CHARACTERS_MAX]
+
+
+def _unusable(url: str, why: str) -> Config_Error:
+    return Config_Error(f"{SETTING} is {url!r}, which cannot work: {why}")

@@ -1,0 +1,419 @@
+"""The command line: help, exit codes, messages, and the commands that need no daemon."""
+
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+from rich.console import Console
+
+from consumer.cli import main
+from consumer.config import PREFIX, SA__Config
+from consumer.doctor import examine
+from consumer.health import Health, Health_Server
+from consumer.show import keys_between, print_entries, show_status, status_page
+from consumer.stores import open_cache
+from sa_stream.errors import Config_Error, Source_Error
+from sa_stream.sources.generator import Traffic
+from sa_stream.sources.kinesis_server import start, wall_clock_ms
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.timing import DAY_MS, HOUR_MS
+
+COMMANDS = ["run", "demo", "generate", "replay", "show", "status", "doctor"]
+START = 1_771_252_200_000  # 2026-02-16T14:30:00Z
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of whoever runs the tests, credentials that are none, and a working directory of its own."""
+    for name in list(os.environ):
+        if name.startswith((PREFIX, "AWS_")):
+            monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-west-2",
+        "AWS_DEFAULT_REGION": "eu-west-2",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> int:
+    """Exit code of the command, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def kinesis(monkeypatch: pytest.MonkeyPatch):
+    """An in-memory Kinesis with a stream `logs` of two shards, behind boto3's own door."""
+    model = Memory_Kinesis(wall_clock_ms)
+    model.create_stream("logs", shards=2)
+    server = start(model)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
+    yield model
+    server.stop()
+
+
+def test_help_comes_within_half_a_second_and_loads_no_data_library() -> None:
+    script = (
+        "import sys\nfrom consumer.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "print(sorted({'polars', 'numpy', 'boto3', 'fastapi', 'rich'} & set(sys.modules)))"
+    )
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        times.append(time.monotonic() - began)
+    assert min(times) < 0.5
+    assert shown.endswith("[]\n")
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command, "--help") == 0
+    assert f"Usage: sa-stream {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["runn"], "runn"),
+        (["replay"], "PATH"),
+        (["generate", "--records", "many"], "'--records'"),
+        (["generate", "--dirt", "2"], "less than or equal to 1"),
+        (["generate", "--start", "yesterday"], "expected an ISO time"),
+        (["generate", "--fields", "timestamp,colour"], "colour"),
+        (["generate", "--out", "kinesis:"], "name or ARN"),
+        (["show"], "give either KEY"),
+        (["show", "weekly/2026-08"], "no key of an entry"),
+        (["show", "--period", "weekly", "--from", "2026-02-16", "--to", "2026-02-17"], "expected 30min, hourly"),
+        (["show", "--period", "daily", "--from", "2026-02-17", "--to", "2026-02-16"], "must be before"),
+    ],
+)
+def test_wrong_use_exits_2_with_one_line_that_says_what_is_wrong(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "nothing to read from: set SGRAPH_SEND__SA_STREAM"),
+        ({"SOURCE": "s3", "LOGS_BUCKET": "logs"}, "comes with a later one"),
+        ({"STREAM": "logs", "COMMIT_INTERVAL_S": "soon"}, "SGRAPH_SEND__SA_COMMIT_INTERVAL_S: expected a whole number"),
+        ({"STREAM": "logs", "FIELDS": "timestamp,c-ip"}, "c-ip"),
+        ({"STREEM": "logs"}, "did you mean SGRAPH_SEND__SA_STREAM?"),
+    ],
+)
+def test_run_with_a_wrong_setting_exits_2_with_the_setting_to_change(
+    variables: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    assert call("run") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_run_says_that_it_is_switched_off_and_exits_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}ENABLED", "false")
+    assert call("run") == 0
+    assert "switched off" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback(tmp_path: Path) -> None:
+    target = tmp_path / "lines"
+    command = [
+        "from consumer.cli import main",
+        f"main(['generate', '--records', '50000000', '--out', {str(target)!r}])",
+    ]
+    process = subprocess.Popen([sys.executable, "-c", "\n".join(command)], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (target.exists() and target.stat().st_size):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in error
+
+
+def test_a_reader_that_stops_early_causes_no_traceback() -> None:
+    command = "from consumer.cli import main\nmain(['generate', '--records', '100000'])"
+    process = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=20) != 0
+
+
+def test_the_same_options_generate_the_same_bytes_plain_and_compressed(tmp_path: Path) -> None:
+    options = ["generate", "--records", "2000", "--seed", "7", "--dirt", "0.1", "--late", "0.1", "--duplicates", "0.1"]
+    for name in ("a", "b", "c.gz"):
+        assert call(*options, "--out", str(tmp_path / name)) == 0
+    first = (tmp_path / "a").read_bytes()
+    assert first == (tmp_path / "b").read_bytes() == gzip.decompress((tmp_path / "c.gz").read_bytes())
+    assert first.startswith(b"17712") or b"\n17712" in first
+
+
+def test_generate_starts_when_it_is_told_to(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert call("generate", "--records", "50", "--hours", "1", "--start", "2026-02-16T14:30:00Z") == 0
+    times = [float(line.split(b"\t")[0]) for line in capfdbinary.readouterr().out.splitlines()]
+    assert len(times) == 50
+    assert START / 1000 <= min(times) <= max(times) < START / 1000 + 3600
+
+
+def test_generate_into_a_stream_ends_now(kinesis: Memory_Kinesis, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("generate", "--records", "1200", "--hours", "1", "--out", "kinesis:logs") == 0
+    assert capsys.readouterr().err == "1200 lines in kinesis:logs\n"
+    assert sum(len(shard.payloads) for shard in kinesis.stream("logs").shards) == 1200
+
+
+def test_the_region_may_be_given_as_every_other_sdk_takes_it(
+    kinesis: Memory_Kinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert call("generate", "--records", "10", "--out", "kinesis:logs") == 0
+
+
+def test_generate_into_a_stream_that_does_not_exist_names_it(
+    kinesis: Memory_Kinesis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("generate", "--records", "10", "--out", "kinesis:other") == 1
+    assert "no Kinesis stream other" in capsys.readouterr().err
+
+
+def test_generate_into_s3_lays_files_out_by_hour() -> None:
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="my.logs.example", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+        assert call("generate", "--records", "500", "--hours", "2", "--out", "s3://my.logs.example/real time") == 0
+        keys = [found["Key"] for found in client.list_objects_v2(Bucket="my.logs.example")["Contents"]]
+        assert [key.rpartition("/")[0] for key in keys] == ["real time/2026/02/16/00", "real time/2026/02/16/01"]
+        bodies = [client.get_object(Bucket="my.logs.example", Key=key)["Body"].read() for key in keys]
+    assert sum(gzip.decompress(body).count(b"\n") for body in bodies) == 500
+
+
+def test_generate_into_a_folder_that_does_not_exist_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("generate", "--records", "10", "--out", "nowhere/file") == 1
+    assert capsys.readouterr().err == "error: Cannot write to nowhere/file: No such file or directory.\n"
+
+
+def test_keys_of_a_range_hold_every_entry_that_begins_in_it() -> None:
+    assert keys_between("30min", START + 60_000, START + HOUR_MS) == [
+        "30min/2026-02-16-1430",
+        "30min/2026-02-16-1500",
+    ]
+    assert keys_between("monthly", START, START + 30 * DAY_MS) == ["monthly/2026-02", "monthly/2026-03"]
+    with pytest.raises(Config_Error):
+        keys_between("30min", 0, START)
+
+
+HOSTILE = "/[red]a[/red]\x1b[2J\u202e/\n\x07[link=http://x]"
+ENTRY = {
+    "period": "30min",
+    "time_key": "2026-02-16-1430",
+    "status": "final",
+    "revision": 2,
+    "total_requests": 1234567,
+    "status_breakdown": {"2xx": 1200000, "4xx": 34567},
+    "top_paths": [{"path": HOSTILE, "count": 5, "bytes": 10}],
+    "hosts": {HOSTILE: 3},
+    "cache_hit_rate": 75.25,
+    "total_bytes": 9,
+    "missing_fields": [],
+    "unique_agents": None,
+}
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_an_entry_is_shown_readably_and_hostile_text_reaches_the_terminal_escaped(single: bool) -> None:
+    console = Console(width=200, force_terminal=True, color_system=None, record=True, file=io.StringIO())
+    assert print_entries([ENTRY], as_json=False, single=single, console=console)
+    shown = console.export_text(styles=False)
+    assert "30min/2026-02-16-1430" in shown
+    assert "1,234,567" in shown
+    assert "final" in shown
+    assert not any(character in shown for character in "\x1b\x07\u202e")
+    assert (r"/[red]a[/red]\x1b[2J\u202e/\n\x07[link=http://x]" in shown) is single
+
+
+def test_entries_as_json_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_entries([ENTRY, ENTRY], as_json=True, single=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [ENTRY, ENTRY]
+    assert not print_entries([], as_json=True, single=False)
+
+
+def test_show_finds_an_entry_of_the_cache_on_disk_and_says_when_there_is_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    open_cache(SA__Config.from_env(os.environ)).store_entry("sa-cloudfront-aggregate", "30min/2026-02-16-1430", ENTRY)
+    assert call("show", "30min/2026-02-16-1430", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["total_requests"] == 1234567
+    whole_day = ["--period", "30min", "--from", "2026-02-16", "--to", "2026-02-16T15:00Z"]
+    assert call("show", *whole_day, "--json") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert call("show", "daily/2026-02-16") == 1
+    assert capsys.readouterr().err == "No entry daily/2026-02-16 in the cache.\n"
+
+
+def test_show_of_a_cache_in_another_process_memory_says_why_there_is_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}CACHE_MODE", "memory")
+    assert call("show", "daily/2026-02-16") == 2
+    assert f"{PREFIX}CACHE_MODE is memory" in capsys.readouterr().err
+
+
+def settings(**variables: str) -> dict[str, str]:
+    return {**os.environ, **{PREFIX + name: value for name, value in variables.items()}}
+
+
+def test_status_shows_what_the_daemon_says(capsys: pytest.CaptureFixture[str]) -> None:
+    health = Health(wall_clock_ms(), versions={"sa-stream": "0.1.0"})
+    health.shard("shard-0").read(wall_clock_ms(), 1500, "1")
+    health.store("cache service").failed(wall_clock_ms() - 9000, "[bold]refused\x1b[0m")
+    server = Health_Server(health, port=0)
+    try:
+        config = SA__Config.from_env(settings(HTTP_PORT=str(server.port)))
+        show_status(config, as_json=True)
+        answer = json.loads(capsys.readouterr().out)
+        assert list(answer["shards"]) == ["shard-0"]
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(status_page(answer))
+        shown = console.export_text()
+    finally:
+        server.stop()
+    assert "not ready" in shown
+    assert "shard-0" in shown
+    assert r"cache service has been failing for 9 s: [bold]refused\x1b[0m" in shown
+
+
+def test_status_without_a_daemon_says_which_settings_to_look_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}HTTP_PORT", "1")
+    assert call("status") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: Nobody answers at http://127.0.0.1:1/health")
+    assert f"{PREFIX}HTTP_PORT" in error
+
+
+def test_status_of_another_program_on_the_port_says_so() -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    other = HTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(Source_Error, match="is it sa-stream's"):
+            show_status(SA__Config.from_env(settings(HTTP_PORT=str(other.server_port))), as_json=False)
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+def checks(**variables: str) -> dict[str, tuple[bool, str]]:
+    here = {"STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0"}
+    return {check.name: (check.ok, check.sentence) for check in examine(settings(**{**here, **variables}))}
+
+
+def put_traffic(kinesis: Memory_Kinesis, fields: str) -> None:
+    lines = [line for chunk in Traffic(1, fields).lines(START, START + HOUR_MS, 300) for line in chunk.lines()]
+    for i, line in enumerate(lines):
+        kinesis.put("logs", line, str(i))
+
+
+@pytest.mark.parametrize("fields", ["seed", "canonical"])
+def test_doctor_says_which_field_list_the_records_of_the_stream_have(kinesis: Memory_Kinesis, fields: str) -> None:
+    put_traffic(kinesis, fields)
+    found = checks(STREAM="logs")
+    assert found["stream"] == (True, "logs has 2 open shards and keeps records for 24 h")
+    assert found["fields"][0]
+    assert f"read as {fields} (27 fields)" in found["fields"][1]
+    assert all(ok for ok, _ in found.values()), found
+
+
+def test_doctor_names_the_order_that_fits_when_another_is_set(kinesis: Memory_Kinesis) -> None:
+    put_traffic(kinesis, "canonical")
+    ok, sentence = checks(STREAM="logs", FIELDS="seed")["fields"]
+    assert not ok
+    assert "the records have the order of canonical" in sentence
+
+
+def test_doctor_says_that_an_own_list_does_not_fit(kinesis: Memory_Kinesis) -> None:
+    put_traffic(kinesis, "canonical")
+    ok, sentence = checks(STREAM="logs", FIELDS="timestamp,sc-status")["fields"]
+    assert not ok
+    assert f"{PREFIX}FIELDS does not fit" in sentence
+
+
+def test_doctor_of_an_empty_stream_asks_for_traffic(kinesis: Memory_Kinesis) -> None:
+    found = checks(STREAM="logs")
+    assert found["records"] == (True, "readable, but no records came: is there traffic?")
+    assert "fields" not in found
+
+
+def test_doctor_of_a_stream_that_does_not_exist_names_it_and_goes_on(kinesis: Memory_Kinesis) -> None:
+    found = checks(STREAM="other")
+    assert not found["stream"][0]
+    assert "other" in found["stream"][1]
+    assert found["state store"][0]
+
+
+def test_doctor_finds_a_state_folder_that_cannot_be_written(kinesis: Memory_Kinesis, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert not checks(STREAM="logs", STATE_URL=f"file://{tmp_path}/file/state")["state store"][0]
+
+
+def test_doctor_exits_1_when_a_check_fails_and_prints_a_line_each(
+    kinesis: Memory_Kinesis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("doctor") == 1
+    assert capsys.readouterr().out.startswith("✗ configuration: There is nothing to read from")
+    for name, value in {"STREAM": "logs", "STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0"}.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    assert call("doctor") == 0
+    assert all(line.startswith("✓ ") for line in capsys.readouterr().out.splitlines())
+    assert call("doctor", "--json") == 0
+    assert all(check["ok"] for check in json.loads(capsys.readouterr().out))

@@ -1,0 +1,125 @@
+"""`make setup`: finds a Python that works, does nothing twice, and mends what was left half done. A pip that notes what
+it was asked for stands in for the real one, which CI's own set-up has used by the time this runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SYSTEM_PATH = "/usr/bin:/bin"
+PIP = """
+import pathlib, sys, sysconfig
+with open("pip-calls", "a") as calls:
+    print(*sys.argv[1:], file=calls)
+if "-e" in sys.argv:
+    pathlib.Path(sysconfig.get_path("purelib"), "project.pth").write_text(str(pathlib.Path.cwd()))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what setup reads, with empty requirements, in a folder with a space in its name."""
+    copy = tmp_path / "a project"
+    for folder in ("scripts", "consumer", "requirements"):
+        (copy / folder).mkdir(parents=True)
+    shutil.copy(PROJECT / "scripts" / "setup", copy / "scripts")
+    for name in ("Makefile", "pyproject.toml", "README.md"):
+        shutil.copy(PROJECT / name, copy)
+    (copy / "consumer" / "__init__.py").touch()
+    for name in ("build.txt", "runtime.txt", "runtime.in", "dev.txt"):
+        (copy / "requirements" / name).touch()
+    (tmp_path / "lent" / "pip").mkdir(parents=True)
+    (tmp_path / "lent" / "pip" / "__init__.py").touch()
+    (tmp_path / "lent" / "pip" / "__main__.py").write_text(PIP)
+    return copy
+
+
+def fake_python(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def setup(project: Path, *arguments: str, path: str = os.environ["PATH"], **variables: str):
+    env = {
+        "PATH": path,
+        "HOME": str(project),
+        "PYTHONPATH": str(project.parent / "lent"),
+        "PIP_ONLY": "1",
+        "CI": "true",
+        **variables,
+    }
+    command = ["make", "-s", "setup", *arguments]
+    return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def real_python() -> str:
+    """The interpreter that this environment was made of."""
+    return str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}")
+
+
+def test_without_a_suitable_python_one_sentence_says_which_is_missing(project: Path, tmp_path: Path) -> None:
+    bin_folder = tmp_path / "bin"
+    for name in ("python3.12", "python3.13", "python3.14", "python3", "python", "uv"):
+        fake_python(bin_folder, name, "echo 'version not installed' >&2; exit 127")
+    result = setup(project, path=f"{bin_folder}:{SYSTEM_PATH}")
+    assert result.returncode != 0
+    first, *_ = result.stderr.splitlines()
+    assert first.startswith("error: Python 3.12 or newer (with venv and ensurepip) is missing: install python3.12")
+    assert not (project / ".venv").exists()
+
+
+def test_a_python_that_was_named_and_does_not_fit_is_refused_by_name(project: Path, tmp_path: Path) -> None:
+    fake_python(tmp_path / "bin", "old", "exit 1")
+    result = setup(project, f"PYTHON={tmp_path}/bin/old")
+    assert result.returncode != 0
+    assert f"error: PYTHON={tmp_path}/bin/old is not a Python 3.12 or newer" in result.stderr
+
+
+def test_setup_passes_over_a_broken_shim_does_nothing_twice_and_mends_what_is_broken(
+    project: Path, tmp_path: Path
+) -> None:
+    shims = tmp_path / "bin"
+    fake_python(shims, "python3.12", "echo 'version not installed' >&2; exit 127")
+    fake_python(shims, "python3", f'exec {real_python()} "$@"')
+    path = f"{shims}:{SYSTEM_PATH}"
+
+    first = setup(project, path=path)
+    assert first.returncode == 0, first.stderr
+    assert "setup: done in" in first.stdout
+    installs = [call for call in (project / "pip-calls").read_text().splitlines() if call.startswith("install ")]
+    assert installs == [
+        "install -q --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/runtime.txt",
+        "install -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .",
+    ]
+
+    began = time.monotonic()
+    again = setup(project, path=path)
+    assert time.monotonic() - began < 0.5
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+    (project / "requirements" / "runtime.txt").write_text("# another pin\n")
+    changed = setup(project, path=path)
+    assert "setup: installing" in changed.stdout
+    assert "setup: .venv with" not in changed.stdout
+
+    (project / ".venv" / ".unfinished").touch()  # as an interrupted run leaves it
+    moved = project.with_name("moved")
+    project.rename(moved)
+    assert "setup: .venv with" in setup(moved, path=path).stdout
+    assert setup(moved, path=path).stdout == ""
+
+
+def test_requirements_are_pinned_with_hashes_and_name_no_index() -> None:
+    for name in ("build", "runtime", "dev"):
+        text = (PROJECT / "requirements" / f"{name}.txt").read_text()
+        assert "://" not in text
+        assert "--index-url" not in text
+        pins = [line for line in text.splitlines() if "==" in line and not line.lstrip().startswith("#")]
+        assert pins
+        assert all(line.endswith("\\") for line in pins), "every pin is followed by its hashes"

@@ -1,0 +1,132 @@
+"""A state store, a cache and shards whose progress a test writes by hand; what the reconciler reads."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sa_stream.commits.codec import encode_progress
+from sa_stream.commits.keys import partial_key, progress_key, progress_prefix
+from sa_stream.commits.operations import Call, drive
+from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
+from sa_stream.records.fields import USED_FIELDS, to_mask
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.timing import BEGINNING_MS, Timing
+from sa_stream.windows.window import Window
+
+
+@dataclass(frozen=True)
+class Item:
+    key: str
+
+
+class Dict_Store:
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.objects.get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        self.objects[key] = data
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    def list(self, prefix: str) -> list[Item]:
+        return [Item(key) for key in sorted(self.objects) if key.startswith(prefix)]
+
+
+def window_of(start_ms: int, requests: int, salt: int = 0) -> Window:
+    """A window of as many requests, each with a path of its own; equal salts share their paths."""
+    window = Window(start_ms)
+    window.fields = to_mask(USED_FIELDS)
+    window.total_requests = requests
+    window.total_bytes = 10 * requests
+    window.counts["status"] = {"200": requests}
+    window.unique_paths.add(np.arange(salt + 1, salt + 1 + requests, dtype=np.uint64))
+    return window
+
+
+class Stream:
+    """`commit` says what a shard has; `run` is one pass of a reconciler over it."""
+
+    def __init__(self, *shards: Shard_Info | str, timing: Timing | None = None, **settings: Any) -> None:
+        self.store, self.cache = Dict_Store(), Memory_Cache()
+        self.shards = [Shard_Info(shard, (), False) if isinstance(shard, str) else shard for shard in shards]
+        self.timing = timing or Timing()
+        self.settings = Reconciler_Settings(**{"refresh_ms": {}, **settings})
+        self.maps: dict[str, dict[int, Partial_Name]] = {}
+        self.calls: Counter[str] = Counter()
+        self.reconciler = self.fresh()
+
+    def fresh(self) -> Reconciler:
+        return Reconciler(self.store, self.cache, lambda: list(self.shards), self.timing, self.settings)
+
+    def commit(
+        self,
+        partition: str,
+        number: int,
+        watermark_ms: int,
+        requests: dict[int, int] | None = None,
+        *,
+        since_ms: int = BEGINNING_MS,
+        lineage: str = "l",
+        ended: bool = False,
+        parents: tuple[str, ...] = (),
+        forget: tuple[int, ...] = (),
+        salt: int = 0,
+        counters: dict[str, int] | None = None,
+    ) -> None:
+        """Write partials (window -> requests in it by now) and the progress record; what these make obsolete goes."""
+        names = self.maps.setdefault(partition, {})
+        for start_ms, count in (requests or {}).items():
+            if start_ms in names and names[start_ms].lineage == lineage:
+                self.store.delete(partial_key(start_ms, partition, names[start_ms]))
+            names[start_ms] = Partial_Name(lineage, str(number))
+            data = window_of(start_ms, count, salt).to_bytes()
+            self.store.put(partial_key(start_ms, partition, names[start_ms]), data)
+        for start_ms in forget:
+            names.pop(start_ms)
+        text = END if ended else str(number)
+        progress = Progress(
+            partition,
+            text,
+            lineage,
+            watermark_ms,
+            since_ms,
+            ended,
+            parents=parents,
+            partials=dict(names),
+            counters=counters or {},
+        )
+        for item in self.store.list(progress_prefix(partition)):
+            self.store.delete(item.key)
+        self.store.put(progress_key(partition, text, watermark_ms, lineage), encode_progress(progress))
+
+    def perform(self, operation: Call) -> Any:
+        self.calls[operation.name.rsplit(".", 1)[-1]] += 1
+        return operation()
+
+    def run(self, now_ms: int, reconciler: Reconciler | None = None, perform: Callable[[Call], Any] | None = None):
+        """One pass; its result."""
+        self.calls.clear()
+        result: Pass_Result = drive((reconciler or self.reconciler).pass_steps(now_ms), perform or self.perform)
+        return result
+
+    def settle(self, now_ms: int, reconciler: Reconciler | None = None) -> int:
+        """Passes until one writes nothing; how many wrote."""
+        for passes in range(10):
+            if not self.run(now_ms, reconciler).written:
+                return passes
+        raise AssertionError("the reconciler never comes to rest")
+
+    @property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        return self.cache.entries(AGGREGATE_NAMESPACE)
+
+    def summary(self, key: str) -> Window:
+        return Window.from_bytes(self.store.objects[self.entries[key]["summary"]])

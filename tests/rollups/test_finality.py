@@ -1,0 +1,215 @@
+"""Each rule of design.md, 'Finality', by name."""
+
+from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
+from sa_stream.rollups.finality import (
+    BEFORE_START,
+    LAGGING,
+    NOT_COVERED,
+    NOT_STARTED,
+    OPEN,
+    RETENTION_GAPS,
+    WAITING_FOR_CHILDREN,
+    Missing,
+    Stream_View,
+    Window_View,
+    view,
+)
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+
+TIMING = Timing()
+W = 1_000_000 * WINDOW_MS
+E = W + WINDOW_MS
+NOW = E + HOUR_MS
+NAME = Partial_Name("l", "7")
+
+
+def shard(name: str, *parents: str, closed: bool = False) -> Shard_Info:
+    return Shard_Info(name, parents, closed)
+
+
+def progress(
+    watermark_ms: int = E,
+    since_ms: int = BEGINNING_MS,
+    *,
+    ended: bool = False,
+    parents: tuple[str, ...] = (),
+    names: bool = False,
+    gaps: int = 0,
+) -> Progress:
+    return Progress(
+        "p",
+        END if ended else "9",
+        "l",
+        watermark_ms,
+        since_ms,
+        ended,
+        parents=parents,
+        partials={W: NAME} if names else {},
+        counters={RETENTION_GAPS: gaps} if gaps else {},
+    )
+
+
+def look(shards: list[Shard_Info], now_ms: int = NOW, **known: Progress) -> Window_View:
+    return view(shards, known, W, TIMING, now_ms)
+
+
+def reasons(found: Window_View) -> list[tuple[str, str]]:
+    return [(missing.partition, missing.reason) for missing in found.missing]
+
+
+# ---------------------------------------------------------------------- passed
+
+
+def test_a_window_is_final_when_every_shard_has_passed_its_end():
+    found = look([shard("a"), shard("b")], a=progress(names=True), b=progress(E + 1))
+    assert found.final
+    assert found.missing == ()
+    assert found.sources == (("a", NAME),)
+
+
+def test_a_watermark_at_the_very_end_has_passed_the_window():
+    assert look([shard("a")], a=progress(E)).passed
+    assert not look([shard("a")], a=progress(E - 1)).passed
+
+
+def test_one_lagging_shard_keeps_the_window_partial_and_is_named():
+    found = look([shard("a"), shard("b")], a=progress(), b=progress(E - 1))
+    assert not found.final
+    assert reasons(found) == [("b", LAGGING)]
+
+
+def test_a_window_that_has_not_ended_is_open_and_nobody_lags():
+    found = look([shard("a")], now_ms=E - 1, a=progress(W))
+    assert reasons(found) == [("a", OPEN)]
+
+
+def test_a_listed_shard_without_progress_keeps_the_window_partial():
+    found = look([shard("a"), shard("b")], a=progress())
+    assert not found.passed
+    assert reasons(found) == [("b", NOT_STARTED)]
+
+
+def test_a_trimmed_shard_that_a_progress_record_knows_stays_in_the_merge_set():
+    found = look([shard("b", "a")], a=progress(ended=True, names=True), b=progress(parents=("a",)))
+    assert found.final
+    assert found.sources == (("a", NAME),)
+
+
+def test_no_shard_at_all_is_no_reason_for_finality():
+    assert not look([]).final
+    assert look([]).missing
+
+
+# ---------------------------------------------------------------------- resharding
+
+
+def test_a_child_that_has_not_started_has_its_parents_watermark():
+    shards = [shard("a", closed=True), shard("b", "a"), shard("c", "a")]
+    assert look(shards, a=progress(E, ended=True), b=progress()).passed
+    found = look(shards, a=progress(E - 1, ended=True), b=progress())
+    assert reasons(found) == [("c", NOT_STARTED)]
+
+
+def test_a_merged_child_that_has_not_started_has_the_lowest_of_its_parents_watermarks():
+    shards = [shard("a", closed=True), shard("b", closed=True), shard("c", "a", "b")]
+    assert look(shards, a=progress(E, ended=True), b=progress(E, ended=True)).passed
+    assert not look(shards, a=progress(E, ended=True), b=progress(E - 1, ended=True)).passed
+
+
+def test_a_grandchild_waits_for_the_shard_between():
+    shards = [shard("a", closed=True), shard("b", "a", closed=True), shard("c", "b")]
+    assert look(shards, a=progress(E, ended=True)).passed
+    assert not look(shards, a=progress(E - 1, ended=True)).passed
+
+
+def test_the_last_watermark_of_an_ended_shard_says_nothing_its_children_do():
+    shards = [shard("a", closed=True), shard("b", "a")]
+    assert look(shards, a=progress(E - 1, ended=True), b=progress(E)).passed
+    found = look(shards, a=progress(E + HOUR_MS, ended=True), b=progress(E - 1))
+    assert reasons(found) == [("b", LAGGING)]
+
+
+def test_an_ended_shard_without_a_known_child_has_not_passed():
+    found = look([shard("a", closed=True)], a=progress(E + HOUR_MS, ended=True))
+    assert not found.passed
+    assert reasons(found) == [("a", WAITING_FOR_CHILDREN)]
+
+
+def test_a_child_that_only_a_progress_record_knows_is_a_known_child():
+    assert look([], a=progress(0, ended=True), b=progress(E, parents=("a",))).passed
+
+
+def test_a_closed_shard_that_was_never_consumed_passes_and_covers_with_its_children():
+    shards = [shard("a", closed=True), shard("b", "a"), shard("c", "a")]
+    since = W - 5 * MINUTE_MS
+    assert look(shards, b=progress(E, since), c=progress(E, since)).final
+    assert not look(shards, b=progress(E, since), c=progress(E - 1, since)).passed
+    assert not look(shards, b=progress(E, since), c=progress(E, since + 1)).covered
+    assert not look(shards, b=progress(E, since)).passed  # c: its parent has no watermark to give
+
+
+def test_children_that_lack_nothing_of_their_own_do_not_vouch_for_a_parent_that_was_never_read():
+    found = look([shard("a", closed=True), shard("b", "a")], b=progress())
+    assert not found.covered
+
+
+# ---------------------------------------------------------------------- coverage
+
+
+def test_a_partition_vouches_for_windows_from_since_plus_five_minutes():
+    assert look([shard("a")], a=progress(since_ms=W - 5 * MINUTE_MS)).final
+    assert not look([shard("a")], a=progress(since_ms=W - 5 * MINUTE_MS + 1)).covered
+
+
+def test_what_lies_before_the_first_position_is_before_start():
+    found = look([shard("a")], a=progress(since_ms=W))
+    assert found.passed
+    assert reasons(found) == [("a", BEFORE_START)]
+
+
+def test_what_retention_took_is_not_covered():
+    assert reasons(look([shard("a")], a=progress(since_ms=W, gaps=1))) == [("a", NOT_COVERED)]
+
+
+def test_a_partition_that_vouches_for_nothing_yet_covers_nothing():
+    assert not look([shard("a")], a=progress(since_ms=NEVER_MS)).covered
+
+
+def test_a_child_that_has_not_started_covers_what_all_its_parents_cover():
+    shards = [shard("a", closed=True), shard("b", closed=True), shard("c", "a", "b")]
+    a = progress(E, ended=True)
+    assert look(shards, a=a, b=progress(E, W - HOUR_MS, ended=True)).covered
+    assert not look(shards, a=a, b=progress(E, W, ended=True)).covered
+
+
+# ---------------------------------------------------------------------- zeros, spans
+
+
+def test_passed_covered_and_in_nobodys_map_is_a_final_zero():
+    assert look([shard("a")], a=progress()).final_zero
+    assert not look([shard("a")], a=progress(names=True)).final_zero
+    assert not look([shard("a")], a=progress(E - 1)).final_zero
+    assert not look([shard("a")], a=progress(since_ms=W)).final_zero
+
+
+def test_an_empty_stretch_is_final_only_if_all_of_it_is_passed_and_covered():
+    def reason(**known: Progress) -> str:
+        return Stream_View([shard("a")], known, TIMING, NOW).span_reason(W, W + 2 * WINDOW_MS)
+
+    assert reason(a=progress(W + 2 * WINDOW_MS)) == ""
+    assert reason(a=progress(E)) == LAGGING
+    assert reason(a=progress(W + 2 * WINDOW_MS, W)) == BEFORE_START
+    assert reason() == NOT_STARTED
+    assert Stream_View([], {}, TIMING, W).span_reason(W, E) == OPEN
+
+
+def test_every_window_that_is_not_final_names_somebody():
+    for shards, known in (
+        ([shard("a")], {"a": progress(E - 1)}),
+        ([shard("a", closed=True), shard("b", "a")], {"a": progress(0, ended=True)}),
+        ([shard("a", closed=True), shard("b", "a", closed=True), shard("c", "b")], {"c": progress(0)}),
+    ):
+        found = look(shards, **known)
+        assert not found.final
+        assert all(isinstance(missing, Missing) and missing.reason for missing in found.missing)
+        assert found.missing

@@ -1,0 +1,89 @@
+"""Real servers for the storage tests, each on a free port of 127.0.0.1 and stopped by the test run that started it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+API_KEY_NAME, API_KEY_VALUE = "x-api-key", "a-key-for/tests+only="
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """AWS's variables, pointing at an emulated S3 with a bucket `state-bucket`."""
+    import boto3
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_REGION": "eu-west-2",
+        "AWS_DEFAULT_REGION": "eu-west-2",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "MOTO_S3_DEFAULT_MAX_KEYS": "100",  # its pages, so that few objects are several pages
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    bucket = boto3.resource("s3").Bucket("state-bucket")
+    bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}) if not bucket.creation_date else None
+    bucket.objects.all().delete()
+    return s3_endpoint
+
+
+class Cache_Server:
+    """The cache service as a child process."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = {
+            **os.environ,
+            "FAST_API__AUTH__API_KEY__NAME": API_KEY_NAME,
+            "FAST_API__AUTH__API_KEY__VALUE": API_KEY_VALUE,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sa_stream.storage.cache_server", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self.url = self.process.stdout.readline().strip()
+        assert self.url.startswith("http://127.0.0.1:"), self.url
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def cache_server() -> Iterator[Cache_Server]:
+    server = Cache_Server("--port", "0")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def start_cache_server() -> Iterator[Callable[..., Cache_Server]]:
+    started: list[Cache_Server] = []
+
+    def start(*arguments: str) -> Cache_Server:
+        started.append(Cache_Server(*arguments))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
