@@ -64,6 +64,7 @@ class Engine:
 
     def __init__(self, health: Health, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
         self.lanes: dict[str, Lane] = {}
+        self.records = 0  # received since the start, for whoever wants to show a rate
         self._health = health
         self._clock_ms = clock_ms
         self._events: queue.SimpleQueue[tuple[Lane, Any]] = queue.SimpleQueue()
@@ -144,6 +145,7 @@ class Engine:
                 lane.ending = True
             else:
                 consumer.receive(batch, now_ms)
+                self.records += len(batch.payloads)
                 number = batch.sequence_numbers[-1] if batch.sequence_numbers else None
                 self._health.shard(lane.partition).read(now_ms, batch.millis_behind_latest, number)
                 lane.on_taken()

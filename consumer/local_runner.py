@@ -61,6 +61,7 @@ class Local_Runner:
         config: SA__Config,
         health: Health,
         *,
+        reader: Kinesis_Reader | None = None,
         state: State_Store | None = None,
         cache: Send__Cache__Client | None = None,
         publish_interval_s: float = 2.0,
@@ -70,7 +71,7 @@ class Local_Runner:
         self.health = health
         self.shards: dict[str, _Shard] = {}
         self.engine = Engine(health)
-        self.reader = Kinesis_Reader(config.stream)
+        self.reader = reader or Kinesis_Reader(config.stream)
         self._config = config
         self._state = state or open_state(config)
         self._cache = cache or open_cache(config)

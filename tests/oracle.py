@@ -24,8 +24,8 @@ What the prose leaves open is decided here:
   `[email]` and `[ip]`.
 - **A field that one of several lists lacks**: records of that list miss the value; without `sc-status` the check of the
   status is left out. A field that no list has makes the values that depend on it null.
-- **A window without an entry** is one that no counted and no duplicate record lies in; records dropped on arrival in it
-  are in the counters only. `invalid_records` of a longer period adds those of its half-hours that have an entry.
+- **A window without an entry** is one that no counted and no duplicate record lies in and, in a stream, in which no
+  dropped record arrived: where nothing but dropped records came in, there is an entry of zeros and `invalid_records`.
 """
 
 import gzip
@@ -649,19 +649,26 @@ class Stream_Oracle:
     `timing` takes the keyword arguments of Partition_Oracle (out_of_orderness_ms and so on).
     """
 
+    partition_class = Partition_Oracle
+
     def __init__(self, fields: Fields = "canonical", **timing: int) -> None:
         self._reader = Line_Reader(fields)
         self._timing = timing
         self.partitions: dict[str, Partition_Oracle] = {}
 
     def start(self, partition: str, parents: Sequence[str] = ()) -> Partition_Oracle:
-        """A partition begins; a child knows the ids of its parents, as they are now, and nothing else of them."""
+        """A partition begins; a child knows the ids of all its parents, as they are now, and its clocks (watermark and
+        newest arrival) start where the one that is furthest behind has left its own."""
         ids: dict[str, int] = {}
         for parent in parents:
             for request_id, minute in self.partitions[parent].ids.items():
                 ids[request_id] = max(minute, ids.get(request_id, minute))
-        self.partitions[partition] = Partition_Oracle(self._reader, known_ids=ids, **self._timing)
-        return self.partitions[partition]
+        fresh = self.partition_class(self._reader, known_ids=ids, **self._timing)
+        if parents:
+            fresh.watermark_ms = min(self.partitions[parent].watermark_ms for parent in parents)
+            fresh.arrival_max_ms = min(self.partitions[parent].arrival_max_ms for parent in parents)
+        self.partitions[partition] = fresh
+        return fresh
 
     def add(self, partition: str, payload: bytes, arrival_ms: int) -> None:
         """One Kinesis record of this partition: a line, several lines, or gzip of lines, all of one arrival time."""
@@ -673,8 +680,8 @@ class Stream_Oracle:
         invalid: Counter[int] = Counter()
         for partition in self.partitions.values():
             invalid.update(partition.invalid_by_window)
-            for window, tally in partition.windows.items():
-                windows.setdefault(window, Tally()).add_all(tally)
+            for window in partition.windows.keys() | partition.invalid_by_window.keys():
+                windows.setdefault(window, Tally()).add_all(partition.windows.get(window, Tally()))
                 sources[window] += 1
         return roll_up(windows, self._reader.names, lambda window: sources[window], invalid)
 

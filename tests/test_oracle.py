@@ -269,6 +269,24 @@ def test_a_child_knows_the_ids_of_its_parents() -> None:
     assert (oracle.counters().aggregated, oracle.counters().duplicates) == (3, 2)
 
 
+def test_a_childs_clock_starts_with_the_parent_that_is_furthest_behind() -> None:
+    oracle = Stream_Oracle()
+    oracle.add("a", line(START_S + 3600, "1"), at(3600))
+    oracle.add("b", line(START_S + 1900, "2"), at(3600))
+    child = oracle.start("c", parents=["a", "b"])
+    assert (child.watermark_ms, child.arrival_max_ms) == (at(1840), at(3600))
+    oracle.add("c", line(START_S + 1, "3"), at(3601))  # late from its first record on
+    assert oracle.counters().late == 1
+
+
+def test_a_window_in_which_only_dropped_records_arrived_has_an_entry_of_zeros() -> None:
+    oracle = Stream_Oracle()
+    oracle.add("p", b"garbage", at(0))
+    for key in ("30min/2026-02-16-1430", "hourly/2026-02-16-14", "daily/2026-02-16", "monthly/2026-02"):
+        entry = oracle.entries()[key]
+        assert (entry["total_requests"], entry["invalid_records"], entry["source_count"]) == (0, 1, 1)
+
+
 def test_one_payload_may_hold_several_lines_or_gzip() -> None:
     oracle = Stream_Oracle()
     oracle.add("p", gzip.compress(file_of(line(), line())), at(0))

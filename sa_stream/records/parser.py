@@ -6,7 +6,8 @@ in every row, and the buffer has exactly as many tabs as that takes. When the pr
 still as arrays.
 
 What the reader does that must be undone (polars 2.1, each with a test): it strips one `\\r` from the end of every field
-and one byte order mark from the start of the buffer, and one broken byte fails the whole buffer.
+and one byte order mark from the start of the buffer, it unpacks a buffer that begins with the magic bytes of gzip, zlib
+or zstd (or fails on it), and one broken byte fails the whole buffer.
 """
 
 import zlib
@@ -278,8 +279,8 @@ class _Layout:
         return frame.with_columns(self.absent) if self.absent else frame
 
     def _read(self, buffer: bytes) -> pl.DataFrame:
-        if buffer.startswith(_BYTE_ORDER_MARK):
-            buffer = _BYTE_ORDER_MARK + buffer  # the reader swallows one
+        if not buffer[:1].isdigit():  # the reader swallows one mark, and would unpack what begins like gzip, zlib or zstd
+            buffer = _BYTE_ORDER_MARK + buffer
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\t", b"\r\r\t")  # the reader strips one from the end of every field
         try:
@@ -329,22 +330,24 @@ def _prepared(payload: bytes) -> bytes:
 
 
 def unpacked(payload: bytes) -> bytes:
-    """The content of a gzip payload (also of several members). What is not gzip after all stays as it is, and is
-    malformed by its fields."""
+    """The content of a gzip payload (also of several members). What is not gzip from end to end, or unpacks to more
+    than UNPACKED_BYTES_MAX, stays as it is and is malformed by its fields: half a payload would end in half a line."""
     if payload[:2] != _GZIP_MAGIC:
         return payload
     parts: list[bytes] = []
     rest, left = payload, UNPACKED_BYTES_MAX
-    while rest[:2] == _GZIP_MAGIC and left > 0:
+    while rest[:2] == _GZIP_MAGIC:
         unpacker = zlib.decompressobj(31)
         try:
-            part = unpacker.decompress(rest, left)
+            part = unpacker.decompress(rest, left + 1)
         except zlib.error:
-            return b"".join(parts) if parts else payload
-        parts.append(part)
+            return payload
         left -= len(part)
+        if left < 0 or not unpacker.eof:
+            return payload
+        parts.append(part)
         rest = unpacker.unused_data
-    return b"".join(parts)
+    return payload if rest.strip(b"\0") else b"".join(parts)  # zeros may follow: padding
 
 
 def _whole_lines(buffer: bytes, payloads: Sequence[bytes]) -> bool:
@@ -422,6 +425,8 @@ def whole_bytes(column: pl.Series) -> tuple[pl.Series, dict[int, int]]:
     odd = column.str.starts_with("+") | sizes.is_null()  # the cast takes "+5", and lets no fraction pass
     if _integer(sizes.min()) < 0 or _integer(sizes.max()) >= HUGE_BYTES:
         odd |= (sizes < 0) | (sizes >= HUGE_BYTES)
+    if _integer(column.str.len_bytes().max()) > NUMBER_DIGITS_MAX:  # and zeros without end in front
+        odd |= column.str.len_bytes() > NUMBER_DIGITS_MAX
     if not odd.any():
         return sizes, {}
     rows = np.flatnonzero(odd.fill_null(True).to_numpy())

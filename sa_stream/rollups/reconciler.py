@@ -263,7 +263,9 @@ class Reconciler:
             return
         current = yield from self._read(key)
         sources = _with_forgotten(view.sources, current)
-        parts = [_Part(partial_key(window_ms, partition, name), PARTIAL_GONE) for partition, name in sources]
+        parts = _partials(window_ms, sources)
+        if current is not None and len(sources) > len(view.sources) and key not in self._anew:
+            parts = _additions(window_ms, sources, current) or parts
         wanted = _Wanted(view.final, _names_json(sources), _missing_json(view), parts)
         if self._nothing_to_write(key, current, wanted):
             self._known[key].equal_to = view
@@ -525,6 +527,20 @@ def _with_forgotten(sources: Sources, current: Entry | None) -> Sources:
     if current is None or current.get("provenance") != STREAM:
         return sources
     return tuple(sorted((_names_of(current) | dict(sources)).items(), key=lambda item: item[0]))
+
+
+def _partials(window_ms: int, sources: Iterable[tuple[str, Partial_Name]]) -> list[_Part]:
+    return [_Part(partial_key(window_ms, partition, name), PARTIAL_GONE) for partition, name in sources]
+
+
+def _additions(window_ms: int, sources: Sources, current: Entry) -> list[_Part]:
+    """What the entry holds already, and the partials that it does not list: a partial that its partition forgot may be
+    gone, and lives on in the entry's summary. Nothing if a listed one has changed, as sums cannot be taken apart."""
+    listed = _names_of(current)
+    if any(listed.get(partition, name) != name for partition, name in sources):
+        return []
+    fresh = [(partition, name) for partition, name in sources if partition not in listed]
+    return [_Part(current["summary"], SUMMARY_GONE), *_partials(window_ms, fresh)]
 
 
 def _is_older(sources: Sources, current: Entry) -> bool:

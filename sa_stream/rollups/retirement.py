@@ -1,12 +1,21 @@
-"""Forgets shards that ended long ago: their progress records and snapshots leave the state store, once nobody can need
-them. Until then they keep their windows in the merge set."""
+"""Clears the state store of what nobody can need any more: the records of shards that ended long ago, which keep their
+windows in the merge set until then, and the partials of windows that every partition forgot."""
 
-from sa_stream.commits.keys import parse_progress_key, progress_prefix, snapshots_prefix
+from collections.abc import Sequence
+from typing import Protocol
+
+from sa_stream.commits.keys import (
+    PARTIALS_PREFIX,
+    parse_progress_key,
+    progress_prefix,
+    snapshots_prefix,
+    window_label,
+)
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.reconciler import Store
-from sa_stream.timing import WINDOW_MS
+from sa_stream.timing import DAY_MS, WINDOW_MS
 from sa_stream.windows.partition import NOTHING_READ
 
 
@@ -48,3 +57,26 @@ def retire_steps(store: Store, partition: str) -> Steps[None]:
     records = yield call(store.list, progress_prefix(partition))
     for item in sorted(records, key=lambda item: parse_progress_key(item.key)[1:3]):
         yield call(store.delete, item.key)
+
+
+PARTIALS_KEPT_MS = 30 * DAY_MS
+
+
+class Folder_Store(Store, Protocol):
+    def list_folders(self, prefix: str) -> Sequence[str]: ...
+
+
+def forget_partials_steps(store: Folder_Store, stream: Stream_View, kept_ms: int = PARTIALS_KEPT_MS) -> Steps[int]:
+    """Delete the partials of windows that ended long ago and that no partition names; how many. Until then they serve
+    a late record in another partition: an entry lists them, and is made of all that it lists."""
+    named = {f"{PARTIALS_PREFIX}{window_label(window_ms)}" for window_ms in stream.named}
+    first_kept = f"{PARTIALS_PREFIX}{window_label(stream.now_ms - kept_ms)}"
+    deleted = 0
+    folders: Sequence[str] = yield call(store.list_folders, PARTIALS_PREFIX)
+    for folder in folders:
+        if folder < first_kept and folder not in named:
+            listed = yield call(store.list, f"{folder}/")
+            for item in listed:
+                yield call(store.delete, item.key)
+                deleted += 1
+    return deleted

@@ -18,7 +18,7 @@ from sa_stream.errors import Config_Error
 
 @contextlib.contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Hides the package's warnings of its own use of FastAPI, and undoes that importing osbot_aws loads a `.env` file."""
+    """Hides warnings of how the package uses FastAPI, and undoes that importing osbot_aws loads a `.env` file."""
     before = set(os.environ)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,7 +4,7 @@ Distinct values are looked at one by one, rows never. What has few distinct valu
 distinct value.
 """
 
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ COUNTED_FIELDS = {  # kind of count -> field
 MISSING = ("", "-")
 WEBSOCKETS = ("ws", "wss")
 EXACT_CHARACTERS_MAX = 8  # so few characters hold at most six decimals: whole microseconds, exact in a double
+_EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
 
 
 def hashes(values: pl.Series, seed: int) -> pl.Series:
@@ -113,9 +114,12 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
         ordinary = counted.filter(plain & short)
         micros = np.rint(ordinary[field].cast(pl.Float64).to_numpy() * 1e6).astype(np.int64)
         durations.add(micros, ordinary["count"].to_numpy().astype(np.int64))
-        for value, number in counted.filter(plain & ~short).iter_rows():
-            if len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
-                durations.add_long(round(Decimal(value).scaleb(6)), number)
+        long = [
+            (round(_EXACT.scaleb(Decimal(value), 6)), number)
+            for value, number in counted.filter(plain & ~short).iter_rows()
+            if len(value.replace(".", "")) <= NUMBER_DIGITS_MAX
+        ]
+        durations.add_long([value_us for value_us, _ in long], [number for _, number in long])
 
 
 def _add_paths(window: Window, frame: pl.DataFrame, huge: dict[int, int], rules: Path_Rules, seed: int) -> None:
@@ -138,9 +142,8 @@ def _add_paths(window: Window, frame: pl.DataFrame, huge: dict[int, int], rules:
         return joined.select(pl.col("shown").alias("path"), "bytes")
 
     window.unique_paths.add(hashes(grouped["path"], seed).to_numpy())
-    window.paths.add(grouped, rows_in_order)
+    huge_rows: list[tuple[int, str, int]] = []
     if huge:
         shown = dict(zip(raw_paths.to_list(), cleaned.to_list(), strict=True))
-        for row, number in huge.items():
-            path = shown[rows["path"][row]]
-            window.paths.huge_bytes[path] = window.paths.huge_bytes.get(path, 0) + number
+        huge_rows = [(row, shown[rows["path"][row]], number) for row, number in sorted(huge.items())]
+    window.paths.add(grouped, rows_in_order, huge_rows)

@@ -50,16 +50,17 @@ class Recent_Ids:
         """Record by record, but only for ids that were seen before or come twice in this call."""
         duplicates = np.zeros(len(ids), np.bool_)
         last: dict[int, int] = {}
-        for run, run_minutes in self.runs:  # oldest first, so the newest minute stays
+        for run, run_minutes in self.runs:
             place = np.searchsorted(run, suspects)
             place[place == len(run)] = 0
             for index in np.flatnonzero(run[place] == suspects):
-                last[int(suspects[index])] = int(run_minutes[place[index]])
+                request_id, minute = int(suspects[index]), int(run_minutes[place[index]])
+                last[request_id] = max(minute, last.get(request_id, minute))
         for row in np.flatnonzero(np.isin(ids, suspects)):
             request_id, minute = int(ids[row]), int(minutes[row])
             came = last.get(request_id)
             duplicates[row] = came is not None and came >= minute - self.horizon
-            last[request_id] = minute
+            last[request_id] = minute if came is None else max(minute, came)
         return duplicates if duplicates.any() else None
 
     def _remember(self, ids: UInt64s, minutes: Minutes, ordered: UInt64s, repeated: bool) -> None:
@@ -110,8 +111,10 @@ def _latest(runs: Sequence[tuple[UInt64s, Minutes]], oldest_minute: int) -> tupl
     if len(minutes) and minutes.min() < oldest_minute:
         live = minutes >= oldest_minute
         ids, minutes = ids[live], minutes[live]
-    order = np.argsort(ids, kind="stable")  # stable: of equal ids the newest comes last
+    order = np.argsort(ids, kind="stable")  # stable: quick on the sorted runs that these mostly are
     ids, minutes = ids[order], minutes[order]
-    last = np.ones(len(ids), np.bool_)
-    last[:-1] = ids[1:] != ids[:-1]
-    return (ids, minutes) if last.all() else (ids[last], minutes[last])
+    first = np.ones(len(ids), np.bool_)
+    first[1:] = ids[1:] != ids[:-1]
+    if first.all():
+        return ids, minutes
+    return ids[first], np.maximum.reduceat(minutes, np.flatnonzero(first))

@@ -31,12 +31,19 @@ class Path_Table:
         self.error = 0  # a count lacks at most this many requests
         self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
 
-    def add(self, grouped: pl.DataFrame, rows_in_order: Callable[[], pl.DataFrame]) -> None:
+    def add(
+        self,
+        grouped: pl.DataFrame,
+        rows_in_order: Callable[[], pl.DataFrame],
+        huge: Sequence[tuple[int, str, int]] = (),
+    ) -> None:
         """Take in some records.
 
         grouped        distinct paths with `count` and `bytes` (Int64)
         rows_in_order  makes the same records, one by one: `path`, `bytes`; only called when a cut is near
+        huge           (row, path, bytes), ascending, of those whose bytes are too large for the column (0 there)
         """
+        taken_rows = 0
         if self.table.height + self.pending_rows + grouped.height > DISTINCT_MAX:
             self.compact()
             rows: pl.DataFrame | None = None
@@ -55,13 +62,21 @@ class Path_Table:
                 )
                 over = int(first_rows[room])  # the record that brings one path too many
                 self.table = _summed([self.table, grouped_paths(rows.head(over + 1))])
+                taken_rows += over + 1
+                self._add_huge([entry for entry in huge if entry[0] < taken_rows])
+                huge = [entry for entry in huge if entry[0] >= taken_rows]
                 self._cut(KEPT_AT_A_CUT)
                 rows = rows.slice(over + 1)
                 grouped = grouped_paths(rows)
+        self._add_huge(huge)
         self.pending.append(grouped)
         self.pending_rows += grouped.height
         if self.pending_rows > max(DISTINCT_MAX // 8, self.table.height):
             self.compact()
+
+    def _add_huge(self, huge: Sequence[tuple[int, str, int]]) -> None:
+        for _, path, number in huge:
+            self.huge_bytes[path] = self.huge_bytes.get(path, 0) + number
 
     def compact(self) -> None:
         """Merge what is pending. Changes the table's shape in memory, never what it says."""

@@ -80,6 +80,7 @@ def _bucket_bounds() -> Int64s:
 BOUNDS_US = _bucket_bounds()
 _BUCKETS = len(BOUNDS_US) + 1
 DURATION_US_MAX = int(BOUNDS_US[-1])
+_HALF_BITS = 26  # DURATION_US_MAX has 53
 
 
 class Durations:
@@ -97,7 +98,9 @@ class Durations:
         if not len(values_us):
             return
         self.count += int(counts.sum())
-        self.sum_us += int((values_us * counts).sum())
+        # In two halves, as the products of long times and many records do not fit 64 bits.
+        high, low = values_us >> _HALF_BITS, values_us & ((1 << _HALF_BITS) - 1)
+        self.sum_us += (int((high * counts).sum()) << _HALF_BITS) + int((low * counts).sum())
         index = np.searchsorted(BOUNDS_US, values_us)
         added = np.bincount(index, weights=counts, minlength=_BUCKETS).astype(np.int64)
         if self.buckets is None:
@@ -105,10 +108,11 @@ class Durations:
         else:
             self.buckets += added
 
-    def add_long(self, value_us: int, count: int) -> None:
-        """Take in one value of any size."""
-        self.add(np.array([min(value_us, DURATION_US_MAX)], np.int64), np.array([count], np.int64))
-        self.sum_us += max(0, value_us - DURATION_US_MAX) * count
+    def add_long(self, values_us: Sequence[int], counts: Sequence[int]) -> None:
+        """Take in values of any size, with how often each occurred."""
+        cut = [min(value, DURATION_US_MAX) for value in values_us]
+        self.add(np.array(cut, np.int64), np.array(counts, np.int64))
+        self.sum_us += sum((value - low) * n for value, low, n in zip(values_us, cut, counts, strict=True))
 
     def percentile_s(self, q: float) -> float:
         """Seconds at rank floor(q * (count - 1)), within 1%; 0.0 if there is none."""

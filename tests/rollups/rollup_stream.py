@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,9 @@ from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
 from sa_stream.records.fields import USED_FIELDS, to_mask
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Timing
 from sa_stream.windows.window import Window
-
-
-@dataclass(frozen=True)
-class Item:
-    key: str
-
-
-class Dict_Store:
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def get(self, key: str) -> bytes | None:
-        return self.objects.get(key)
-
-    def put(self, key: str, data: bytes) -> None:
-        self.objects[key] = data
-
-    def delete(self, key: str) -> None:
-        self.objects.pop(key, None)
-
-    def list(self, prefix: str) -> list[Item]:
-        return [Item(key) for key in sorted(self.objects) if key.startswith(prefix)]
 
 
 def window_of(start_ms: int, requests: int, salt: int = 0) -> Window:
@@ -55,7 +33,7 @@ class Stream:
     """`commit` says what a shard has; `run` is one pass of a reconciler over it."""
 
     def __init__(self, *shards: Shard_Info | str, timing: Timing | None = None, **settings: Any) -> None:
-        self.store, self.cache = Dict_Store(), Memory_Cache()
+        self.store, self.cache = State_Store("memory://"), Memory_Cache()
         self.shards = [Shard_Info(shard, (), False) if isinstance(shard, str) else shard for shard in shards]
         self.timing = timing or Timing()
         self.settings = Reconciler_Settings(**{"refresh_ms": {}, **settings})
@@ -129,4 +107,7 @@ class Stream:
         return self.cache.entries(AGGREGATE_NAMESPACE)
 
     def summary(self, key: str) -> Window:
-        return Window.from_bytes(self.store.objects[self.entries[key]["summary"]])
+        return Window.from_bytes(self.store.get(self.entries[key]["summary"]) or b"")
+
+    def holds(self, key: str) -> bool:
+        return self.store.get(key) is not None

@@ -2,7 +2,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from rollup_stream import Dict_Store, Stream, window_of
+from rollup_stream import Stream, window_of
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import partial_key, progress_key
@@ -13,7 +13,8 @@ from sa_stream.rollups import reconciler as module
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import CONSOLIDATED_NAMESPACE, Reconciler
-from sa_stream.rollups.retirement import retirable, retire_steps
+from sa_stream.rollups.retirement import forget_partials_steps, retirable, retire_steps
+from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
 
@@ -93,7 +94,8 @@ def test_a_partial_that_cannot_be_read_is_never_taken_for_zero():
     stream.commit("a", 1, NEXT, {W: 5})
     stream.commit("b", 1, NEXT, {W: 3})
     gone = partial_key(W, "b", stream.maps["b"][W])
-    data = stream.store.objects.pop(gone)
+    data = stream.store.get(gone)
+    stream.store.delete(gone)
     result = stream.run(LATER)
     assert result.skipped["partial-gone"] == 1
     assert stream.entries == {}
@@ -241,6 +243,23 @@ def test_a_window_that_its_partition_forgot_keeps_what_the_entry_lists():
     assert len(stream.entries[HALF]["sources"]) == 2
 
 
+def test_what_a_partition_forgot_lives_on_in_the_summary_when_its_partial_is_gone():
+    stream = Stream("a", "b")
+    stream.commit("a", 1, NEXT, {W: 5})
+    stream.commit("b", 1, NEXT, {NEXT: 1})
+    stream.settle(LATER)
+    forgotten = partial_key(W, "a", stream.maps["a"][W])
+    stream.commit("a", 2, LATER, forget=(W,))
+    stream.store.delete(forgotten)
+    stream.commit("b", 2, NEXT, {W: 2}, salt=5)
+    stream.settle(LATER, stream.fresh())
+    assert status(stream, HALF) == ("final", 1, 7)
+    assert stream.entries[HALF]["unique_paths"] == 7
+    stream.commit("b", 3, NEXT, {W: 3}, salt=5)  # from here on only a's own partial could tell its part
+    assert stream.run(LATER, stream.fresh()).skipped["partial-gone"] == 1
+    assert status(stream, HALF) == ("final", 1, 7)
+
+
 def test_a_window_in_nobodys_map_still_becomes_final_when_the_last_shard_catches_up():
     stream = Stream("a", "b")
     stream.commit("a", 1, NEXT, {W: 5})
@@ -297,7 +316,7 @@ def test_a_crash_between_any_two_calls_changes_nothing_in_the_end():
             stream.settle(LATER, stream.fresh())
             assert told(stream) == told(whole)
             for entry in stream.entries.values():
-                assert entry["summary"] in stream.store.objects
+                assert stream.holds(entry["summary"])
         else:
             break
     assert steps > 20
@@ -369,7 +388,7 @@ def test_while_shards_go_on_nothing_final_becomes_partial_and_no_rollup_is_ahead
             assert not (old_status == "final" and entry["status"] == "partial"), key
             assert entry["revision"] >= old_revision, key
             before[key] = (entry["status"], entry["revision"])
-            assert entry["summary"] in stream.store.objects
+            assert stream.holds(entry["summary"])
         if entries.get(HOUR, {}).get("status") == "final":
             assert all(entries[half]["status"] == "final" for half in (HALF, HALF2) if half in entries)
     for partition in ("a", "b"):
@@ -385,7 +404,7 @@ def test_content_that_comes_back_keeps_its_summary():
         stream.commit("a", number, NEXT, {W: requests})
         stream.run(LATER)
     stream.run(LATER + HOUR_MS)
-    assert stream.entries[HALF]["summary"] in stream.store.objects
+    assert stream.holds(stream.entries[HALF]["summary"])
     assert len(stream.store.list(f"summaries/{HALF}/")) == 1
 
 
@@ -540,7 +559,7 @@ def record(number: str, watermark_ms: int, since_ms: int = BEGINNING_MS, lineage
 
 
 def present(*records: Progress, spoil: int = 0) -> Progress:
-    store = Dict_Store()
+    store = State_Store("memory://")
     for progress in records:
         key = progress_key("a", progress.number, progress.watermark_ms, progress.lineage)
         data = encode_progress(progress)
@@ -568,14 +587,14 @@ def test_an_unreadable_record_leaves_the_one_before_and_never_drops_its_partitio
 
 
 def test_a_record_that_vanished_between_list_and_read_is_looked_up_in_a_fresh_list():
-    class Moving(Dict_Store):
+    class Moving(State_Store):
         def get(self, key: str) -> bytes | None:
             if "0019" in key:
                 self.delete(key)
                 self.put(progress_key("a", "12", 5, "l"), encode_progress(record("12", 5)))
             return super().get(key)
 
-    store = Moving()
+    store = Moving("memory://")
     store.put(progress_key("a", "9", 5, "l"), encode_progress(record("9", 5)))
     found = drive(Progress_Reader(store).steps())
     assert found is not None
@@ -621,6 +640,20 @@ def test_a_shard_is_forgotten_after_its_parents_as_one_without_a_known_child_pas
     assert retirable(Stream_View([], progress, Timing(), W + 9 * DAY_MS), {}, True) == ["b"]
 
 
+def test_partials_of_forgotten_windows_go_after_a_month():
+    store = State_Store("memory://")
+    name = Partial_Name("l", "1")
+    old, named, young = W - 40 * DAY_MS, W - 41 * DAY_MS, W - 20 * DAY_MS
+    for start in (old, named, young):
+        store.put(partial_key(start, "a", name), b"")
+    progress = record("5", W)
+    progress.partials[named] = name
+    view = Stream_View([], {"a": progress}, Timing(), W)
+    assert drive(forget_partials_steps(store, view)) == 1
+    kept = [item.key for item in store.list("partials/")]
+    assert kept == [partial_key(start, "a", name) for start in (named, young)]
+
+
 def test_a_listed_shard_is_never_forgotten():
     shards = [Shard_Info("a", (), True), Shard_Info("b", ("a",), False)]
     progress = {"a": record(END, W), "b": record("5", W + 9 * DAY_MS)}
@@ -628,5 +661,23 @@ def test_a_listed_shard_is_never_forgotten():
 
 
 def test_a_reconciler_of_nothing_does_nothing():
-    result = drive(Reconciler(Dict_Store(), Stream().cache, list, Timing()).pass_steps(W))
+    result = drive(Reconciler(State_Store("memory://"), Stream().cache, list, Timing()).pass_steps(W))
     assert (result.written, result.windows_seen, result.passed_ms) == ([], 0, BEGINNING_MS)
+
+
+def test_what_the_real_cache_service_gives_back_is_equal_to_what_was_written():
+    from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
+    from sa_stream.storage.cache_clients import cache_client__in_process
+
+    stream = Stream("a")
+    stream.cache = cache_client__in_process("memory")
+    stream.commit("a", 1, NEXT, {W: 5})
+    worker = stream.fresh()
+    assert len(stream.run(LATER, worker).written) == 4
+    assert stream.run(LATER, worker).written == []
+    stream.commit("a", 2, NEXT, {W: 6})
+    stream.run(LATER, worker)
+    entry = stream.cache.retrieve_entry(module.AGGREGATE_NAMESPACE, HALF)
+    assert entry is not None
+    assert (entry["revision"], entry["total_requests"]) == (1, 6)
+    assert set(Schema__SA__Aggregate__Window.from_json(entry).json()) == set(entry)

@@ -1,0 +1,157 @@
+"""What every partition should hold after each of its records: the oracle, record by record, with a memory.
+
+Records go in when they are put into the stream; out come the contents of windows, counters and names of partials as they
+must be after any record. Every request has a path of its own, so a window's table of paths says which requests it counts.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.oracle import WINDOW_MS, Partition_Oracle, Stream_Oracle
+
+
+@dataclass(slots=True)
+class Content:
+    """What a window must hold: path -> how often it counts, and what is counted beside it."""
+
+    paths: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+
+    def add(self, other: "Content") -> None:
+        self.paths.update(other.paths)
+        self.late += other.late
+        self.duplicates += other.duplicates
+        self.invalid += other.invalid
+
+
+@dataclass(slots=True)
+class Touch:
+    """What one record did to one window."""
+
+    number: int
+    paths: list[str] = field(default_factory=list)  # counted
+    late: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+
+
+@dataclass(slots=True)
+class Put:
+    """One well-formed line that reached a partition."""
+
+    number: int
+    path: str
+    event_ms: int
+    arrival_ms: int
+
+
+class Remembering_Oracle(Partition_Oracle):
+    """A partition's oracle that remembers what each record did."""
+
+    number = 0
+
+    def __init__(self, *args: object, **timing: object) -> None:
+        super().__init__(*args, **timing)  # type: ignore[arg-type]
+        self.touches: dict[int, list[Touch]] = {}  # window start (ms) -> in order
+        self.history: list[tuple[int, dict[str, int]]] = []  # counters after each record
+        self.numbers: list[int] = []
+        self.puts: dict[int, list[Put]] = {}  # window start (ms) -> records that are not malformed
+        self.dropped: dict[tuple[int, int], str] = {}  # (number, line) -> reason
+        self.watermarks: list[int] = []  # after each record
+
+    def take(self, number: int, payload: bytes, arrival_ms: int) -> None:
+        self.number, self.line = number, -1
+        self.add(payload, arrival_ms)
+        self.numbers.append(number)
+        self.watermarks.append(self.watermark_ms)
+        counters = self.counters
+        flat = {
+            "records": counters.records,
+            "aggregated": counters.aggregated,
+            "duplicates": counters.duplicates,
+            "late": counters.late,
+            **counters.invalid,
+        }
+        self.history.append((number, {name: count for name, count in flat.items() if count}))
+
+    def _touch(self, start_ms: int) -> Touch:
+        touches = self.touches.setdefault(start_ms, [])
+        if not touches or touches[-1].number != self.number:
+            touches.append(Touch(self.number))
+        return touches[-1]
+
+    def _drop(self, reason: str, arrival_ms: int) -> None:
+        super()._drop(reason, arrival_ms)
+        self._touch(arrival_ms // WINDOW_MS * WINDOW_MS).invalid += 1
+        self.dropped[self.number, self.line] = reason
+
+    def _add_line(self, line: bytes, arrival_ms: int) -> None:
+        self.line += 1
+        counters = self.counters
+        before = (counters.aggregated, counters.duplicates, counters.late)
+        super()._add_line(line, arrival_ms)
+        aggregated, duplicates, late = (
+            counters.aggregated - before[0],
+            counters.duplicates - before[1],
+            counters.late - before[2],
+        )
+        reason = self.dropped.get((self.number, self.line), "too_late")
+        if reason != "too_late":
+            return
+        values = line.decode().split("\t")
+        seconds, _, fraction = values[0].partition(".")
+        event_ms = int(seconds) * 1000 + int(fraction.ljust(3, "0"))
+        start_ms = event_ms // WINDOW_MS * WINDOW_MS
+        self.puts.setdefault(start_ms, []).append(Put(self.number, values[7], event_ms, arrival_ms))
+        if aggregated or duplicates:
+            touch = self._touch(start_ms)
+            touch.duplicates += duplicates
+            touch.late += late
+            if aggregated:
+                touch.paths.append(values[7])
+
+    # ------------------------------------------------------------------ after record n
+
+    def content(self, start_ms: int, number: int | None = None) -> Content:
+        """The window after record `number` (None: after all)."""
+        content = Content()
+        for touch in self.touches.get(start_ms, ()):
+            if number is not None and touch.number > number:
+                break
+            content.paths.update(touch.paths)
+            content.late += touch.late
+            content.duplicates += touch.duplicates
+            content.invalid += touch.invalid
+        return content
+
+    def last_touch(self, start_ms: int, number: int | None = None) -> int | None:
+        """Number of the last record, up to `number`, that touched the window."""
+        last = None
+        for touch in self.touches.get(start_ms, ()):
+            if number is not None and touch.number > number:
+                break
+            last = touch.number
+        return last
+
+    def counters_after(self, number: int | None) -> dict[str, int]:
+        place = len(self.numbers) if number is None else bisect_right(self.numbers, number)
+        return self.history[place - 1][1] if place else {}
+
+
+class Ledger(Stream_Oracle):
+    partition_class = Remembering_Oracle
+
+    def of(self, partition: str) -> Remembering_Oracle:
+        found = self.partitions[partition]
+        assert isinstance(found, Remembering_Oracle)
+        return found
+
+    def content(self, start_ms: int) -> Content:
+        """The window after all records of all partitions."""
+        total = Content()
+        for partition in self.partitions:
+            total.add(self.of(partition).content(start_ms))
+        return total

@@ -1,0 +1,80 @@
+"""Stores of the simulated world: a state store and a cache in memory, through which every write is looked at."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sa_stream.storage.memory_cache import Memory_Cache
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    key: str
+
+
+class Watched_Store:
+    """A state store in a dict. `on_put(key, data, before)` sees every put before it takes effect."""
+
+    def __init__(self, on_put: Callable[[str, bytes, bytes | None], None]) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.written: dict[str, bytes] = {}  # everything that was ever put, even if it was deleted since
+        self._keys: list[str] = []
+        self._on_put = on_put
+
+    def put(self, key: str, data: bytes) -> None:
+        self._on_put(key, data, self.written.get(key))
+        self.written[key] = data
+        if key not in self.objects:
+            insort(self._keys, key)
+        self.objects[key] = data
+
+    def create(self, key: str, data: bytes) -> bool:
+        if key in self.objects:
+            return False
+        self.put(key, data)
+        return True
+
+    def get(self, key: str) -> bytes | None:
+        return self.objects.get(key)
+
+    def list(self, prefix: str) -> Sequence[Listed]:
+        first = bisect_left(self._keys, prefix)
+        last = first
+        while last < len(self._keys) and self._keys[last].startswith(prefix):
+            last += 1
+        return [Listed(key) for key in self._keys[first:last]]
+
+    def delete(self, keys: str | Iterable[str]) -> None:
+        for key in [keys] if isinstance(keys, str) else keys:
+            if self.objects.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+
+    def damage(self, key: str, data: bytes | None) -> None:
+        """Lose or corrupt an object behind everybody's back."""
+        if data is None:
+            self.delete(key)
+        else:
+            self.objects[key] = data
+
+
+class Watched_Cache(Memory_Cache):
+    """A cache whose single calls may fail before or after they took effect, also in the middle of a publication."""
+
+    def __init__(
+        self, fail: Callable[[str], None], on_store: Callable[[str, str, dict[str, Any] | None, dict[str, Any]], None]
+    ) -> None:
+        super().__init__()
+        self._fail = fail
+        self._on_store = on_store
+
+    def retrieve_entry(self, namespace: str, cache_key: str) -> dict[str, Any] | None:
+        self._fail("cache read")
+        return super().retrieve_entry(namespace, cache_key)
+
+    def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
+        self._fail("cache write, before")
+        before = super().retrieve_entry(namespace, cache_key)
+        self._on_store(namespace, cache_key, before, body)
+        super().store_entry(namespace, cache_key, body)
+        self._fail("cache write, after")
