@@ -132,7 +132,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
             settings=Reconciler_Settings(refresh_ms=dict.fromkeys(_PERIODS, REFRESH_MS)),
             on_pass=lambda result: _note(story, cache, result),
         )
-        finished = _watch(console, story, health, runner, exit_when_final, hours)
+        finished = _watch(console, story, health, runner, source if exit_when_final else None, hours)
         if finished:
             wrong = _last_words(console, story, source, cache)
         else:
@@ -186,9 +186,10 @@ def _note(story: Story, cache: Send__Cache__Client, result: Pass_Result) -> None
 
 
 def _watch(
-    console: Console, story: Story, health: Health, runner: Local_Runner, exit_when_final: bool, hours: float
+    console: Console, story: Story, health: Health, runner: Local_Runner, until_final: Source | None, hours: float
 ) -> bool:
-    """Run the consumer under the view. True when all is final, False after Ctrl-C."""
+    """Run the consumer under the view: until all past windows are final and this source's stream is read to its end, or
+    until Ctrl-C. True for the former."""
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -207,6 +208,7 @@ def _watch(
             first_ms // WINDOW_MS * WINDOW_MS, story.until_ms - CLOSES_WITHIN_MS - WINDOW_MS + 1, WINDOW_MS
         )
     ]
+    paused = 0
     worker.start()
     try:
         with _shown(console, story, health, runner):
@@ -214,7 +216,10 @@ def _watch(
                 interrupted.wait(0.2)
                 if not story.all_final_s and all(key in story.final for key in expected):
                     story.all_final_s = story.since_start_s()
-                if exit_when_final and story.all_final_s:
+                if until_final is not None and story.all_final_s and not paused:
+                    until_final.tell("pause")
+                    paused = int(until_final.hear("paused")["records"])
+                if paused and runner.engine.records >= paused:
                     break
     finally:
         runner.stop()
@@ -268,13 +273,22 @@ def _last_words(console: Console, story: Story, source: Source, cache: Send__Cac
         compared += 1
         found = comparable(entry)
         expected["top_paths"] = [tuple(row) for row in expected["top_paths"]]
-        differences += [
-            f"{key} {name}: entry {found[name]}, recount {value}"
-            for name, value in expected.items()
-            if found[name] != value
-        ]
+        differences += [f"{key} {line}" for line in _differences(found, expected)]
     for line in differences:
         console.print(line, markup=False, highlight=False)
     verdict = f"{len(differences)} differences" if differences else "equal"
     console.print(f"check: {compared} final entries compared with a naive recount of what was generated: {verdict}")
     return bool(differences) or not compared
+
+
+def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """What an entry says and a recount does not, each in a line."""
+    lines = []
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            for part in sorted(value.keys() | found[name].keys()):
+                if value.get(part, 0) != found[name].get(part, 0):
+                    lines.append(f"{name} {part}: entry {found[name].get(part, 0)}, recount {value.get(part, 0)}")
+        elif found[name] != value:
+            lines.append(f"{name}: entry {found[name]}, recount {value}")
+    return lines

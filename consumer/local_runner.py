@@ -101,7 +101,7 @@ class Local_Runner:
             self._secrets = Secrets(self._store, lambda: secrets.token_bytes(8))
             cache = Watched_Cache(self._cache, self.health.store("cache service"))
             reconciler = Reconciler(self._store, cache, self.reader.list_shards, self._timing, self._settings)
-            self._publisher = Publisher(reconciler, self.health, self._publish_interval_s, self._on_pass)
+            self._publisher = Publisher(reconciler, self._store, self.health, self._publish_interval_s, self._on_pass)
             self._publisher.start()
             refreshed_s = time.monotonic()
             try:

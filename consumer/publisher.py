@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from consumer.engine import wall_clock_ms
 from consumer.health import Health
@@ -12,8 +13,11 @@ from sa_stream.commits.progress import Partial_Name
 from sa_stream.errors import SA_Stream_Error, Store_Unavailable
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
+from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
 
 log = Log("publisher")
+
+CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
 
 
 class Publisher:
@@ -22,15 +26,18 @@ class Publisher:
     def __init__(
         self,
         reconciler: Reconciler,
+        store: Folder_Store,
         health: Health,
         interval_s: float,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:
         self._reconciler = reconciler
+        self._store = store
         self._health = health
         self._interval_s = interval_s
         self._on_pass = on_pass
         self._stop = threading.Event()
+        self._clean_up_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -43,6 +50,7 @@ class Publisher:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         if last_pass and not self._thread.is_alive():
+            self._reconciler.settings = replace(self._reconciler.settings, refresh_ms={})
             self._pass()
 
     def published(self, partition: str, window_ms: int, name: Partial_Name) -> bool:
@@ -75,3 +83,11 @@ class Publisher:
                 )
             self._health.published(wall_clock_ms())
             self._on_pass(result)
+            self._clean_up(result)
+
+    def _clean_up(self, result: Pass_Result) -> None:
+        now_s = time.monotonic()
+        if result.stream is None or now_s < self._clean_up_s:
+            return
+        self._clean_up_s = now_s + CLEAN_UP_S
+        drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled))

@@ -60,6 +60,9 @@ class Watched_Store(_Watched):
     def list(self, prefix: str) -> Sequence[Listed]:
         return self._call(self._store.list, prefix)
 
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        return self._call(self._store.list_folders, prefix)
+
     def delete(self, keys: str | Sequence[str]) -> None:
         self._call(self._store.delete, keys)
 

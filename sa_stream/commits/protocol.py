@@ -72,7 +72,8 @@ def commit_steps(
     5  only after that was confirmed: delete what it made obsolete
 
     Without a new record since the last commit only step 3 happens, and replaces its own last progress. At the end of a shard n is END. `prunable` windows
-    are named no more (they are published, and too old to be amended). Raises what `checkpoint` raises.
+    are named no more (they are published, and too old to be amended here; their partials stay a while, as a partition
+    that lags may still amend the window's entry). Raises what `checkpoint` raises.
     """
     partition, number = state.partition, END if ended else state.number
     touched = sorted(state.touched)
@@ -85,7 +86,7 @@ def commit_steps(
     state.touched.clear()
     for start in state.closed_windows():
         del state.windows[start]
-    pruned = {start: state.partials.pop(start) for start in prunable if start in state.partials}
+    pruned = [start for start in prunable if state.partials.pop(start, None) is not None]
 
     if fresh:
         yield call(store.put, snapshot_key(partition, number, state.lineage), state.to_bytes())
@@ -106,7 +107,6 @@ def commit_steps(
     state.committed_number, state.committed_lineage = number, state.lineage
 
     obsolete = yield from _obsolete_steps(store, partition, number, progress, touched)
-    obsolete += [partial_key(start, partition, name) for start, name in pruned.items()]
     if obsolete:
         yield call(store.delete, obsolete)
 

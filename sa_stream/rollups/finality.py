@@ -98,6 +98,10 @@ class Stream_View:
     def parents(self, partition: str) -> list[str]:
         return self._parents[partition]
 
+    @property
+    def any_listed(self) -> bool:
+        return bool(self._listed)
+
     def listed(self, partition: str) -> bool:
         return partition in self._listed
 

@@ -114,6 +114,7 @@ class Pass_Result:
     settled       window -> partials that its entry lists (or, of a final entry that the stream no longer vouches for,
                   never will): the map of a partition may forget these once they are old enough
     progress      partition -> its present, for lag and health
+    stream        the view of the stream that the pass had; None if it had none
     passed_ms     every shard has passed windows that end up to here (BEGINNING_MS: none)
     """
 
@@ -124,6 +125,7 @@ class Pass_Result:
     settled: dict[int, Sources] = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
     passed_ms: int = 0
+    stream: Stream_View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ class Reconciler:
             result.skipped[PROGRESS_MOVED] += 1
             return result
         stream = Stream_View(shards, progress, self.timing, now_ms)
-        result.progress, result.passed_ms = progress, stream.passed_ms
+        result.progress, result.passed_ms, result.stream = progress, stream.passed_ms, stream
 
         todo = yield from self._unfinished()
         for window_ms in stream.named:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sa_stream.commits.keys import (
     PARTIALS_PREFIX,
+    SECRETS_PREFIX,
     parse_progress_key,
     progress_prefix,
     snapshots_prefix,
@@ -13,9 +14,11 @@ from sa_stream.commits.keys import (
 )
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
+from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
-from sa_stream.rollups.reconciler import Store
-from sa_stream.timing import DAY_MS, WINDOW_MS
+from sa_stream.rollups.periods import MONTHLY, from_iso
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache, Store
+from sa_stream.timing import WINDOW_MS
 from sa_stream.windows.partition import NOTHING_READ
 
 
@@ -59,18 +62,15 @@ def retire_steps(store: Store, partition: str) -> Steps[None]:
         yield call(store.delete, item.key)
 
 
-PARTIALS_KEPT_MS = 30 * DAY_MS
-
-
 class Folder_Store(Store, Protocol):
     def list_folders(self, prefix: str) -> Sequence[str]: ...
 
 
-def forget_partials_steps(store: Folder_Store, stream: Stream_View, kept_ms: int = PARTIALS_KEPT_MS) -> Steps[int]:
+def forget_partials_steps(store: Folder_Store, stream: Stream_View) -> Steps[int]:
     """Delete the partials of windows that ended long ago and that no partition names; how many. Until then they serve
     a late record in another partition: an entry lists them, and is made of all that it lists."""
     named = {f"{PARTIALS_PREFIX}{window_label(window_ms)}" for window_ms in stream.named}
-    first_kept = f"{PARTIALS_PREFIX}{window_label(stream.now_ms - kept_ms)}"
+    first_kept = f"{PARTIALS_PREFIX}{window_label(stream.now_ms - 2 * stream.timing.keep_ms)}"
     deleted = 0
     folders: Sequence[str] = yield call(store.list_folders, PARTIALS_PREFIX)
     for folder in folders:
@@ -80,3 +80,28 @@ def forget_partials_steps(store: Folder_Store, stream: Stream_View, kept_ms: int
                 yield call(store.delete, item.key)
                 deleted += 1
     return deleted
+
+
+def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
+    """Destroy the hash secrets of closed months: final, and too old to be amended. Without it, nobody can find out any
+    more whose request id or agent a stored hash was made of. Returns the months."""
+    closed = []
+    for item in (yield call(store.list, SECRETS_PREFIX)):
+        month = item.key.removeprefix(SECRETS_PREFIX)
+        entry = yield call(cache.retrieve_entry, AGGREGATE_NAMESPACE, f"{MONTHLY}/{month}")
+        if entry is None or entry["status"] != FINAL:
+            continue
+        if from_iso(entry["window_end"]) + stream.timing.keep_ms < stream.now_ms:
+            yield call(store.delete, item.key)
+            closed.append(month)
+    return closed
+
+
+def clean_up_steps(
+    store: Folder_Store, cache: Cache, stream: Stream_View, settled: dict[int, Sources]
+) -> Steps[None]:
+    """All of it; now and then is enough."""
+    for partition in retirable(stream, settled, stream.any_listed):
+        yield from retire_steps(store, partition)
+    yield from forget_partials_steps(store, stream)
+    yield from forget_secrets_steps(store, cache, stream)

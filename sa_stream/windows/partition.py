@@ -208,6 +208,7 @@ class Partition_State:
         """Vouch only for what comes after a time, in a new lineage."""
         self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
         self.lineage = lineage
+        self._count("retention_gaps", 1)
 
     def closed_windows(self) -> list[int]:
         """Windows in memory that have ended here: they may leave memory once their partials are committed."""

@@ -11,9 +11,11 @@ from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups import reconciler as module
 from sa_stream.rollups.finality import Stream_View
+from sa_stream.rollups.periods import from_iso
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import CONSOLIDATED_NAMESPACE, Reconciler
-from sa_stream.rollups.retirement import forget_partials_steps, retirable, retire_steps
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE, Reconciler
+from sa_stream.rollups.retirement import forget_partials_steps, forget_secrets_steps, retirable, retire_steps
+from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
@@ -640,10 +642,10 @@ def test_a_shard_is_forgotten_after_its_parents_as_one_without_a_known_child_pas
     assert retirable(Stream_View([], progress, Timing(), W + 9 * DAY_MS), {}, True) == ["b"]
 
 
-def test_partials_of_forgotten_windows_go_after_a_month():
+def test_partials_of_forgotten_windows_go_when_no_lagging_partition_can_need_them():
     store = State_Store("memory://")
     name = Partial_Name("l", "1")
-    old, named, young = W - 40 * DAY_MS, W - 41 * DAY_MS, W - 20 * DAY_MS
+    old, named, young = W - 40 * DAY_MS, W - 41 * DAY_MS, W - 2 * DAY_MS
     for start in (old, named, young):
         store.put(partial_key(start, "a", name), b"")
     progress = record("5", W)
@@ -652,6 +654,22 @@ def test_partials_of_forgotten_windows_go_after_a_month():
     assert drive(forget_partials_steps(store, view)) == 1
     kept = [item.key for item in store.list("partials/")]
     assert kept == [partial_key(start, "a", name) for start in (named, young)]
+
+
+def test_the_secret_of_a_month_is_destroyed_once_the_month_is_final_and_too_old_to_amend():
+    store, cache = State_Store("memory://"), Memory_Cache()
+    for month in ("2026-01", "2026-02"):
+        store.put(f"secrets/{month}", b"12345678")
+    entry = {"status": "final", "window_end": "2026-02-01T00:00:00Z"}
+    cache.store_entry(AGGREGATE_NAMESPACE, "monthly/2026-01", entry)
+    end_ms = from_iso(entry["window_end"])
+
+    def closed(now_ms: int) -> list[str]:
+        return drive(forget_secrets_steps(store, cache, Stream_View([], {}, Timing(), now_ms)))
+
+    assert closed(end_ms + Timing().keep_ms) == []
+    assert closed(end_ms + Timing().keep_ms + 1) == ["2026-01"]
+    assert [item.key for item in store.list("secrets/")] == ["secrets/2026-02"]
 
 
 def test_a_listed_shard_is_never_forgotten():

@@ -72,6 +72,10 @@ class Watched_Cache(Memory_Cache):
         self._fail("cache read")
         return super().retrieve_entry(namespace, cache_key)
 
+    def peek(self, namespace: str, cache_key: str) -> dict[str, Any] | None:
+        """What is there, past all faults."""
+        return super().retrieve_entry(namespace, cache_key)
+
     def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
         self._fail("cache write, before")
         before = super().retrieve_entry(namespace, cache_key)

@@ -1,0 +1,291 @@
+"""The invariants: every write to the stores, and the end of a run, against what must be there.
+
+A check that fails raises Violation; its name says which promise was broken:
+
+    content    a partial, a progress record or an entry is not what the oracle says
+    one-key    one key got two contents
+    lacks      something final lacks a record that reached its partition in time
+    twice      a record counts twice
+    status     something final became partial, or a roll-up is final over something that is not
+    revision   a revision went back, or stayed while final content changed
+    owner      the owner of a lease misses a partial that it named, or may not checkpoint what it has
+    dropped    what was dropped is not counted, or not dead-lettered, exactly once
+    finality   with faults over, something covered is not final
+    coverage   a partition vouches for less than it has read
+    crash      the product raised something that nobody expects
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sa_stream.commits.codec import decode_progress
+from sa_stream.commits.keys import parse_progress_key, parse_snapshot_key, partial_key, sortable
+from sa_stream.commits.progress import END, Progress
+from sa_stream.rollups.periods import (
+    HALF_HOUR,
+    PERIODS,
+    ROLLUPS,
+    cache_key,
+    children,
+    child_period,
+    end_of,
+    parse_cache_key,
+    start_of,
+    time_key,
+)
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.window import Window
+
+from tests.oracle import compare
+from tests.simulation.ledger import Content, Ledger
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Violation(Exception):
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
+def paths_of(window: Window) -> Counter[str]:
+    return Counter({path: count for path, count, _ in window.top_paths(1 << 20)})
+
+
+class Checks:
+    def __init__(self, world: "World", ledger: Ledger) -> None:
+        self.world = world
+        self.ledger = ledger
+        self.closed: dict[str, list[tuple[int, int]]] = {}  # partition -> (watermark, number) of progress records
+        self.versions: dict[tuple[str, int], str] = {}  # (entry, revision) -> summary, while final
+
+    def covers(self, since_ms: int, start_ms: int) -> bool:
+        return since_ms == BEGINNING_MS or start_ms >= since_ms + self.world.timing.coverage_margin_ms
+
+    # ------------------------------------------------------------------ state store
+
+    def put(self, key: str, data: bytes, before: bytes | None) -> None:
+        kind = key.split("/")[0]
+        if kind == "partials":
+            self._partial(key, data)
+        elif kind == "progress":
+            self._progress(key, data)
+        if before is None or data == before:
+            return
+        if kind == "snapshots":
+            same = _stable_snapshot(before, self.world.timing) == _stable_snapshot(data, self.world.timing)
+        elif kind == "progress":
+            same = _stable_progress(before) == _stable_progress(data)
+        else:
+            same = False
+        if not same:
+            raise Violation("one-key", f"{key} was put with two contents: {_shown(before)} and {_shown(data)}")
+
+    def _partial(self, key: str, data: bytes) -> None:
+        actor = self.world.actor
+        if actor is None or actor.consumer is None:
+            return
+        state = actor.consumer.state
+        window = Window.from_bytes(data, key)
+        if not self.covers(state.since_ms, window.start_ms):
+            return
+        oracle = self.ledger.of(state.partition)
+        number = int(key.rsplit("/", 1)[1][3:])
+        self._same_content(f"partial {key}", window, oracle.content(window.start_ms, number))
+        if oracle.last_touch(window.start_ms, int(state.number)) != number:
+            raise Violation("content", f"{key} is not named after the last record that touched it")
+
+    def _same_content(self, what: str, window: Window, expected: Content) -> None:
+        found = paths_of(window)
+        if found != expected.paths:
+            more, less = found - expected.paths, expected.paths - found
+            raise Violation("content", f"{what}: lacks {dict(less)}, has too much {dict(more)}")
+        for name, number, wanted in (
+            ("total_requests", window.total_requests, expected.paths.total()),
+            ("late_records", window.late_records, expected.late),
+            ("duplicate_records", window.duplicate_records, expected.duplicates),
+            ("invalid_records", window.invalid_records, expected.invalid),
+        ):
+            if number != wanted:
+                raise Violation("content", f"{what}: {name} is {number}, must be {wanted}")
+
+    def _progress(self, key: str, data: bytes) -> None:
+        progress = decode_progress(data, key)
+        number = None if progress.number == END else int(progress.number)
+        self.closed.setdefault(progress.partition, []).append(
+            (progress.watermark_ms, 1 << 300 if number is None else number)
+        )
+        oracle = self.ledger.of(progress.partition)
+        for start_ms, name in progress.partials.items():
+            if self.covers(progress.since_ms, start_ms) and int(name.number) != oracle.last_touch(start_ms, number):
+                raise Violation("content", f"{key} names {name} for {self.label(start_ms)}, which is not the last one")
+        for start_ms in oracle.touches:
+            if start_ms not in progress.partials and self.covers(progress.since_ms, start_ms):
+                if oracle.last_touch(start_ms, number) is not None and not self._may_be_forgotten(progress, start_ms):
+                    raise Violation("content", f"{key} does not name {self.label(start_ms)}")
+        if progress.since_ms == BEGINNING_MS and progress.counters != (wanted := oracle.counters_after(number)):
+            raise Violation("dropped", f"{key} counts {progress.counters}, must be {wanted}")
+
+    def _may_be_forgotten(self, progress: Progress, start_ms: int) -> bool:
+        """An old window whose entry lists the partition."""
+        oracle = self.ledger.of(progress.partition)
+        number = None if progress.number == END else int(progress.number)
+        watermarks = [mark for n, mark in zip(oracle.numbers, oracle.watermarks, strict=True) if n <= (number or n)]
+        old = bool(watermarks) and start_ms + WINDOW_MS + self.world.timing.keep_ms <= watermarks[-1]
+        entry = self.world.entry(cache_key(HALF_HOUR, start_ms))
+        listed = entry is not None and any(
+            source["partition"] == progress.partition
+            and int(source["number"]) == oracle.last_touch(start_ms, number)
+            for source in entry["sources"]
+        )
+        return old and listed
+
+    # ------------------------------------------------------------------ entries
+
+    def store_entry(self, namespace: str, key: str, before: dict[str, Any] | None, entry: dict[str, Any]) -> None:
+        if namespace != AGGREGATE_NAMESPACE:
+            return
+        period, start_ms = parse_cache_key(key)
+        final = entry["status"] == "final"
+        self.world.say("entry", key, entry["status"], entry["revision"], entry["total_requests"])
+        if before is not None:
+            if before["status"] == "final" and not final:
+                raise Violation("status", f"{key} was final and becomes partial: {entry['missing_sources']}")
+            changed = before["status"] == "final" and before["summary"] != entry["summary"]
+            if entry["revision"] < before["revision"] + changed:
+                raise Violation("revision", f"{key}: {before['revision']} is followed by {entry['revision']}")
+        data = self.world.store.get(entry["summary"])
+        if data is None:
+            raise Violation("content", f"{key} names {entry['summary']}, which does not exist")
+        window = Window.from_bytes(data)
+        end_ms = end_of(period, start_ms)
+        found = paths_of(window)
+        if len(found) and found.total() != entry["total_requests"]:
+            raise Violation("content", f"{key}: its summary is another's")
+        if final or self.world.lossless:  # nobody vouches for what lies about a loss
+            self._nothing_twice(key, found, start_ms, end_ms)
+        if final:
+            version = self.versions.setdefault((key, entry["revision"]), entry["summary"])
+            if version != entry["summary"]:
+                raise Violation("revision", f"{key}: revision {entry['revision']} has two contents")
+            if period != HALF_HOUR:
+                self._sources_final(key, period, start_ms)
+            self._lacks_nothing(key, found, start_ms, end_ms)
+
+    def _nothing_twice(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
+        allowed: Counter[str] = Counter()
+        for partition in self.ledger.partitions:
+            oracle = self.ledger.of(partition)
+            for window_ms in oracle.touches:
+                if start_ms <= window_ms < end_ms:
+                    for touch in oracle.touches[window_ms]:
+                        allowed.update(touch.paths)
+        for path, count in found.items():
+            if count > allowed[path]:
+                raise Violation("twice", f"{key}: {path} counts {count} times, came to count {allowed[path]} times")
+
+    def _sources_final(self, key: str, period: str, start_ms: int) -> None:
+        below = child_period(period)
+        for child_ms in children(period, start_ms):
+            child = self.world.entry(cache_key(below, child_ms))
+            if child is not None and child["status"] != "final":
+                raise Violation("status", f"{key} is final, {child['cache_key']} is not")
+
+    def _lacks_nothing(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
+        timing = self.world.timing
+        for partition in self.ledger.partitions:
+            oracle = self.ledger.of(partition)
+            for window_ms in oracle.puts:
+                if not start_ms <= window_ms < end_ms:
+                    continue
+                closed = [n for mark, n in self.closed.get(partition, ()) if mark >= window_ms + WINDOW_MS]
+                read_before_closing = min(closed, default=0)
+                counted = {
+                    path for touch in oracle.touches.get(window_ms, ()) for path in touch.paths
+                    if touch.number <= read_before_closing
+                }  # fmt: skip
+                for put in oracle.puts[window_ms]:
+                    punctual = put.arrival_ms - put.event_ms <= timing.out_of_orderness_ms
+                    if put.path not in found and (punctual or put.path in counted):
+                        why = "punctual" if punctual else "read before its window closed"
+                        raise Violation("lacks", f"{key} is final without {put} of {partition}, which was {why}")
+
+    # ------------------------------------------------------------------ the end
+
+    def end(self) -> None:
+        """Faults are over and everything has come to rest."""
+        world = self.world
+        progress = world.best_progress()
+        since_ms = max((own.since_ms for own in progress.values()), default=BEGINNING_MS)
+        for partition, own in progress.items():
+            self._coverage(partition, own)
+            self._dead_letters(partition, own)
+        expected = self.ledger.entries()
+        found = world.cache_entries()
+        for key in sorted(expected.keys() | found.keys()):
+            period, start_ms = parse_cache_key(key)
+            entry = found.get(key)
+            if self.covers(since_ms, start_ms):
+                if end_of(period, start_ms) <= world.settled_ms or (entry is not None and entry["status"] == "final"):
+                    self._settled(key, entry, expected.get(key))
+                elif entry is not None and key not in expected:
+                    raise Violation("content", f"{key} is an entry of nothing")
+            elif entry is not None and entry["status"] == "final" and key not in expected:
+                raise Violation("content", f"{key} is final, and nothing was put for it")
+
+    def _settled(self, key: str, entry: dict[str, Any] | None, expected: dict[str, Any] | None) -> None:
+        if expected is None:
+            if entry is not None:
+                raise Violation("content", f"{key} is an entry of nothing")
+            return
+        if entry is None:
+            raise Violation("finality", f"{key} has no entry")
+        if entry["status"] != "final":
+            raise Violation("finality", f"{key} is not final: {entry['missing_sources']}")
+        if differences := compare(entry, expected):
+            raise Violation("content", f"{key} at the end: {'; '.join(differences)[:600]}")
+
+    def _coverage(self, partition: str, own: Progress) -> None:
+        world = self.world
+        allowed_ms = max([world.since_allowed_ms, *world.losses])
+        if own.since_ms > allowed_ms:
+            raise Violation("coverage", f"{partition} vouches from {own.since_ms} on, could from {allowed_ms} on")
+
+    def _dead_letters(self, partition: str, own: Progress) -> None:
+        if own.since_ms != BEGINNING_MS:
+            return
+        oracle = self.ledger.of(partition)
+        number = None if own.number == END else int(own.number)
+        wanted = {key: why for key, why in oracle.dropped.items() if number is None or key[0] <= number}
+        letters = {}
+        for listed in self.world.store.list(f"dead-letters/{partition}/"):
+            letter = msgspec.json.decode(self.world.store.objects[listed.key])
+            if number is None or int(letter["number"]) <= number:
+                letters[int(letter["number"]), letter["line"]] = letter["reason"]
+        if letters != wanted:
+            raise Violation("dropped", f"dead letters of {partition}: {letters}, must be {wanted}")
+
+    def label(self, start_ms: int) -> str:
+        return time_key(HALF_HOUR, start_ms)
+
+
+def _stable_snapshot(data: bytes, timing: Any) -> object:
+    """All but what may depend on a clock, or on what was published."""
+    state = Partition_State.from_bytes(data, timing)
+    return (
+        state.partition, state.lineage, state.parents, state.number, state.record_watermark_ms, state.newest_arrival_ms,
+        state.since_ms, str(state.ids.content(state.newest_arrival_ms // 60_000)), sorted(state.counters.items()),
+    )  # fmt: skip
+
+
+def _stable_progress(data: bytes) -> object:
+    own = decode_progress(data)
+    return (own.partition, own.number, own.lineage, own.since_ms, own.ended, own.parents, sorted(own.counters.items()))
+
+
+def _shown(data: bytes) -> str:
+    return repr(msgspec.msgpack.decode(data[22:])) if data[:3] == b"SAS" else repr(data[:200])
