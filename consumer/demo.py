@@ -115,7 +115,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
     story = Story()
     health = Health(wall_clock_ms(), COMMIT_INTERVAL_S * 1000, versions())
     server = Health_Server(health, config.http_host, config.http_port)
-    console.print(f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
+    _say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
     source = Source(config.stream, records or RECORDS, seed, hours)
     try:
         filled = source.hear("filled")
@@ -136,7 +136,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
         if finished:
             wrong = _last_words(console, story, source, cache)
         else:
-            console.print("stopped: everything that was read is committed")
+            _say(console, "stopped: everything that was read is committed")
             wrong = False
     finally:
         source.stop()
@@ -254,12 +254,18 @@ def _shown(console: Console, story: Story, health: Health, runner: Local_Runner)
         printer.join()
 
 
+def _say(console: Console, line: str) -> None:
+    """One line, however narrow the terminal: others search it."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _last_words(console: Console, story: Story, source: Source, cache: Send__Cache__Client) -> bool:
     """Where the time went, and whether the entries are what a naive recount finds. True if they differ."""
-    console.print(
+    _say(
+        console,
         f"time: {story.filled_s:.1f} s to start and to fill the stream with {story.stream_records:,} records, "
         f"first final window after {story.first_final_s:.1f} s, all {len(story.final)} final after "
-        f"{story.all_final_s:.1f} s, stopped after {story.since_start_s():.1f} s"
+        f"{story.all_final_s:.1f} s, stopped after {story.since_start_s():.1f} s",
     )
     source.tell("recount")
     counted = source.hear("recount")["windows"]
@@ -275,9 +281,9 @@ def _last_words(console: Console, story: Story, source: Source, cache: Send__Cac
         expected["top_paths"] = [tuple(row) for row in expected["top_paths"]]
         differences += [f"{key} {line}" for line in _differences(found, expected)]
     for line in differences:
-        console.print(line, markup=False, highlight=False)
+        _say(console, line)
     verdict = f"{len(differences)} differences" if differences else "equal"
-    console.print(f"check: {compared} final entries compared with a naive recount of what was generated: {verdict}")
+    _say(console, f"check: {compared} final entries compared with a naive recount of what was generated: {verdict}")
     return bool(differences) or not compared
 
 

@@ -19,6 +19,7 @@ from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
 from sa_stream.timing import BEGINNING_MS
+from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("engine")
 
@@ -26,10 +27,41 @@ POOL_THREADS = 8
 RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
 BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
 TICK_S = 0.05
+MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
+_MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
 
 
 def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Quality:
+    """How many of the latest records are malformed, from a partition's counters.
+
+    records, malformed  as of the last verdict
+    """
+
+    records: int
+    malformed: int
+
+    @classmethod
+    def of(cls, counters: dict[str, int]) -> "Quality":
+        return cls(counters.get("records", 0), sum(counters.get(reason, 0) for reason in _MALFORMED))
+
+    def verdict(self, counters: dict[str, int]) -> str | None:
+        """What is wrong with the records since the last verdict ('': nothing); None while they are few."""
+        now = Quality.of(counters)
+        records, malformed = now.records - self.records, now.malformed - self.malformed
+        if records < MALFORMED_OF:
+            return None
+        self.records, self.malformed = now.records, now.malformed
+        if malformed * 2 <= records:
+            return ""
+        return (
+            f"has {malformed} malformed ones among its last {records} records: set SGRAPH_SEND__SA_FIELDS to the "
+            "fields of the real-time log configuration, in the order in which they come"
+        )
 
 
 @dataclass(slots=True)
@@ -47,6 +79,7 @@ class Lane:
     on_taken: Callable[[], None]
     on_closed: Callable[[str, BaseException | None], None]
     consumer: Partition_Consumer | None = None
+    quality: Quality = field(default_factory=lambda: Quality(0, 0))
     inbox: deque[Batch | None] = field(default_factory=deque)
     steps: Steps[Any] | None = None
     call: Call | None = None
@@ -213,6 +246,8 @@ class Engine:
         shard = self._health.shard(lane.partition)
         if lane.consumer is None:
             lane.consumer = value
+            lane.quality = Quality.of(value.state.counters)
+            shard.resumed(None if value.state.number == NOTHING_READ else value.state.number)
             lane.on_open(value)
         elif lane.ending:
             shard.ended()
@@ -226,7 +261,16 @@ class Engine:
             shard.committed(consumer.last_commit_ms)
         if consumer.state.published_watermark_ms > BEGINNING_MS:
             shard.watermark(consumer.state.published_watermark_ms)
+        self._judge(lane, consumer)
         shard.windows({start: window.total_requests for start, window in consumer.state.windows.items()})
+
+    def _judge(self, lane: Lane, consumer: Partition_Consumer) -> None:
+        """Say so when most records are malformed: a wrong field list must not look like a stream without traffic."""
+        verdict = lane.quality.verdict(consumer.state.counters)
+        if verdict is not None:
+            self._health.shard(lane.partition).malformed(verdict or None)
+            if verdict:
+                log.error("malformed", f"{lane.partition} {verdict}", partition=lane.partition)
 
     def _leave(self, lane: Lane, error: BaseException | None) -> None:
         del self.lanes[lane.partition]

@@ -1,12 +1,12 @@
-"""Which field list the records of a stream have: as configured, checked against the first records, or found from them."""
+"""Which field list a stream's records have: as configured, checked against the first records, or found from them."""
 
 import json
 from collections.abc import Sequence
 
 from consumer.logging import Log
+from sa_stream.commits.protocol import Store
 from sa_stream.errors import Field_List_Error
 from sa_stream.records.fields import CANONICAL, SEED, detect, preset_name, resolve_field_lists
-from sa_stream.storage.state_store import State_Store
 
 log = Log("fields")
 
@@ -19,7 +19,7 @@ class Field_Choice:
     lists  the field lists; their `lists` are empty while `auto` waits for the first records
     """
 
-    def __init__(self, setting: str, drop_fields: str, store: State_Store) -> None:
+    def __init__(self, setting: str, drop_fields: str, store: Store) -> None:
         self.lists = resolve_field_lists(setting, drop_fields)
         self._store = store
         self._auto = self.lists.auto
@@ -35,13 +35,15 @@ class Field_Choice:
             self.checked = True
 
     def decide(self, lines: Sequence[bytes]) -> None:
-        """Look at the first records. Raises Field_List_Error if they fit no list, or clearly another one."""
+        """Look at the first records. Raises Field_List_Error if they fit no list, or clearly another one;
+        Store_Unavailable if what was decided could not be written down: decide again."""
         if self._preset:
             self._contradict(lines)
         else:
-            self.lists = self.lists.decide(lines)
-            name = preset_name(self.lists.lists[0])
+            decided = self.lists.decide(lines)
+            name = preset_name(decided.lists[0])
             self._store.create(KEY, json.dumps({"fields": name}).encode())
+            self.lists = decided
             log.info("fields", f"the first records have the field list '{name}'", fields=name)
         self.checked = True
 

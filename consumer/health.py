@@ -43,6 +43,7 @@ class Shard_View:
     windows: dict[int, int] = field(default_factory=dict)
     ended: bool = False
     blocked: str | None = None
+    malformed: str | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +87,12 @@ class Shard_Health:
                 if view.uncommitted_since_ms is None:
                     view.uncommitted_since_ms = now_ms
 
+    def resumed(self, sequence_number: str | None) -> None:
+        """The shard goes on after this record, which is committed; None: it begins."""
+        with self._lock:
+            self._view.sequence_number = sequence_number
+            self._view.uncommitted_since_ms = None
+
     def committed(self, now_ms: int) -> None:
         """A commit that covers everything read so far was confirmed."""
         with self._lock:
@@ -110,6 +117,11 @@ class Shard_Health:
         """The shard waits for something (None: no longer). It is not ready as long as it does."""
         with self._lock:
             self._view.blocked = reason
+
+    def malformed(self, reason: str | None) -> None:
+        """Most of what was read lately could not be used (None: no longer), so the entries are not what they seem."""
+        with self._lock:
+            self._view.malformed = reason
 
 
 class Store_Health:
@@ -180,8 +192,8 @@ def readiness(view: Health_View, now_ms: int) -> list[str]:
     """Why this consumer is not ready, one sentence a reason; none if it is.
 
     - no shard at all: starting, or nothing to read
-    - a shard (not ended): blocked; never read; not read for 60 s (an empty answer is a read); records that have waited
-      for a commit for longer than the commit interval + 60 s
+    - a shard (not ended): blocked; most of its records malformed; never read; not read for 60 s (an empty answer is a
+      read); records that have waited for a commit for longer than the commit interval + 60 s
     - a store: failing for more than 5 s without a success in between
     - publishing: no round completed for longer than the commit interval + 60 s
     - the clock: more than 5 s off the source's
@@ -216,6 +228,8 @@ def _shard_reasons(shard: Shard_View, now_ms: int, overdue_ms: int) -> list[str]
     reasons = []
     if shard.blocked is not None:
         reasons.append(f"is blocked: {shard.blocked}")
+    if shard.malformed is not None:
+        reasons.append(shard.malformed)
     if shard.last_read_ms is None and now_ms - shard.since_ms < SILENT_MS:
         reasons.append("is waiting for its first read")
     elif now_ms - (shard.since_ms if shard.last_read_ms is None else shard.last_read_ms) >= SILENT_MS:
@@ -262,6 +276,7 @@ def _shard_detail(shard: Shard_View) -> dict[str, Any]:
         "uncommitted_since": _iso(shard.uncommitted_since_ms),
         "ended": shard.ended,
         "blocked": shard.blocked,
+        "malformed": shard.malformed,
     }
 
 

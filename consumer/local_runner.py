@@ -21,13 +21,13 @@ from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.operations import Steps
 from sa_stream.commits.progress import END, Shard_Info
 from sa_stream.commits.protocol import Start, recover_steps
-from sa_stream.errors import Lease_Lost, SA_Stream_Error, Store_Unavailable, Superseded
+from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import DETECT_LINES
 from sa_stream.records.parser import unpacked
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
-from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
@@ -81,6 +81,9 @@ class Local_Runner:
         self._on_pass = on_pass
         self._stop = threading.Event()
         self._failure: BaseException | None = None
+        self._ended: set[str] = set()  # shards read to their end
+        self._scouts: dict[str, Shard_Reader] = {}  # readers that look for the first records
+        self._first_lines: list[bytes] = []
         self._listed_s = -DISCOVERY_S
         self._kinesis_health = health.store("Kinesis")
 
@@ -89,7 +92,7 @@ class Local_Runner:
         self._stop.set()
 
     def run(self) -> None:
-        info = _patiently(self.reader.describe, self._stop)
+        info = self._describe()
         if info is None:
             return
         self._state.check()
@@ -97,7 +100,7 @@ class Local_Runner:
             self._state.claim(self._config.application, info.name)
             self._timing = self._config.timing(info.retention_ms)
             self._start = Start(self._resolve_start(), info.created_ms)
-            self._fields = Field_Choice(self._config.fields, self._config.drop_fields, self._state)
+            self._fields = Field_Choice(self._config.fields, self._config.drop_fields, self._store)
             self._secrets = Secrets(self._store, lambda: secrets.token_bytes(8))
             cache = Watched_Cache(self._cache, self.health.store("cache service"))
             reconciler = Reconciler(self._store, cache, self.reader.list_shards, self._timing, self._settings)
@@ -112,15 +115,31 @@ class Local_Runner:
                     if time.monotonic() - refreshed_s > REFRESH_S:
                         refreshed_s = time.monotonic()
                         _try(lock.refresh)
+            except BaseException as error:
+                self._failure = error  # what failed in the middle of something commits nothing more
+                raise
             finally:
                 self._shut_down()
         if self._failure is not None:
             raise self._failure
 
+    def _describe(self) -> Stream_Info | None:
+        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon."""
+        wait_s = 0.5
+        while not self._stop.is_set():
+            try:
+                return self.reader.describe()
+            except Store_Unavailable as error:
+                self._kinesis_health.failed(wall_clock_ms(), str(error))
+                log.warning("source_waits", str(error))
+                self._stop.wait(wait_s)
+                wait_s = min(10.0, wait_s * 2)
+        return None
+
     # ------------------------------------------------------------------ shards
 
     def _resolve_start(self) -> int:
-        """Where a first start begins; LATEST and times are resolved once and stored, so that a restart starts there too."""
+        """Where a first start begins; LATEST and times are resolved once and stored: a restart starts there too."""
         stored = self._state.get(START_KEY)
         if stored is None:
             position = self._config.initial_position
@@ -141,37 +160,66 @@ class Local_Runner:
             return
         self._listed_s = time.monotonic()
         try:
-            listed = self.reader.list_shards()
+            listed = self._list_shards()
             known = {shard.shard_id for shard in listed}
             for info in listed:
-                if info.shard_id in self.shards:
+                if info.shard_id in self.shards or self._has_ended(info.shard_id):
                     continue
-                waits = [parent for parent in info.parents if parent in known and self._checkpoint(parent) != END]
-                checkpoint = self._checkpoint(info.shard_id)
-                if not waits and checkpoint != END:
-                    self._open(info, checkpoint)
+                if all(self._has_ended(parent) for parent in info.parents if parent in known):
+                    self._open(info, self._checkpoint(info.shard_id))
+        except Store_Unavailable as error:  # health has it from the store's own calls
+            log.warning("discovery_waits", f"shards wait to be opened: {error}")
+
+    def _list_shards(self) -> list[Shard_Info]:
+        try:
+            listed = self.reader.list_shards()
         except Store_Unavailable as error:
             self._kinesis_health.failed(wall_clock_ms(), str(error))
-            log.warning("discovery_waits", f"shards could not be listed: {error}")
-        else:
-            self._kinesis_health.ok(wall_clock_ms())
+            raise
+        self._kinesis_health.ok(wall_clock_ms())
+        return listed
+
+    def _has_ended(self, partition: str) -> bool:
+        """Whether the shard was read and committed to its end, which it stays for ever."""
+        if partition not in self._ended and self._checkpoint(partition) == END:
+            self._ended.add(partition)
+        return partition in self._ended
 
     def _look_at_first_records(self) -> None:
         """Let the first records decide, or contradict, the field list."""
-        lines: list[bytes] = []
         try:
-            for info in self.reader.list_shards():
-                batch = Shard_Reader(self.reader, info.shard_id, self._position(NOTHING_READ)).read(wall_clock_ms())
-                for payload in batch.payloads[:DETECT_LINES] if batch is not None else ():
-                    lines += first_lines(payload)
+            if not self._first_lines:
+                self._find_first_lines()
         except Store_Unavailable as error:
             self._kinesis_health.failed(wall_clock_ms(), str(error))
-            self._stop.wait(1.0)
+        if self._first_lines:
+            _try(lambda: self._fields.decide(self._first_lines))
+        if not self._fields.checked:
+            self._stop.wait(0.2)
             return
-        if lines:
-            self._fields.decide(lines)
-        else:
-            self._stop.wait(1.0)
+        self._first_lines.clear()
+        for shard_id in self._scouts:
+            self.health.forget(shard_id)  # those that wait for their parents are nobody's business yet
+        self._scouts.clear()
+        self._listed_s = -DISCOVERY_S
+
+    def _find_first_lines(self) -> None:
+        """One read of every shard. A stream may answer often before it comes to a shard's first record, so each read
+        goes on where the last one stopped."""
+        if time.monotonic() - self._listed_s >= DISCOVERY_S:
+            self._listed_s = time.monotonic()
+            for info in self._list_shards():
+                if info.shard_id not in self._scouts:
+                    start = self._position(NOTHING_READ)
+                    self._scouts[info.shard_id] = Shard_Reader(self.reader, info.shard_id, start)
+        for shard_id, scout in self._scouts.items():
+            now_ms = wall_clock_ms()
+            batch = scout.read(now_ms) if now_ms >= scout.ready_at_ms else None
+            if batch is not None:
+                self.health.shard(shard_id, now_ms).read(now_ms, batch.millis_behind_latest, None)
+                self._kinesis_health.ok(now_ms)
+                for payload in batch.payloads[:DETECT_LINES]:
+                    self._first_lines += first_lines(payload)
 
     def _position(self, number: str) -> str:
         """Where reading goes on after a number."""
@@ -220,7 +268,9 @@ class Local_Runner:
         shard.stop.set()
         self._listed_s = -DISCOVERY_S  # children may start now
         if error is None:
-            ended = self._checkpoint(partition) == END
+            ended = shard.lane is not None and shard.lane.ending
+            if ended:
+                self._ended.add(partition)
             log.info(
                 "shard_ended" if ended else "shard_closed",
                 f"{partition} was read to its end" if ended else f"{partition} is committed",
@@ -250,20 +300,19 @@ class Local_Runner:
             if not shard.credits.acquire(timeout=0.5):
                 continue
             batch: Batch | None = None
-            while not shard.stop.is_set():
-                shard.stop.wait(max(0, reader.ready_at_ms - wall_clock_ms()) / 1000)
+            while True:
+                if shard.stop.wait(max(0, reader.ready_at_ms - wall_clock_ms()) / 1000):
+                    return
                 try:
                     batch = reader.read(wall_clock_ms())
                 except Store_Unavailable as error:
                     self._kinesis_health.failed(wall_clock_ms(), str(error))
-                except SA_Stream_Error as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
                     self._failure = error
                     return
                 else:
                     self._kinesis_health.ok(wall_clock_ms())
                     break
-            if shard.stop.is_set():
-                return
             self.engine.submit(shard.lane, batch)
             if batch is None:
                 return
@@ -278,10 +327,14 @@ class Local_Runner:
                 self.engine.close(lane)
         while self._failure is None and self.engine.lanes and time.monotonic() < deadline_s:
             self.engine.poll()
-        if self.engine.lanes and self._failure is None:
-            log.warning("unfinished", f"stopped without the last commit of {sorted(self.engine.lanes)}")
+        finished = self._failure is None and not self.engine.lanes
+        if finished:
+            log.info("committed", "everything that was read is committed")
+        elif self._failure is None:
+            left = ", ".join(sorted(self.engine.lanes))
+            log.warning("unfinished", f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
-        self._publisher.stop(last_pass=self._failure is None)
+        self._publisher.stop(last_pass=finished)
 
 
 def first_lines(payload: bytes) -> list[bytes]:
@@ -291,19 +344,6 @@ def first_lines(payload: bytes) -> list[bytes]:
 
 def new_lineage() -> str:
     return secrets.token_hex(8)
-
-
-def _patiently[R](ask: Callable[[], R], stop: threading.Event) -> R | None:
-    """Ask until there is an answer: a store that does not answer yet may do so soon."""
-    wait_s = 0.5
-    while not stop.is_set():
-        try:
-            return ask()
-        except Store_Unavailable as error:
-            log.warning("source_waits", str(error))
-            stop.wait(wait_s)
-            wait_s = min(10.0, wait_s * 2)
-    return None
 
 
 def _try(action: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The reconciler's thread: a round every few seconds, each starting afresh; a store that fails is for the next round."""
+"""The reconciler's thread: a round every few seconds, each starting afresh; a failing store is for the next round."""
 
 import threading
 import time
@@ -50,7 +50,7 @@ class Publisher:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         if last_pass and not self._thread.is_alive():
-            self._reconciler.settings = replace(self._reconciler.settings, refresh_ms={})
+            self._reconciler = _without_delays(self._reconciler)
             self._pass()
 
     def published(self, partition: str, window_ms: int, name: Partial_Name) -> bool:
@@ -65,25 +65,29 @@ class Publisher:
 
     def _pass(self) -> None:
         try:
-            result = drive(self._reconciler.pass_steps(wall_clock_ms()))
+            self._round()
         except Store_Unavailable as error:  # health has it from the store's own calls
             log.warning("publishing_waits", f"publishing waits for a store: {error}")
         except SA_Stream_Error as error:
             log.error("publishing_failed", f"this round of publishing failed: {error}")
-        else:
-            self._settled = result.settled
-            for written in result.written:
-                log.info(
-                    "entry",
-                    f"{written.cache_key} is {written.status}",
-                    key=written.cache_key,
-                    status=written.status,
-                    revision=written.revision,
-                    total_requests=written.total_requests,
-                )
-            self._health.published(wall_clock_ms())
-            self._on_pass(result)
-            self._clean_up(result)
+        except Exception as error:  # noqa: BLE001 - the thread lives on; readiness says that nothing is published
+            log.error("publishing_failed", f"this round of publishing failed: {error!r}", error)
+
+    def _round(self) -> None:
+        result = drive(self._reconciler.pass_steps(wall_clock_ms()))
+        self._settled = result.settled
+        for written in result.written:
+            log.info(
+                "entry",
+                f"{written.cache_key} is {written.status}",
+                key=written.cache_key,
+                status=written.status,
+                revision=written.revision,
+                total_requests=written.total_requests,
+            )
+        self._health.published(wall_clock_ms())
+        self._on_pass(result)
+        self._clean_up(result)
 
     def _clean_up(self, result: Pass_Result) -> None:
         now_s = time.monotonic()
@@ -91,3 +95,9 @@ class Publisher:
             return
         self._clean_up_s = now_s + CLEAN_UP_S
         drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled))
+
+
+def _without_delays(reconciler: Reconciler) -> Reconciler:
+    """The same one anew, which holds back no version of an entry for being too soon after the last."""
+    settings = replace(reconciler.settings, refresh_ms={})
+    return Reconciler(reconciler.store, reconciler.cache, reconciler.list_shards, reconciler.timing, settings)

@@ -29,16 +29,17 @@ def run(config: SA__Config) -> None:
     """
     if config.runner != "local":
         raise Config_Error(
-            "SGRAPH_SEND__SA_RUNNER is kcl, which this version does not have yet: set it to local, or give --runner local"
+            "SGRAPH_SEND__SA_RUNNER is kcl, which this version does not have yet: set it to local, or give "
+            "--runner local"
         )
     health = Health(wall_clock_ms(), config.commit_interval_s * 1000, versions())
     server = Health_Server(health, config.http_host, config.http_port)
     try:
+        log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
         runner = Local_Runner(config, health)
         _stop_on_signals(runner)
-        log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
         runner.run()
-        log.info("stopped", "everything that was read is committed")
+        log.info("stopped", "stopped as asked")
     finally:
         server.stop()
 
@@ -49,7 +50,9 @@ def _stop_on_signals(runner: Local_Runner) -> None:
         return
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        log.info("stopping", f"{signal.Signals(number).name}: commits what was read; a second one ends it at once")
         runner.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

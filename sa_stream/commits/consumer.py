@@ -1,12 +1,13 @@
-"""One partition from batches to commits: joins what was read, loads what it needs, folds, and commits when it is time.
+"""One partition from batches to commits: joins what was read, loads what it needs, folds, and commits in time.
 
-It holds no thread and no clock. Whoever drives it says what time it is and makes the calls that its steps yield; while a
-step waits, the partition waits, which is all there is to backpressure.
+It holds no thread and no clock. Whoever drives it says what time it is and makes the calls that its steps yield; while
+a step waits, the partition waits, which is all there is to backpressure.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from sa_stream.errors import Corrupt_State
 from sa_stream.records.batch import Batch
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.fields import Field_Lists
-from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, nth_line
+from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
 from sa_stream.windows.partition import Partition_State, month_of
 
-PARSE_BYTES = 4_000_000  # payloads are joined up to this before they are parsed: larger buffers leave the caches
-FOLD_ROWS = 20_000  # and folded at about this many rows, where the fixed cost of a fold stops to matter
+FOLD_ROWS = 30_000  # payloads are joined up to about this many, where the fixed cost of a fold stops to matter
+FOLD_BYTES = 16_000_000  # or this many bytes
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
 
 
@@ -55,7 +56,7 @@ class Intake:
     """How records are read: the same for all partitions of an application."""
 
     lists: Field_Lists
-    rules: Path_Rules = Path_Rules()
+    rules: Path_Rules = field(default_factory=Path_Rules)
     keep_text: bool = False  # dead letters with their text
 
 
@@ -69,21 +70,18 @@ class _Segment:
 
     lost_at_ms: int | None = None
     since_ms: int = 0  # when its first batch was received
-    payloads: list[bytes] = field(default_factory=list)  # not yet parsed
-    arrivals_ms: list[int] = field(default_factory=list)  # of those
-    size_bytes: int = 0  # of those
-    columns: list[Columns] = field(default_factory=list)  # already parsed
-    rows: int = 0
-    numbers: list[str] = field(default_factory=list)  # of all payloads, parsed or not
-    kept_payloads: list[bytes] = field(default_factory=list)  # all payloads, if dead letters show their text
+    payloads: list[bytes] = field(default_factory=list)
+    arrivals_ms: list[int] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    size_bytes: int = 0
     tip: Batch | None = None
 
 
 class Partition_Consumer:
     """Feeds one Partition_State and commits it.
 
-    `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked about
-    windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
+    `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked
+    about windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
     """
 
     def __init__(
@@ -109,30 +107,33 @@ class Partition_Consumer:
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
         self._segments: list[_Segment] = []
         self._last_received = int(state.number)
+        self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
         self._position_ms = state.position_ms  # of what was received, folded or not
         self._committed_edge = self._edge()
 
     # ------------------------------------------------------------------ in
 
     def receive(self, batch: Batch, now_ms: int) -> None:
-        """Take in one read, in order, and parse what has grown to a good size. Records that the state has seen (a
+        """Take in one read, in order; nothing is parsed before `work_steps`. Records that the state has seen (a
         redelivery) are skipped."""
         lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(now_ms, self._position_ms)
         segment = self._segments[-1] if self._segments else None
         if segment is None or segment.tip is not None or lost:
             segment = _Segment(lost_at_ms=now_ms if lost else None, since_ms=now_ms)
             self._segments.append(segment)
+        if batch.sequence_numbers:
+            self._last_delivered = int(batch.sequence_numbers[-1])
         first = self._seen(batch.sequence_numbers)
         if first < len(batch.payloads):
             payloads = batch.payloads[first:] if first else batch.payloads
             segment.payloads += payloads
             segment.arrivals_ms += batch.arrivals_ms[first:] if first else batch.arrivals_ms
             segment.numbers += batch.sequence_numbers[first:] if first else batch.sequence_numbers
-            segment.size_bytes += sum(map(len, payloads))
+            segment.size_bytes += (
+                (len(payloads[0]) + len(payloads[-1])) * len(payloads) // 2
+            )  # about; JOIN_MS bounds it
             self._last_received = int(batch.sequence_numbers[-1])
             self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
-            if segment.size_bytes >= PARSE_BYTES:
-                self._parse(segment)
         elif not batch.payloads and batch.millis_behind_latest == 0:
             segment.tip = batch
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
@@ -145,21 +146,15 @@ class Partition_Consumer:
             return 0
         return bisect_right(numbers, self._last_received, key=int)
 
-    def _parse(self, segment: _Segment) -> None:
-        if segment.payloads:
-            columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
-            segment.columns.append(columns)
-            segment.rows += len(columns)
-            if self._intake.keep_text:
-                segment.kept_payloads += segment.payloads
-            segment.payloads, segment.arrivals_ms, segment.size_bytes = [], [], 0
-
     # ------------------------------------------------------------------ work
 
     def due(self, now_ms: int) -> bool:
         """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
         return self.commit_due(now_ms) or any(
-            segment.tip is not None or segment.rows >= FOLD_ROWS or now_ms - segment.since_ms >= JOIN_MS
+            segment.tip is not None
+            or len(segment.payloads) >= FOLD_ROWS
+            or segment.size_bytes >= FOLD_BYTES
+            or now_ms - segment.since_ms >= JOIN_MS
             for segment in self._segments
         )
 
@@ -191,9 +186,9 @@ class Partition_Consumer:
             segment = self._segments.pop(0)
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
-            self._parse(segment)
-            if segment.columns:
-                yield from self._take_steps(segment, Columns.joined(segment.columns), now_ms)
+            if segment.payloads:
+                columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
+                yield from self._take_steps(segment, columns, now_ms)
             if segment.tip is not None:
                 self.state.tip_was_empty(segment.tip.not_fetched_before_ms, segment.tip.clock_off)
 
@@ -213,6 +208,11 @@ class Partition_Consumer:
 
     def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
         """Dead letters are written before the commit that passes over their records."""
+
+        @lru_cache(maxsize=1)  # the lines of one payload follow each other
+        def lines_of(payload: int) -> list[bytes]:
+            return unpacked(segment.payloads[payload]).split(b"\n")
+
         for payload, line, reason, field_count in zip(
             dropped.payload.tolist(),
             dropped.line.tolist(),
@@ -227,7 +227,7 @@ class Partition_Consumer:
                 REASONS[reason],
                 field_count,
                 int(columns.payload_arrivals_ms[payload]),
-                nth_line(segment.kept_payloads[payload], line) if self._intake.keep_text else b"",
+                lines_of(payload)[line] if self._intake.keep_text else b"",
                 self._intake.lists.by_count.get(field_count),
             )
         for letter in self._dead_letters.take():
@@ -236,10 +236,11 @@ class Partition_Consumer:
     def _commit_steps(self, now_ms: int, ended: bool) -> Steps[None]:
         prunable = []
         for start, name in list(self.state.partials.items()):
-            if window_is_old(self.state, start) and start not in self.state.touched:
-                if (yield call(self._published, start, name)):
-                    prunable.append(start)
-        yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable)
+            old = window_is_old(self.state, start) and start not in self.state.touched
+            if old and (yield call(self._published, start, name)):
+                prunable.append(start)
+        redelivered = self._last_delivered >= int(self.state.number)
+        yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)
         self.last_commit_ms = now_ms
         self._committed_edge = self._edge()
 
@@ -248,5 +249,5 @@ class Partition_Consumer:
 
     @property
     def waiting_rows(self) -> int:
-        """Records received and not yet folded (payloads, for those not yet parsed)."""
-        return sum(segment.rows + len(segment.payloads) for segment in self._segments)
+        """Records received and not yet folded."""
+        return sum(len(segment.payloads) for segment in self._segments)

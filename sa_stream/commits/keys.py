@@ -1,5 +1,5 @@
-"""Where everything is in the state store. A key names one content, for ever: a function of the partition's records up to
-the number in it. Numbers carry their length in front, so that keys sort as the numbers do, whatever their size.
+"""Where everything is in the state store. A key names one content, for ever: a function of the partition's records up
+to the number in it. Numbers carry their length in front, so that keys sort as the numbers do, whatever their size.
 """
 
 from datetime import UTC, datetime

@@ -1,8 +1,8 @@
 """How pure protocol code asks for I/O: it yields a call, and a driver makes it.
 
-A protocol (commit, recover, reconcile) is a generator of calls. `result = yield call(store.get, key)` reads like a plain
-call, but the driver decides when it happens, retries what may succeed later, and (in the simulator) crashes, fails,
-delays and interleaves between any two of them. Protocol code therefore holds no clock, no thread and no retry.
+A protocol (commit, recover, reconcile) is a generator of calls. `result = yield call(store.get, key)` reads like a
+plain call, but the driver decides when it happens, retries what may succeed later, and (in the simulator) crashes,
+fails, delays and interleaves between any two of them. Protocol code therefore holds no clock, no thread and no retry.
 """
 
 from collections.abc import Callable, Generator
@@ -40,7 +40,7 @@ def drive[R](steps: Steps[R], perform: Callable[[Call], Any] = lambda operation:
         while True:
             try:
                 result = perform(operation)
-            except Exception as error:  # noqa: BLE001 - handed to the protocol, which lets it pass unless it knows better
+            except Exception as error:  # noqa: BLE001 - for the protocol, which lets it pass unless it knows better
                 operation = steps.throw(error)
             else:
                 operation = steps.send(result)

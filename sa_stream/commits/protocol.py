@@ -61,7 +61,12 @@ class Start:
 
 
 def commit_steps(
-    state: Partition_State, store: Store, checkpoint: Checkpoint, ended: bool = False, prunable: Sequence[int] = ()
+    state: Partition_State,
+    store: Store,
+    checkpoint: Checkpoint,
+    ended: bool = False,
+    prunable: Sequence[int] = (),
+    redelivered: bool = True,
 ) -> Steps[None]:
     """Commit what the partition knows after record n.
 
@@ -71,13 +76,16 @@ def commit_steps(
     4  checkpoint(n): the commit point, fenced by the lease
     5  only after that was confirmed: delete what it made obsolete
 
-    Without a new record since the last commit only step 3 happens, and replaces its own last progress. At the end of a shard n is END. `prunable` windows
-    are named no more (they are published, and too old to be amended here; their partials stay a while, as a partition
-    that lags may still amend the window's entry). Raises what `checkpoint` raises.
+    Without a new record since the last commit only step 3 happens, and replaces its own last progress. So it is too
+    while the source still delivers again what the snapshot has seen (not `redelivered`): it takes no checkpoint at a
+    record that it has not delivered to this connection. At the end of a shard n is END. `prunable` windows are named
+    no more (they are published, and too old to be amended here; their partials stay a while, as a partition that lags
+    may still amend the window's entry). Raises what `checkpoint` raises.
     """
     partition, number = state.partition, END if ended else state.number
     touched = sorted(state.touched)
-    fresh = ended or (number, state.lineage) != (state.committed_number, state.committed_lineage)
+    known = (number, state.lineage) == (state.committed_number, state.committed_lineage)
+    fresh = ended or (redelivered and not known)
 
     for start in touched:
         name = Partial_Name(state.lineage, state.touched[start])
@@ -86,19 +94,19 @@ def commit_steps(
     state.touched.clear()
     for start in state.closed_windows():
         del state.windows[start]
-    pruned = [start for start in prunable if state.partials.pop(start, None) is not None]
-
-    if fresh:
+    if fresh:  # else the same key would get another map: pruning waits for the next record
+        for start in prunable:
+            state.partials.pop(start, None)
         yield call(store.put, snapshot_key(partition, number, state.lineage), state.to_bytes())
 
     progress = progress_of(state, number, ended)
     key = progress_key(partition, number, progress.watermark_ms, state.lineage)
     before = state.committed_progress
-    if fresh or pruned or key != before:
+    if fresh or key != before:
         yield call(store.put, key, encode_progress(progress))
         state.committed_progress = key
 
-    if not fresh:  # an equal checkpoint would not be fenced; a higher watermark at the same number says all the lower did
+    if not fresh:  # an equal checkpoint is not fenced; a higher watermark at the same number says all the lower did
         if before and before != key:
             yield call(store.delete, [before])
         return
@@ -175,13 +183,17 @@ def recover_steps(
         ended = yield from _ended_parent_steps(store, parent, timing)
         if ended is not None:
             states.append(ended)
+        elif (yield call(store.list, progress_prefix(parent))):  # it was consumed, and its last snapshot is lost
+            return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=now_ms, position_ms=now_ms)
     if parents and len(states) == len(parents):
         return Partition_State.child_of(partition, states, new_lineage, timing)
     since_ms = start.from_ms
     oldest_kept_ms = now_ms - timing.retention_ms + timing.coverage_margin_ms
     if start.born_ms < oldest_kept_ms:
         since_ms = max(since_ms, oldest_kept_ms)
-    return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=since_ms, position_ms=now_ms)
+    # nothing was read yet: by the first read, the retention may have taken what arrived from `since` on
+    position_ms = max(since_ms, start.born_ms)
+    return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=since_ms, position_ms=position_ms)
 
 
 def _snapshot_steps(
@@ -218,13 +230,17 @@ def _catch_up_with_progress_steps(store: Store, state: Partition_State) -> Steps
         for listed in (yield call(store.list, progress_prefix(state.partition)))
         if parse_progress_key(listed.key)[1] == order and parse_progress_key(listed.key)[3] == state.lineage
     ]
-    if not keys:
-        return
-    data = yield call(store.get, max(keys))
-    if data is not None:
-        progress = decode_progress(data, max(keys))
+    for key in sorted(keys, reverse=True):
+        data = yield call(store.get, key)
+        try:
+            if data is None:
+                continue
+            progress = decode_progress(data, key)
+        except Corrupt_State:  # what it alone knew is lost, and will be learnt again at the tip
+            continue
         state.published_watermark_ms = max(state.published_watermark_ms, progress.watermark_ms)
         state.position_ms = max(state.position_ms, progress.position_ms)
+        return
 
 
 def _ended_parent_steps(store: Store, parent: str, timing: Timing) -> Steps[Partition_State | None]:

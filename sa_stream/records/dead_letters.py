@@ -28,7 +28,7 @@ class Dead_Letter:
 
     number       sequence number of its record
     line         index (from 0) of the line within the record's payload
-    reason       too_long, fields, timestamp, status, future, or late
+    reason       too_long, fields, timestamp, status, future, or too_late
     field_count  number of fields that the line has
     arrival_ms   when the record arrived, ms since the epoch
     text         the line without personal data, if the settings ask for it

@@ -28,6 +28,10 @@ LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
 YEAR_2100_S = 4_102_444_800
 HUGE_BYTES = 1 << 40  # sums of smaller numbers of bytes stay within 64 bits; the rest is added as Python integers
+NO_STATUS = -1  # of a list without sc-status
+ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond
+ORDINARY_STATUS = r"^[0-9]{3}$"
+ORDINARY_BYTES = r"^[0-9]{1,12}$"
 NUMBER = r"^[0-9]+(\.[0-9]+)?$"
 NUMBER_DIGITS_MAX = 30  # a number with more digits counts as missing
 
@@ -77,8 +81,8 @@ class Dropped:
 class Columns:
     """Well-formed records in their order, one row each.
 
-    frame          text columns named as the fields (null or "-" is missing; all of USED_FIELDS are there), and
-                   `bytes` (Int64): sc-bytes, 0 where missing or HUGE_BYTES and more
+    frame          text columns named as the fields (null or "-" is missing; all of USED_FIELDS are there), `status`
+                   (Int16, NO_STATUS where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
     event_ms       event times
     arrival_ms     arrival times
     payload, line  which line of which payload of the call
@@ -139,15 +143,17 @@ class Parser:
     def parse(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
         """Columns of one or several batches' payloads; `arrivals_ms` has one time a payload."""
         buffer = b"".join(payloads)
-        prepared = payloads if _whole_lines(buffer, payloads) else [_prepared(payload) for payload in payloads]
-        if prepared is not payloads:
-            buffer = b"".join(prepared)
+        lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        if not _whole_lines(buffer, lengths):
+            payloads = [_prepared(payload) for payload in payloads]
+            lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+            buffer = b"".join(payloads)
         for layout in self._layouts.values():
             frame = layout.read_proved(buffer) if buffer else None
             if frame is not None:
-                payload, line = _places(buffer, prepared, frame.height)
+                payload, line = _places(buffer, lengths, frame.height)
                 return self._validated(layout, frame, arrivals_ms, payload, line)
-        return self._parse_lines(buffer, prepared, arrivals_ms)
+        return self._parse_lines(buffer, lengths, arrivals_ms)
 
     def parse_buffer(self, buffer: bytes, now_ms: int) -> Columns:
         """Columns of whole lines from a file: everything 'arrived' now."""
@@ -161,15 +167,15 @@ class Parser:
             if frame is not None:
                 zeros = np.zeros(frame.height, np.int64)
                 return self._validated(layout, frame, arrivals_ms, zeros, np.arange(frame.height, dtype=np.int64))
-        return self._parse_lines(buffer, [buffer], arrivals_ms)
+        return self._parse_lines(buffer, np.array([len(buffer)]), arrivals_ms)
 
     # ------------------------------------------------------------------ line by line, as arrays
 
-    def _parse_lines(self, buffer: bytes, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
+    def _parse_lines(self, buffer: bytes, lengths: Int64s, arrivals_ms: Int64s) -> Columns:
         if not buffer:
             return self._empty([], arrivals_ms)
         lines = _Lines(buffer)
-        payload_of, line_of = _places(buffer, payloads, len(lines.starts), lines.starts)
+        payload_of, line_of = _places(buffer, lengths, len(lines.starts), lines.starts)
         fields = lines.tabs + 1
         is_record = (lines.lengths > 0) & (lines.first_bytes != ord("#"))
         too_long = is_record & (lines.lengths > LINE_BYTES_MAX)
@@ -196,7 +202,7 @@ class Parser:
 
     def _empty(self, dropped: list[Dropped], arrivals_ms: Int64s) -> Columns:
         schema: dict[str, Any] = dict.fromkeys(USED_FIELDS, pl.String)
-        frame = pl.DataFrame(schema=schema | {"bytes": pl.Int64})
+        frame = pl.DataFrame(schema=schema | {"status": pl.Int16, "bytes": pl.Int64})
         lost = Dropped.joined(dropped)
         return Columns(frame, _NO_ROWS, _NO_ROWS, _NO_ROWS, _NO_ROWS, _NO_ROWS, {}, lost, arrivals_ms)
 
@@ -205,10 +211,12 @@ class Parser:
     def _validated(
         self, layout: "_Layout", frame: pl.DataFrame, arrivals_ms: Int64s, payload: Int64s, line: Int64s
     ) -> Columns:
-        """Drop rows whose timestamp, status or distance to the future is wrong; the first reason counts."""
-        dropped = []
+        """Understand timestamps, statuses and sizes; drop rows whose timestamp, status or distance to the future is
+        wrong. The first reason counts."""
         arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(len(payload), arrivals_ms[0], np.int64)
-        event_ms, good = event_times_ms(frame["timestamp"])
+        event_ms = _NO_ROWS
+        dropped: list[Dropped] = []
+        huge: dict[int, int] = {}
 
         def keep(mask: Bools, reason: int) -> None:
             nonlocal frame, payload, line, event_ms, arrival_ms
@@ -216,18 +224,27 @@ class Parser:
             frame, payload, line, event_ms = frame.filter(pl.Series(mask)), payload[mask], line[mask], event_ms[mask]
             arrival_ms = arrival_ms[mask]
 
-        if good is not None:
-            keep(good, TIMESTAMP)
-        if layout.has_status:
-            wrong = [v for v in frame["sc-status"].unique().to_list() if not _is_status(v)]
-            if wrong:
-                mask = frame["sc-status"].is_in([v for v in wrong if v is not None]).fill_null(True)
-                keep(~mask.to_numpy(), STATUS)
+        ordinary = layout.ordinary_values(frame)
+        if ordinary is not None:
+            frame, event_ms = ordinary
+        else:
+            event_ms, good = event_times_ms(frame["timestamp"])
+            if good is not None:
+                keep(good, TIMESTAMP)
+            status = pl.lit(NO_STATUS, pl.Int16)
+            if layout.has_status:
+                wrong = [v for v in frame["sc-status"].unique().to_list() if not _is_status(v)]
+                if wrong:
+                    mask = frame["sc-status"].is_in([v for v in wrong if v is not None]).fill_null(True)
+                    keep(~mask.to_numpy(), STATUS)
+                status = pl.col("sc-status").cast(pl.Int16)
         if len(event_ms) and int((event_ms - arrival_ms).max()) > self.future_ms:
             keep(event_ms <= arrival_ms + self.future_ms, FUTURE)
-        sizes, huge = whole_bytes(frame["sc-bytes"])
+        if ordinary is None:
+            sizes, huge = whole_bytes(frame["sc-bytes"])
+            frame = frame.select(*USED_FIELDS, status.alias("status"), sizes.alias("bytes"))
         return Columns(
-            frame.select(*USED_FIELDS, sizes.alias("bytes")),
+            frame,
             event_ms,
             arrival_ms,
             payload,
@@ -245,6 +262,7 @@ class _Layout:
     def __init__(self, listed: Field_List) -> None:
         self.count = listed.count
         self.has_status = listed.index("sc-status") is not None
+        self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
         used = {index: name for name in USED_FIELDS if (index := listed.index(name)) is not None}
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
@@ -279,7 +297,8 @@ class _Layout:
         return frame.with_columns(self.absent) if self.absent else frame
 
     def _read(self, buffer: bytes) -> pl.DataFrame:
-        if not buffer[:1].isdigit():  # the reader swallows one mark, and would unpack what begins like gzip, zlib or zstd
+        # The reader swallows one mark, and without one would unpack what begins like gzip, zlib or zstd.
+        if not buffer[:1].isdigit():
             buffer = _BYTE_ORDER_MARK + buffer
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\t", b"\r\r\t")  # the reader strips one from the end of every field
@@ -287,6 +306,22 @@ class _Layout:
             return self._read_csv(buffer)
         except pl.exceptions.ComputeError:
             return self._read_csv(buffer.decode("utf-8", "replace").encode())
+
+    def ordinary_values(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Int64s] | None:
+        """The frame with `status` and `bytes`, and the event times; None unless every value has its ordinary form,
+        which is shown by one expression a column."""
+        shown = frame.select(
+            pl.col("timestamp").str.contains(ORDINARY_TIMESTAMP).alias("timestamp_ok"),
+            pl.col("timestamp").cast(pl.Float64, strict=False).alias("seconds"),
+            *_ordinary("sc-status", ORDINARY_STATUS, "status", pl.Int16(), NO_STATUS, self.has_status),
+            *_ordinary("sc-bytes", ORDINARY_BYTES, "bytes", pl.Int64(), 0, self.has_bytes),
+        )
+        if not all(shown[name].all(ignore_nulls=False) for name in ("timestamp_ok", "status_ok", "bytes_ok")):
+            return None
+        event_ms = np.rint(shown["seconds"].to_numpy() * 1e6).astype(np.int64) // 1000
+        if len(event_ms) and event_ms.max() >= YEAR_2100_S * 1000:
+            return None
+        return frame.select(*USED_FIELDS, shown["status"], shown["bytes"]), event_ms
 
     def _read_csv(self, buffer: bytes) -> pl.DataFrame:
         return pl.read_csv(
@@ -298,6 +333,15 @@ class _Layout:
             columns=self.wanted,
             truncate_ragged_lines=True,
         )
+
+
+def _ordinary(
+    field: str, form: str, name: str, kind: pl.DataType, absent: int, offered: bool
+) -> tuple[pl.Expr, pl.Expr]:
+    """Whether each value has the form, and what it then is; `absent` where the list does not have the field."""
+    if not offered:
+        return pl.lit(True).alias(f"{name}_ok"), pl.lit(absent, kind).alias(name)
+    return pl.col(field).str.contains(form).alias(f"{name}_ok"), pl.col(field).cast(kind, strict=False).alias(name)
 
 
 class _Lines:
@@ -350,32 +394,25 @@ def unpacked(payload: bytes) -> bytes:
     return payload if rest.strip(b"\0") else b"".join(parts)  # zeros may follow: padding
 
 
-def _whole_lines(buffer: bytes, payloads: Sequence[bytes]) -> bool:
+def _whole_lines(buffer: bytes, lengths: Int64s) -> bool:
     """Whether each payload ends in a newline and is not gzip. Looks at the joined buffer, not at each payload."""
-    array, lengths = np.frombuffer(buffer, np.uint8), np.fromiter(map(len, payloads), np.int64, len(payloads))
     if not len(lengths) or lengths.min() < 2:
         return False
+    array = np.frombuffer(buffer, np.uint8)
     ends = np.cumsum(lengths)
     starts = ends - lengths
     packed = (array[starts] == _GZIP_MAGIC[0]) & (array[starts + 1] == _GZIP_MAGIC[1])
     return bool((array[ends - 1] == 10).all() and not packed.any())
 
 
-def nth_line(payload: bytes, line: int) -> bytes:
-    """One line of a payload as it came, without its newline."""
-    return _prepared(payload).split(b"\n")[line]
-
-
-def _places(
-    buffer: bytes, payloads: Sequence[bytes], lines: int, starts: Int64s | None = None
-) -> tuple[Int64s, Int64s]:
+def _places(buffer: bytes, lengths: Int64s, lines: int, starts: Int64s | None = None) -> tuple[Int64s, Int64s]:
     """Which payload each line came in, and which of its lines it is. Every payload ends in a newline (or is empty)."""
-    if lines == len(payloads) and all(payloads):  # each has at least one line, so each has just one
+    if lines == len(lengths) and lengths.all():  # each has at least one line, so each has just one
         return np.arange(lines, dtype=np.int64), np.zeros(lines, np.int64)
     if starts is None:
         newlines = np.flatnonzero(np.frombuffer(buffer, np.uint8) == 10)
         starts = np.concatenate(([0], newlines[:-1] + 1))
-    ends = np.cumsum([len(payload) for payload in payloads])
+    ends = np.cumsum(lengths)
     payload_of = np.searchsorted(ends, starts, side="right")
     first_of = np.searchsorted(starts, np.concatenate(([0], ends[:-1])))
     return payload_of, np.arange(len(starts)) - first_of[payload_of]

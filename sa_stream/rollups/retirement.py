@@ -97,9 +97,7 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     return closed
 
 
-def clean_up_steps(
-    store: Folder_Store, cache: Cache, stream: Stream_View, settled: dict[int, Sources]
-) -> Steps[None]:
+def clean_up_steps(store: Folder_Store, cache: Cache, stream: Stream_View, settled: dict[int, Sources]) -> Steps[None]:
     """All of it; now and then is enough."""
     for partition in retirable(stream, settled, stream.any_listed):
         yield from retire_steps(store, partition)

@@ -5,8 +5,6 @@ and decoded where it lies: the base64 of each record becomes bytes in the JSON d
 """
 
 import contextlib
-import ctypes
-import ctypes.util
 import fcntl
 import io
 
@@ -42,7 +40,7 @@ def decode_process_records(line: bytes | memoryview) -> Batch:
         message = _decoder.decode(line)
     except msgspec.MsgspecError as error:
         raise Source_Error(
-            f"The KCL sent a line of {len(line)} bytes that is no processRecords message that sa-stream knows: {error}. "
+            f"The KCL sent a line of {len(line)} bytes that is no processRecords message known here: {error}. "
             "Use the version of amazon-kclpy that the README names"
         ) from error
     records = message.records
@@ -107,15 +105,3 @@ class Line_Pipe:
 
     def close(self) -> None:
         self._file.close()
-
-
-def keep_large_buffers(keep_bytes: int = 64 << 20) -> None:
-    """Let the C library keep freed memory of up to this size at the top of its heap, instead of giving each message's
-    buffers back to the system and faulting them in again, page by page. Does nothing where there is no mallopt."""
-    library = ctypes.CDLL(ctypes.util.find_library("c"))
-    mallopt = getattr(library, "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # malloc.h of glibc
-        mallopt(m_mmap_threshold, 1 << 30)
-        mallopt(m_trim_threshold, keep_bytes)
-        mallopt(m_top_pad, 16 << 20)

@@ -8,7 +8,7 @@ from sa_stream.records.parser import REASONS, Columns
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import WINDOW_MS
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.partition import fold_rows, month_of, request_ids
+from sa_stream.windows.partition import distinct, fold_rows, hash_columns, month_of
 from sa_stream.windows.window import Window
 
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: multiplying by it gives every window other bits
@@ -37,15 +37,16 @@ class Bounded_Windows:
         if not len(columns):
             return
         starts = columns.event_ms // WINDOW_MS * WINDOW_MS
-        distinct = np.unique(starts).tolist()
-        chosen = np.ones(len(columns), np.bool_)
-        ids, known = request_ids(columns, starts, chosen, dict.fromkeys({month_of(start) for start in distinct}, 0))
-        ids = (ids ^ ((starts // WINDOW_MS).astype(np.uint64) * _SPREAD))[known]
+        windows = distinct(starts)
+        seeds = dict.fromkeys({month_of(start) for start in windows}, 0)
+        hashed = hash_columns(columns, starts, np.ones(len(columns), np.bool_), seeds)
+        known = hashed.has_request_id
+        ids = (hashed.request_ids ^ ((starts // WINDOW_MS).astype(np.uint64) * _SPREAD))[known]
         found = self._ids.see(ids, np.zeros(len(ids), np.int32))
         duplicate = np.zeros(len(columns), np.bool_)
         if found is not None:
             duplicate[known] = found
-        for start in distinct:
+        for start in windows:
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
@@ -54,4 +55,4 @@ class Bounded_Windows:
             duplicates = int((duplicate & rows).sum())
             window.duplicate_records += duplicates
             self.duplicates += duplicates
-            self.aggregated += fold_rows(window, columns, rows & ~duplicate, self._rules, 0)
+            self.aggregated += fold_rows(window, columns, hashed, rows & ~duplicate, self._rules, 0)

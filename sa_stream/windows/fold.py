@@ -4,6 +4,7 @@ Distinct values are looked at one by one, rows never. What has few distinct valu
 distinct value.
 """
 
+import re
 from decimal import Context, Decimal
 
 import numpy as np
@@ -11,11 +12,11 @@ import polars as pl
 import polars_hash as plh
 import xxhash
 
-from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
+from sa_stream.records.parser import NO_STATUS, NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
 from sa_stream.timing import MINUTE_MS
 from sa_stream.windows.paths import grouped_paths
-from sa_stream.windows.summaries import VALUES_MAX, Int64s, UInt64s, add_counts
+from sa_stream.windows.summaries import DURATION_US_MAX, OTHER, VALUES_MAX, Int64s, UInt64s, add_counts
 from sa_stream.windows.window import MINUTES, Window
 
 COUNTED_FIELDS = {  # kind of count -> field
@@ -27,13 +28,14 @@ COUNTED_FIELDS = {  # kind of count -> field
 }
 MISSING = ("", "-")
 WEBSOCKETS = ("ws", "wss")
-EXACT_CHARACTERS_MAX = 8  # so few characters hold at most six decimals: whole microseconds, exact in a double
+KNOWN_MICROS_MAX = 100_000
+_NUMBER = re.compile(NUMBER, re.ASCII)
 _EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
 
 
-def hashes(values: pl.Series, seed: int) -> pl.Series:
-    """xxh3-64 of each text (null stays null), the same as xxhash's."""
-    return pl.DataFrame({"v": values}).select(plh.col("v").nchash.xxh3_64(seed=seed)).to_series()
+def hash_expression(field: str, seed: int) -> pl.Expr:
+    """xxh3-64 of each text of a column (null stays null), the same as xxhash's."""
+    return plh.col(field).nchash.xxh3_64(seed=seed)  # type: ignore[no-any-return]
 
 
 def hash_of(value: str, seed: int) -> int:
@@ -41,12 +43,18 @@ def hash_of(value: str, seed: int) -> int:
 
 
 def fold(
-    window: Window, frame: pl.DataFrame, event_ms: Int64s, huge: dict[int, int], rules: Path_Rules, seed: int
+    window: Window,
+    frame: pl.DataFrame,
+    event_ms: Int64s,
+    agents: UInt64s,
+    huge: dict[int, int],
+    rules: Path_Rules,
+    seed: int,
 ) -> None:
     """Add records to a window they belong to.
 
-    frame     columns of records.parser.Columns, plus `agent` (UInt64): hash of the user agent under `seed`
-    event_ms  their times
+    frame     columns of records.parser.Columns; event_ms  their times
+    agents    hashes, under `seed`, of the user agents that are not missing, in any order
     huge      row -> bytes, for rows whose `bytes` do not fit the column
     """
     window.total_requests += frame.height
@@ -54,27 +62,18 @@ def fold(
     _count_values(window, frame, seed)
     _add_minutes(window, frame, event_ms, huge)
     _add_times(window, frame)
-    agents = frame["agent"].unique().drop_nulls().to_numpy()
-    window.unique_agents.add(agents[~np.isin(agents, _missing_hashes(seed))])
+    window.unique_agents.add(agents)
     _add_paths(window, frame, huge, rules, seed)
 
 
-def _missing_hashes(seed: int) -> UInt64s:
-    return np.array([hash_of(value, seed) for value in MISSING], np.uint64)
-
-
 def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
-    statuses = frame["sc-status"].value_counts()
-    for status, number in statuses.iter_rows():
-        if status is not None:
-            window.counts["status"][status] = window.counts["status"].get(status, 0) + number
     for kind, field in COUNTED_FIELDS.items():
         counted = frame[field].value_counts()
         counts = window.counts[kind]
         if len(counts) + counted.height > VALUES_MAX:  # then the order decides which names are kept
             counted = frame.group_by(field, maintain_order=True).agg(pl.len())
         values, numbers = [], []
-        for value, number in counted.iter_rows():
+        for value, number in zip(*(column.to_list() for column in counted.iter_columns()), strict=True):
             if value is not None and value not in MISSING:
                 values.append(clean_value(value))
                 numbers.append(number)
@@ -85,16 +84,20 @@ def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
 
 
 def _add_minutes(window: Window, frame: pl.DataFrame, event_ms: Int64s, huge: dict[int, int]) -> None:
+    """Numbers per minute, and the statuses, which come out of the same count."""
     minute = (event_ms - window.start_ms) // MINUTE_MS
-    status = frame["sc-status"]
-    first = status.str.slice(0, 1)
-    rows = [np.bincount(minute, minlength=MINUTES).tolist()]
-    for digit in ("4", "5"):
-        chosen = (first == digit).fill_null(False).to_numpy()
-        rows.append(np.bincount(minute[chosen], minlength=MINUTES).tolist())
+    status = frame["status"].to_numpy()
+    known = status if status.min() != NO_STATUS else status[status != NO_STATUS]  # a list may lack sc-status
+    numbers = np.bincount(known, minlength=1000)
+    statuses = window.counts["status"]
+    for code in np.flatnonzero(numbers).tolist():
+        name = f"{code:03d}"
+        statuses[name] = statuses.get(name, 0) + int(numbers[code])
+    classes = np.maximum(status, 0) // 100
+    by_class = np.bincount(minute * 10 + classes, minlength=MINUTES * 10).reshape(MINUTES, 10)
     sizes = np.zeros(MINUTES, np.int64)
     np.add.at(sizes, minute, frame["bytes"].to_numpy())
-    rows.append(sizes.tolist())
+    rows = [by_class.sum(axis=1).tolist(), by_class[:, 4].tolist(), by_class[:, 5].tolist(), sizes.tolist()]
     for row, number in huge.items():
         rows[-1][minute[row]] += number
     hits = (frame["x-edge-result-type"] == "Hit").fill_null(False).to_numpy()
@@ -104,22 +107,43 @@ def _add_minutes(window: Window, frame: pl.DataFrame, event_ms: Int64s, huge: di
 
 def _add_times(window: Window, frame: pl.DataFrame) -> None:
     """Durations, without those of WebSocket connections, which last as long as somebody stays."""
-    if frame["cs-protocol"].is_in(WEBSOCKETS).any():
+    if any(protocol in window.counts["protocols"] for protocol in (*WEBSOCKETS, OTHER)):
         frame = frame.filter(~frame["cs-protocol"].is_in(WEBSOCKETS).fill_null(False))
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
         counted = frame[field].value_counts()
-        text = counted[field]
-        plain = text.str.contains(NUMBER).fill_null(False)
-        short = text.str.len_bytes() <= EXACT_CHARACTERS_MAX
-        ordinary = counted.filter(plain & short)
-        micros = np.rint(ordinary[field].cast(pl.Float64).to_numpy() * 1e6).astype(np.int64)
-        durations.add(micros, ordinary["count"].to_numpy().astype(np.int64))
-        long = [
-            (round(_EXACT.scaleb(Decimal(value), 6)), number)
-            for value, number in counted.filter(plain & ~short).iter_rows()
-            if len(value.replace(".", "")) <= NUMBER_DIGITS_MAX
-        ]
-        durations.add_long([value_us for value_us, _ in long], [number for _, number in long])
+        values, numbers = counted[field].to_list(), counted["count"].to_numpy().astype(np.int64)
+        micros = [_known_micros.get(value, _UNKNOWN) for value in values]
+        if _UNKNOWN in micros:
+            micros = [_micros(value) for value in values]
+        known = np.array(micros, np.int64)
+        ordinary = known >= 0
+        durations.add(known[ordinary], numbers[ordinary])
+        long = np.flatnonzero(known == _LONG).tolist()
+        if long:
+            durations.add_long([_exact_micros(values[place]) for place in long], numbers[long].tolist())
+
+
+_UNKNOWN, _MISSING, _LONG = -1, -2, -3
+# text -> whole microseconds: the same few thousand texts come again and again
+_known_micros: dict[str | None, int] = {}
+
+
+def _micros(value: str | None) -> int:
+    found = _known_micros.get(value)
+    if found is None:
+        found = _MISSING
+        if value is not None and _NUMBER.fullmatch(value) and len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
+            exact = _exact_micros(value)
+            found = exact if exact <= DURATION_US_MAX >> 12 else _LONG
+        if len(_known_micros) >= KNOWN_MICROS_MAX:
+            _known_micros.clear()
+        if value is None or len(value) <= 16:
+            _known_micros[value] = found
+    return found
+
+
+def _exact_micros(value: str) -> int:
+    return round(Decimal(value).scaleb(6, _EXACT))
 
 
 def _add_paths(window: Window, frame: pl.DataFrame, huge: dict[int, int], rules: Path_Rules, seed: int) -> None:
@@ -141,7 +165,7 @@ def _add_paths(window: Window, frame: pl.DataFrame, huge: dict[int, int], rules:
         joined = rows.join(shown, on="path", how="left", nulls_equal=True, maintain_order="left")
         return joined.select(pl.col("shown").alias("path"), "bytes")
 
-    window.unique_paths.add(hashes(grouped["path"], seed).to_numpy())
+    window.unique_paths.add(grouped.select(hash_expression("path", seed))["path"].to_numpy())
     huge_rows: list[tuple[int, str, int]] = []
     if huge:
         shown = dict(zip(raw_paths.to_list(), cleaned.to_list(), strict=True))

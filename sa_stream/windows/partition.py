@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from sa_stream.records.parser import REASONS, TOO_LATE, Columns, Dropped
+from sa_stream.records.parser import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.fold import fold, hash_of, hashes
+from sa_stream.windows.fold import fold, hash_expression, hash_of
 from sa_stream.windows.format import pack, unpack
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import Int64s, UInt64s
@@ -54,7 +53,7 @@ class Partition_State:
     published_watermark_ms: int = BEGINNING_MS
     since_ms: int = NEVER_MS
     position_ms: int = BEGINNING_MS  # up to this arrival time, all has been read
-    ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(Timing().dedupe_horizon_minutes))
+    ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
     counters: dict[str, int] = field(default_factory=dict)
     partials: dict[int, Partial_Name] = field(default_factory=dict)
     windows: dict[int, Window] = field(default_factory=dict)
@@ -62,6 +61,9 @@ class Partition_State:
     committed_number: str = ""  # of the last commit in this process or its snapshot; empty before the first
     committed_lineage: str = ""
     committed_progress: str = ""
+
+    def __post_init__(self) -> None:
+        self.ids.horizon = self.timing.dedupe_horizon_minutes
 
     # ------------------------------------------------------------------ records
 
@@ -76,7 +78,7 @@ class Partition_State:
             columns.arrival_ms[starts + lateness <= newest] // WINDOW_MS * WINDOW_MS,  # may be dropped as too late
             columns.payload_arrivals_ms[columns.dropped.payload] // WINDOW_MS * WINDOW_MS,
         ]
-        return np.unique(np.concatenate(touching)).tolist()  # type: ignore[no-any-return]
+        return sorted({start for times_ms in touching for start in distinct(times_ms)})
 
     def take(
         self,
@@ -100,7 +102,8 @@ class Partition_State:
         late = starts + WINDOW_MS <= before
         too_late = starts + (WINDOW_MS + self.timing.allowed_lateness_ms) <= before
         in_time = ~too_late
-        duplicate = self._duplicates(columns, starts, in_time, arrived[1:] // MINUTE_MS, seeds)
+        hashed = hash_columns(columns, starts, in_time, seeds)
+        duplicate = self._duplicates(hashed, arrived[1:] // MINUTE_MS)
 
         dropped = columns.dropped
         if too_late.any():
@@ -109,47 +112,42 @@ class Partition_State:
             )
             dropped = Dropped.joined([dropped, lost])
         self._count_dropped(columns, dropped, numbers, fields)
-        self._fold(columns, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
+        self._fold(columns, hashed, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
         self.number = numbers[-1]
         self.position_ms = max(self.position_ms, int(columns.payload_arrivals_ms[-1]))
         self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
         self._count("records", len(columns) + len(columns.dropped))
         return dropped
 
-    def _duplicates(
-        self,
-        columns: Columns,
-        starts: Int64s,
-        in_time: npt.NDArray[np.bool_],
-        minutes: Int64s,
-        seeds: Mapping[str, int],
-    ) -> npt.NDArray[np.bool_] | None:
-        ids, known = request_ids(columns, starts, in_time, seeds)
+    def _duplicates(self, hashed: "Hashed", minutes: Int64s) -> Bools | None:
+        ids, known = hashed.request_ids, hashed.has_request_id
         if known.all():
             return self.ids.see(ids, minutes.astype(np.int32))
         found = self.ids.see(ids[known], minutes[known].astype(np.int32))
         if found is None:
             return None
-        duplicate = np.zeros(len(columns), np.bool_)
+        duplicate = np.zeros(len(ids), np.bool_)
         duplicate[known] = found
         return duplicate
 
     def _fold(
         self,
         columns: Columns,
+        hashed: "Hashed",
         numbers: Sequence[str],
         starts: Int64s,
-        in_time: npt.NDArray[np.bool_],
-        duplicate: npt.NDArray[np.bool_] | None,
-        late: npt.NDArray[np.bool_],
+        in_time: Bools,
+        duplicate: Bools | None,
+        late: Bools,
         seeds: Mapping[str, int],
         rules: Path_Rules,
         fields: int,
     ) -> None:
         every = bool(in_time.all())
-        for start in np.unique(starts if every else starts[in_time]).tolist():
+        for start in distinct(starts if every else starts[in_time]):
             rows = (starts == start) & in_time
-            window = self._touch(start, numbers[int(columns.payload[np.flatnonzero(rows)[-1]])], fields)
+            last = len(rows) - 1 - int(rows[::-1].argmax())
+            window = self._touch(start, numbers[int(columns.payload[last])], fields)
             if duplicate is not None:
                 duplicates = int((duplicate & rows).sum())
                 window.duplicate_records += duplicates
@@ -158,7 +156,7 @@ class Partition_State:
             late_records = int((late & rows).sum())
             window.late_records += late_records
             self._count("late", late_records)
-            self._count("aggregated", fold_rows(window, columns, rows, rules, seeds[month_of(start)]))
+            self._count("aggregated", fold_rows(window, columns, hashed, rows, rules, seeds[month_of(start)]))
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""
@@ -167,7 +165,7 @@ class Partition_State:
         for reason, number in zip(*np.unique(dropped.reason, return_counts=True), strict=True):
             self._count(REASONS[reason], int(number))
         arrival_starts = columns.payload_arrivals_ms[dropped.payload] // WINDOW_MS * WINDOW_MS
-        for start in np.unique(arrival_starts).tolist():
+        for start in distinct(arrival_starts):
             rows = np.flatnonzero(arrival_starts == start)
             window = self._touch(start, numbers[int(dropped.payload[rows].max())], fields)
             window.invalid_records += len(rows)
@@ -276,48 +274,77 @@ class Partition_State:
         )
 
 
-def request_ids(
-    columns: Columns, starts: Int64s, chosen: npt.NDArray[np.bool_], seeds: Mapping[str, int]
-) -> tuple[UInt64s, npt.NDArray[np.bool_]]:
-    """Hash of each row's request id under the secret of its window's month, and which of the chosen rows have one."""
-    values = columns.frame["x-edge-request-id"]
-    ids, known = np.zeros(len(columns), np.uint64), chosen.copy()
-    for month, rows in _by_month(starts, chosen):
-        seed = seeds[month]
-        hashed = hashes(values if rows is None else values.filter(pl.Series(rows)), seed)
-        found: UInt64s = hashed.fill_null(0).to_numpy()
-        present = (found != hash_of("-", seed)) & (found != hash_of("", seed))
-        if hashed.null_count():
-            present &= ~hashed.is_null().to_numpy()
-        if rows is None:
-            return found, present
-        ids[rows], known[rows] = found, present
-    return ids, known
+def distinct(times_ms: Int64s) -> list[int]:
+    """Ascending distinct values; the ordinary case is one."""
+    if not len(times_ms):
+        return []
+    lowest = int(times_ms.min())
+    return [lowest] if lowest == int(times_ms.max()) else sorted(set(times_ms.tolist()))
 
 
-def fold_rows(
-    window: Window, columns: Columns, rows: npt.NDArray[np.bool_], rules: Path_Rules, seed: int
-) -> int:
+@dataclass(slots=True)
+class Hashed:
+    """Hashes of the chosen rows' request ids and user agents, each under the secret of its window's month."""
+
+    request_ids: UInt64s
+    has_request_id: Bools
+    agents: UInt64s
+    has_agent: Bools
+
+
+def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping[str, int]) -> Hashed:
+    every = bool(chosen.all())
+    months: dict[str, list[int]] = {}
+    for start in distinct(starts if every else starts[chosen]):
+        months.setdefault(month_of(start), []).append(start)
+    if every and len(months) == 1:
+        return _hashed(columns.frame, seeds[next(iter(months))])
+    rows = len(columns)
+    result = Hashed(np.zeros(rows, np.uint64), chosen.copy(), np.zeros(rows, np.uint64), chosen.copy())
+    for month, members in months.items():
+        mask = chosen & np.isin(starts, members)
+        part = _hashed(columns.frame.filter(pl.Series(mask)), seeds[month])
+        result.request_ids[mask], result.has_request_id[mask] = part.request_ids, part.has_request_id
+        result.agents[mask], result.has_agent[mask] = part.agents, part.has_agent
+    return result
+
+
+def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
+    values = frame.select(hash_expression("x-edge-request-id", seed), hash_expression("cs-user-agent", seed))
+    return Hashed(
+        *_present(values["x-edge-request-id"], seed),
+        *_present(values["cs-user-agent"], seed),
+    )
+
+
+def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
+    """The hashes, and which of them are of a value that is not missing."""
+    values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
+    present: Bools = values != hash_of("-", seed)
+    if hashed.null_count():
+        present &= ~hashed.is_null().to_numpy()
+    return values, present
+
+
+def fold_rows(window: Window, columns: Columns, hashed: Hashed, rows: Bools, rules: Path_Rules, seed: int) -> int:
     """Fold the chosen rows into their window; returns how many there were."""
-    frame, event_ms, huge = columns.frame, columns.event_ms, columns.huge
+    frame, event_ms, huge, agents, has_agent = (
+        columns.frame,
+        columns.event_ms,
+        columns.huge,
+        hashed.agents,
+        hashed.has_agent,
+    )
     if not rows.all():
-        frame, event_ms = frame.filter(pl.Series(rows)), event_ms[rows]
+        frame, event_ms, agents, has_agent = (
+            frame.filter(pl.Series(rows)),
+            event_ms[rows],
+            agents[rows],
+            has_agent[rows],
+        )
         if huge:
             place = np.cumsum(rows) - 1
             huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
     if frame.height:
-        agents = hashes(frame["cs-user-agent"], seed).alias("agent")
-        fold(window, frame.with_columns(agents), event_ms, huge, rules, seed)
+        fold(window, frame, event_ms, agents if has_agent.all() else agents[has_agent], huge, rules, seed)
     return frame.height
-
-
-def _by_month(starts: Int64s, chosen: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_] | None]]:
-    """The months of the chosen rows, each with its rows; None for the rows means every row (the ordinary case)."""
-    every = bool(chosen.all())
-    distinct = np.unique(starts if every else starts[chosen]).tolist()
-    months: dict[str, list[int]] = {}
-    for start in distinct:
-        months.setdefault(month_of(start), []).append(start)
-    if every and len(months) == 1:
-        return [(next(iter(months)), None)]
-    return [(month, chosen & np.isin(starts, members)) for month, members in months.items()]

@@ -27,6 +27,17 @@ OTHER = "(other)"
 _NO_HASHES = np.empty(0, np.uint64)
 
 
+def sorted_distinct(values: UInt64s) -> UInt64s:
+    """Ascending distinct values. (numpy's own `unique` is five to ten times as slow here: it builds a hash table.)"""
+    ordered = np.sort(values)
+    if len(ordered) < 2:
+        return ordered
+    first = np.empty(len(ordered), np.bool_)
+    first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered if first.all() else ordered[first]
+
+
 class Distinct:
     """How many distinct values: the k smallest of their 64-bit hashes (KMV, also called a theta sketch).
 
@@ -42,8 +53,14 @@ class Distinct:
         """Take in hashes in any order, with repetitions."""
         if len(self.hashes) == _KEPT:
             hashes = hashes[hashes < self.hashes[-1]]
-        if len(hashes):
-            self.hashes = np.unique(np.concatenate((self.hashes, hashes)))[:_KEPT]
+        fresh = sorted_distinct(hashes)
+        if len(fresh) and len(self.hashes):
+            place = np.searchsorted(self.hashes, fresh)
+            fresh = fresh[self.hashes.take(place, mode="clip") != fresh]
+        if len(fresh):
+            merged = np.concatenate((self.hashes, fresh))
+            merged.sort(kind="stable")  # quick on two sorted runs
+            self.hashes = merged[:_KEPT]
 
     def estimate(self) -> int:
         if self.exact:
@@ -61,7 +78,7 @@ class Distinct:
 
     @classmethod
     def merged(cls, parts: Iterable[Self]) -> Self:
-        return cls(np.unique(np.concatenate([_NO_HASHES, *(part.hashes for part in parts)]))[:_KEPT])
+        return cls(sorted_distinct(np.concatenate([_NO_HASHES, *(part.hashes for part in parts)]))[:_KEPT])
 
 
 def _bucket_bounds() -> Int64s:

@@ -12,6 +12,7 @@ from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.errors import Store_Unavailable
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Timing
@@ -108,6 +109,7 @@ class Worker:
         self.checkpoint = checkpoint
         self.calls: list[tuple[str, str]] = []
         self.calls_left: int | None = None  # when set: so many calls succeed, and the worker dies before the next
+        self.fails_after: int | None = None  # when set: so many calls succeed, the next one fails, then all is well
         self._lineages = iter(f"{lineage}-{i}" for i in range(1, 1_000))
         start = start or Start(BEGINNING_MS, now_ms - HOUR_MS)
         self.state: Partition_State = self.run(
@@ -134,6 +136,11 @@ class Worker:
     def _perform(self, operation: Call) -> Any:
         if self.calls_left == 0:
             raise Died
+        if self.fails_after is not None:
+            self.fails_after -= 1
+            if self.fails_after < 0:
+                self.fails_after = None
+                raise Store_Unavailable("the store is away for a moment")
         if self.calls_left is not None:
             self.calls_left -= 1
         argument = operation.arguments[0]
