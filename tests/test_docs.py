@@ -1,0 +1,160 @@
+"""What the README and docs/architecture.md name exists: files, make targets, commands and their options, settings, and
+every other word in backticks. The documents come in, the names that nothing answers to go out."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from consumer.cli import app
+from consumer.config import PREFIX, SETTINGS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/architecture.md")
+SOURCES = ("sa_stream", "consumer", "tests", "benchmarks", "scripts", "requirements", "Makefile", "pyproject.toml")
+WRITTEN_LATER = {"docs/benchmarks.md"}  # by `make bench`
+# Names of the documents that the product came from, which the README says are not here.
+NOT_HERE = {
+    "CF_LOG_FIELDS",
+    "CloudFront__Logs__Collector",
+    "Routes__SA",
+    "SA__Pipeline__Setup",
+    "Safe_Str__Id",
+    "Service__SA__Archive",
+    "Service__SA__Consolidation",
+    "Service__SA__Log__Ingestion",
+    "Service__SA__Temporal__Aggregation",
+    "retrieve__cache_key__json",
+}
+# Examples, and the placeholders of keys.
+EXAMPLES = {"my.logs.example", "s3://bucket/prefix", "cmcd-"}
+PLACEHOLDERS = re.compile(r"\b(?:WINDOW|PARTITION|LINEAGE|WATERMARK|SHARD|NUMBER|LINE|STREAM|n|r)\b")
+
+COMMAND = typer.main.get_command(app)
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MAKE = re.compile(r"\bmake ([a-z-]+)")
+RUN = re.compile(r"\bsa-stream ([a-z]+)([^\n|`>#]*)")
+PYTHON_MODULE = re.compile(r"python -m ([a-z_.]+)")
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+def code_of(document: str) -> list[str]:
+    """Fenced blocks, and what stands in backticks outside of them."""
+    text = text_of(document)
+    return [*FENCE.findall(text), *spans_of(document)]
+
+
+def spans_of(document: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", text_of(document)))
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    """All text of the project but its documents and this test."""
+    files = [
+        path for name in SOURCES for path in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))
+    ]
+    read = (path for path in files if path.is_file() and path.suffix != ".pyc" and path != Path(__file__))
+    return "\n".join(path.read_text(errors="replace") for path in sorted(read))
+
+
+def exists(token: str, sources: str) -> bool:
+    """Whether something answers to this name: a file, a key, an address, or a word of the sources."""
+    plain = PLACEHOLDERS.sub("", token).removesuffix("()")
+    if re.match(r"(?:sa_stream|consumer|tests|benchmarks|docs|scripts|requirements)/|\.ci/", token):
+        return (ROOT / token).exists() or token in WRITTEN_LATER
+    if plain != token:  # a key: its fixed parts are in the code
+        return all(part in sources for part in re.findall(r"[a-z-]{3,}/?", plain))
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", plain) and plain not in sources:  # Class.method
+        return all(re.search(rf"\b{part}\b", sources) for part in plain.split("."))
+    if re.fullmatch(r"\w+", plain):
+        return re.search(rf"\b{plain}\b", sources) is not None
+    return plain in sources
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_name_in_backticks_is_one_of_this_project(document: str, sources: str) -> None:
+    tokens = {span for span in spans_of(document) if " " not in span} - NOT_HERE - EXAMPLES
+    tokens = {
+        token for token in tokens if "…" not in token and not token.startswith((PREFIX, "kinesis:", "s3:", "kms:"))
+    }
+    assert len(tokens) > 50
+    assert [token for token in sorted(tokens) if not exists(token, sources)] == []
+
+
+def test_what_is_said_not_to_be_here_is_not_here() -> None:
+    code = "\n".join(path.read_text() for room in ("sa_stream", "consumer") for path in (ROOT / room).rglob("*.py"))
+    assert [name for name in sorted(NOT_HERE) if re.search(rf"^(?:class|def) {name}\b|^{name} =", code, re.M)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_target_is_in_the_makefile(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for code in code_of(document) for target in MAKE.findall(code)}
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_and_option_is_one_of_the_command_line(document: str) -> None:
+    for code in code_of(document):
+        for name, rest in RUN.findall(code):
+            assert name in COMMAND.commands, f"sa-stream {name}"
+            known = {option for parameter in COMMAND.commands[name].params for option in parameter.opts} | {"--help"}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"sa-stream {name}{rest}"
+
+
+def test_the_readme_names_every_command_with_all_its_options() -> None:
+    rows = dict(re.findall(r"^\| `sa-stream (\w+)` \| (.*) \|$", text_of("README.md"), re.MULTILINE))
+    assert set(rows) == set(COMMAND.commands)
+    for name, row in rows.items():
+        known = {
+            option for parameter in COMMAND.commands[name].params for option in parameter.opts if option[:2] == "--"
+        }
+        assert set(re.findall(r"--[a-z-]+", row)) == known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_setting_that_is_named_in_full_is_a_setting(document: str) -> None:
+    named = set(re.findall(rf"{PREFIX}(\w+)", text_of(document)))
+    assert named <= {setting.name for setting in SETTINGS}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_module_that_is_started_can_be(document: str) -> None:
+    for code in code_of(document):
+        for module in PYTHON_MODULE.findall(code):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", text_of(document)):
+        place, _, anchor = target.partition("#")
+        if place.startswith("https://"):
+            continue
+        assert ((ROOT / document).parent / place).exists() or not place, target
+        headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text_of(document)), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+
+
+def test_every_direct_dependency_has_its_reason_in_the_readme() -> None:
+    table = text_of("README.md").split("## Dependencies")[1].split("\n## ")[0]
+    named = {name.strip() for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE) for name in row.split(",")}
+    for file in ("runtime.in", "dev.in"):
+        for line in (ROOT / "requirements" / file).read_text().splitlines():
+            assert line.startswith("-r") or line.strip() in named, line
+
+
+def test_every_reason_of_readiness_and_of_missing_sources_is_explained(sources: str) -> None:
+    from sa_stream.rollups import finality, reconciler
+
+    readme = text_of("README.md")
+    reasons = [finality.OPEN, finality.LAGGING, finality.NOT_STARTED, finality.WAITING_FOR_CHILDREN]
+    reasons += [finality.BEFORE_START, finality.NOT_COVERED, reconciler.NOT_FINAL, reconciler.NOT_PUBLISHED]
+    assert [reason for reason in reasons if f"`{reason}`" not in readme] == []
