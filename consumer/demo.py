@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from rich.console import Console
 from rich.live import Live
@@ -26,7 +28,7 @@ from consumer.local_runner import Local_Runner
 from consumer.logging import setup_logging
 from consumer.recount import comparable
 from consumer.run import versions
-from sa_stream.errors import SA_Stream_Error
+from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.rollups.periods import cache_key, from_iso
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
@@ -147,7 +149,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
 
 def _config(port: int, keep: Path | None) -> SA__Config:
     settings = {
-        "STREAM": f"demo-{wall_clock_ms()}",  # a kept state never meets another stream
+        "STREAM": f"demo-{wall_clock_ms()}",
         "APPLICATION": "demo",
         "RUNNER": "local",
         "FIELDS": "auto",
@@ -158,15 +160,32 @@ def _config(port: int, keep: Path | None) -> SA__Config:
         "LOG_LEVEL": "warning",
     }
     if keep:
+        _check_empty(keep)
         settings["CACHE_PATH"] = str(keep.resolve() / "cache")
     return SA__Config.from_env({f"SGRAPH_SEND__SA_{name}": value for name, value in settings.items()})
 
 
+def _check_empty(keep: Path) -> None:
+    try:
+        used = keep.exists() and any(keep.iterdir())
+    except OSError as error:
+        raise Config_Error(f"--keep {keep} cannot be used: {error.strerror}") from error
+    if used:
+        raise Config_Error(
+            f"--keep {keep} is not empty: every demo has a stream of its own, so give it a folder that is empty or not "
+            "there yet"
+        )
+
+
 def _reader(stream: str, url: str) -> Kinesis_Reader:
-    """A client of the embedded Kinesis, whatever the environment says of the real one."""
+    """A client of the embedded Kinesis, whatever the environment says of the real one, of profiles, or of a proxy."""
+    bare = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
     client = boto3.session.Session(
-        aws_access_key_id="demo", aws_secret_access_key="demo", region_name="us-east-1"
-    ).client("kinesis", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))
+        aws_access_key_id="demo",
+        aws_secret_access_key="demo",
+        region_name="us-east-1",
+        botocore_session=botocore.session.Session(session_vars=bare),
+    ).client("kinesis", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}, proxies={}))
     return Kinesis_Reader(stream, client)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the web framework takes half a second to load: only where a
 
 SILENT_MS = 60_000  # without a read (or a publishing round) for this long, a part counts as dead
 STORE_GRACE_MS = 5_000  # a store may fail this long before it counts: one lost request is no outage
-CLOCK_OFF_MS_MAX = 5_000  # beyond it, idle shards no longer follow the clock (design: Time)
+CLOCK_OFF_MS_MAX = 5_000  # beyond it, idle shards no longer follow the clock
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ WINDOWS_PER_HOUR = HOUR_MS // WINDOW_MS
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the settings say about time (design: Time, Exactly once, Finality)."""
+    """What the settings say about time."""
 
     out_of_orderness_ms: int = 60_000  # the watermark stays this far behind the newest record
     allowed_lateness_ms: int = DAY_MS  # a record later than this after its window's end is dropped and counted

@@ -1,5 +1,5 @@
 """When a half hour is final: shards and progress records come in; which partials make up a window, whether anything is
-still to come, and who is missing, goes out. Pure; the rules are those of design.md, 'Finality'.
+still to come, and who is missing, goes out. Pure; the rules are in docs/architecture.md.
 
 Every rule says how far one shard is (a watermark) and from when on it lacks nothing (a coverage), so all rules are
 worked out once for a set of progress records, and asking about a window then costs two comparisons.

@@ -37,6 +37,8 @@ from sa_stream.rollups.periods import (
     time_key,
 )
 from sa_stream.rollups.progress_reader import Listed_Key, Progress_Reader
+from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
+from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
 from sa_stream.timing import MINUTE_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
 
@@ -480,9 +482,11 @@ class Reconciler:
             entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=self._now_ms)
         if period == HALF_HOUR:
             self.cache.store_entry(
-                CONSOLIDATED_NAMESPACE, consolidated_key(start_ms), consolidation_result(entry, start_ms)
+                CONSOLIDATED_NAMESPACE,
+                consolidated_key(start_ms),
+                Schema__SA__Consolidation__Result(**consolidation_result(entry, start_ms)).json(),
             )
-        self.cache.store_entry(AGGREGATE_NAMESPACE, key, entry)
+        self.cache.store_entry(AGGREGATE_NAMESPACE, key, Schema__SA__Aggregate__Window(**entry).json())
         return entry
 
     def _was_final_zero(self, period: str, start_ms: int) -> bool:

@@ -1,4 +1,4 @@
-"""Each rule of design.md, 'Finality', by name."""
+"""Each rule of finality, by name."""
 
 from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
 from sa_stream.rollups.finality import (
