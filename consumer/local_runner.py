@@ -3,6 +3,7 @@ checkpoints in the state store. For the demo, emulators and tests; one at a time
 """
 
 import json
+import queue
 import secrets
 import threading
 import time
@@ -15,16 +16,15 @@ from consumer.field_choice import Field_Choice
 from consumer.health import Health
 from consumer.logging import Log
 from consumer.publisher import Publisher
+from consumer.shard_finder import Shard_Finder
 from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.progress import END, Shard_Info
+from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
-from sa_stream.records.fields import DETECT_LINES
-from sa_stream.records.parser import unpacked
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
@@ -36,7 +36,6 @@ from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
 
-DISCOVERY_S = 5.0  # how often shards are listed anew
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
 START_KEY = "meta/start"
 
@@ -81,10 +80,6 @@ class Local_Runner:
         self._on_pass = on_pass
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._ended: set[str] = set()  # shards read to their end
-        self._scouts: dict[str, Shard_Reader] = {}  # readers that look for the first records
-        self._first_lines: list[bytes] = []
-        self._listed_s = -DISCOVERY_S
         self._kinesis_health = health.store("Kinesis")
 
     def stop(self) -> None:
@@ -106,15 +101,20 @@ class Local_Runner:
             reconciler = Reconciler(self._store, cache, self.reader.list_shards, self._timing, self._settings)
             self._publisher = Publisher(reconciler, self._store, self.health, self._publish_interval_s, self._on_pass)
             self._publisher.start()
-            refreshed_s = time.monotonic()
+            self._finder = Shard_Finder(
+                self.reader,
+                self._fields,
+                self.health,
+                self._checkpoint,
+                self._position(NOTHING_READ),
+                _now_and_then(lock.refresh, REFRESH_S),
+            )
+            self._finder.start()
             try:
                 while not self._stop.is_set() and self._failure is None:
-                    self._discover()
+                    self._open_found()
                     self.engine.poll()
                     self.health.clock_offset(self.reader.clock_offset_ms)
-                    if time.monotonic() - refreshed_s > REFRESH_S:
-                        refreshed_s = time.monotonic()
-                        _try(lock.refresh)
             except BaseException as error:
                 self._failure = error  # what failed in the middle of something commits nothing more
                 raise
@@ -151,75 +151,14 @@ class Local_Runner:
             stored = self._state.get(START_KEY) or b"{}"
         return int(json.loads(stored)["from_ms"])
 
-    def _discover(self) -> None:
-        """Open every shard that has not ended, and whose parents have. Nothing is opened before it is known how to read
-        the records."""
-        if not self._fields.checked:
-            self._look_at_first_records()
-        if not self._fields.checked or time.monotonic() - self._listed_s < DISCOVERY_S:
-            return
-        self._listed_s = time.monotonic()
-        try:
-            listed = self._list_shards()
-            known = {shard.shard_id for shard in listed}
-            for info in listed:
-                if info.shard_id in self.shards or self._has_ended(info.shard_id):
-                    continue
-                if all(self._has_ended(parent) for parent in info.parents if parent in known):
-                    self._open(info, self._checkpoint(info.shard_id))
-        except Store_Unavailable as error:  # health has it from the store's own calls
-            log.warning("discovery_waits", f"shards wait to be opened: {error}")
-
-    def _list_shards(self) -> list[Shard_Info]:
-        try:
-            listed = self.reader.list_shards()
-        except Store_Unavailable as error:
-            self._kinesis_health.failed(wall_clock_ms(), str(error))
-            raise
-        self._kinesis_health.ok(wall_clock_ms())
-        return listed
-
-    def _has_ended(self, partition: str) -> bool:
-        """Whether the shard was read and committed to its end, which it stays for ever."""
-        if partition not in self._ended and self._checkpoint(partition) == END:
-            self._ended.add(partition)
-        return partition in self._ended
-
-    def _look_at_first_records(self) -> None:
-        """Let the first records decide, or contradict, the field list."""
-        try:
-            if not self._first_lines:
-                self._find_first_lines()
-        except Store_Unavailable as error:
-            self._kinesis_health.failed(wall_clock_ms(), str(error))
-        if self._first_lines:
-            _try(lambda: self._fields.decide(self._first_lines))
-        if not self._fields.checked:
-            self._stop.wait(0.2)
-            return
-        self._first_lines.clear()
-        for shard_id in self._scouts:
-            self.health.forget(shard_id)  # those that wait for their parents are nobody's business yet
-        self._scouts.clear()
-        self._listed_s = -DISCOVERY_S
-
-    def _find_first_lines(self) -> None:
-        """One read of every shard. A stream may answer often before it comes to a shard's first record, so each read
-        goes on where the last one stopped."""
-        if time.monotonic() - self._listed_s >= DISCOVERY_S:
-            self._listed_s = time.monotonic()
-            for info in self._list_shards():
-                if info.shard_id not in self._scouts:
-                    start = self._position(NOTHING_READ)
-                    self._scouts[info.shard_id] = Shard_Reader(self.reader, info.shard_id, start)
-        for shard_id, scout in self._scouts.items():
-            now_ms = wall_clock_ms()
-            batch = scout.read(now_ms) if now_ms >= scout.ready_at_ms else None
-            if batch is not None:
-                self.health.shard(shard_id, now_ms).read(now_ms, batch.millis_behind_latest, None)
-                self._kinesis_health.ok(now_ms)
-                for payload in batch.payloads[:DETECT_LINES]:
-                    self._first_lines += first_lines(payload)
+    def _open_found(self) -> None:
+        while True:
+            try:
+                info, checkpoint = self._finder.found.get_nowait()
+            except queue.Empty:
+                break
+            self._open(info, checkpoint)
+        self._failure = self._failure or self._finder.failure
 
     def _position(self, number: str) -> str:
         """Where reading goes on after a number."""
@@ -266,11 +205,10 @@ class Local_Runner:
         read again from the last commit."""
         shard = self.shards.pop(partition)
         shard.stop.set()
-        self._listed_s = -DISCOVERY_S  # children may start now
         if error is None:
             ended = shard.lane is not None and shard.lane.ending
             if ended:
-                self._ended.add(partition)
+                self._finder.ended(partition)
             log.info(
                 "shard_ended" if ended else "shard_closed",
                 f"{partition} was read to its end" if ended else f"{partition} is committed",
@@ -281,6 +219,7 @@ class Local_Runner:
                 "shard_restarts", f"{partition} starts again from its last commit: {error}", partition=partition
             )
             self.health.forget(partition)
+            self._finder.again(partition)
         else:
             self._failure = error
 
@@ -320,6 +259,7 @@ class Local_Runner:
     def _shut_down(self) -> None:
         """Commit what every shard has, within the time that a container gets."""
         deadline_s = time.monotonic() + SHUTDOWN_S
+        self._finder.stop()
         for shard in list(self.shards.values()):
             shard.stop.set()
         for lane in list(self.engine.lanes.values()):
@@ -337,18 +277,18 @@ class Local_Runner:
         self._publisher.stop(last_pass=finished)
 
 
-def first_lines(payload: bytes) -> list[bytes]:
-    """The first lines of a payload as they are parsed, to find out their fields."""
-    return unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]
-
-
 def new_lineage() -> str:
     return secrets.token_hex(8)
 
 
-def _try(action: Callable[[], None]) -> None:
-    """A call that may fail for now: it is made again soon, and health knows of the store."""
-    try:
-        action()
-    except Store_Unavailable as error:
-        log.warning("store_failed", str(error))
+def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """An action that happens at most so often, however often it is called."""
+    last_s = time.monotonic()
+
+    def act() -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= every_s:
+            action()
+            last_s = time.monotonic()
+
+    return act
