@@ -262,6 +262,7 @@ class Engine:
         if consumer.state.published_watermark_ms > BEGINNING_MS:
             shard.watermark(consumer.state.published_watermark_ms)
         self._judge(lane, consumer)
+        shard.counters(consumer.state.counters)
         shard.windows({start: window.total_requests for start, window in consumer.state.windows.items()})
 
     def _judge(self, lane: Lane, consumer: Partition_Consumer) -> None:

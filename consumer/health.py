@@ -44,6 +44,7 @@ class Shard_View:
     ended: bool = False
     blocked: str | None = None
     malformed: str | None = None
+    counters: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -117,6 +118,11 @@ class Shard_Health:
         """The shard waits for something (None: no longer). It is not ready as long as it does."""
         with self._lock:
             self._view.blocked = reason
+
+    def counters(self, counters: Mapping[str, int]) -> None:
+        """What was seen and dropped so far, by name."""
+        with self._lock:
+            self._view.counters = dict(counters)
 
     def malformed(self, reason: str | None) -> None:
         """Most of what was read lately could not be used (None: no longer), so the entries are not what they seem."""
@@ -277,6 +283,7 @@ def _shard_detail(shard: Shard_View) -> dict[str, Any]:
         "ended": shard.ended,
         "blocked": shard.blocked,
         "malformed": shard.malformed,
+        "counters": dict(sorted(shard.counters.items())),
     }
 
 

@@ -132,7 +132,8 @@ def _text(value: Any, style: str = "") -> Text:
     if value is None:
         shown = "-"
     elif isinstance(value, dict):
-        shown = "  ".join(f"{name} {_plain(part)}" for name, part in list(value.items())[:20])
+        parts = [f"{name} {_plain(part)}" for name, part in value.items()]
+        shown = "  ".join(parts[:20]) + (f"  … ({len(parts)})" if len(parts) > 20 else "")
     elif isinstance(value, list):
         shown = f"{len(value)}: " + ", ".join(_plain(part) for part in value[:5]) + (", …" if len(value) > 5 else "")
     else:
@@ -143,6 +144,8 @@ def _text(value: Any, style: str = "") -> Text:
 def _plain(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
