@@ -1,0 +1,105 @@
+"""`python -m benchmarks`: measures, prints a JSON line a case, and writes docs/benchmarks.md."""
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import cases
+from benchmarks.measure import ROOT
+
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+LIBRARIES = ("polars", "polars-hash", "numpy", "msgspec", "obstore", "duckdb")
+
+HOW = """\
+Written by `make bench`; do not edit.
+
+Every measurement is a process of its own on one core (affinity set, polars on one thread); what feeds it runs on
+another core. What is compared takes turns, round by round, so both meet the same noise; a value is the median of its
+rounds, and a ratio the median of the rounds' ratios. Rates count seconds of CPU (all threads of the process, the
+system's share included), which on an idle machine are the seconds of the clock; the clock's are given where they tell
+more. The `replay` cases count the whole process, its start included. Memory is resident memory, 1 MB is 1,000,000
+bytes.
+
+- **engine-10k**: one shard's traffic (1,000 records/s of event time, 469 bytes a line) in the KCL's messages of 10,000
+  records, from a pipe through decoding, parsing, duplicates, windows and commits to a store in memory; commits happen
+  as a window closes on the way and at the end. The ceiling has the same pipe and decoder, and for each message one
+  polars query (the same columns, requests and bytes by path), and nothing else.
+- **engine-16-shards**: the same in messages of 1,000 records, over 16 pipes in turn, in one thread; compared with
+  engine-10k. p99 is the CPU time that handling a message takes at the 99th percentile, commits included.
+- **replay-1M**: `sa-stream replay` of the same lines, against a polars script that only parses, dedupes and groups.
+- **replay-to-…**: against DuckDB on one thread, a plain Python loop (both give the same numbers, which is checked), and
+  making one of the seed's Type_Safe objects for a line.
+- **memory-start**: `sa-stream run --runner local`, four idle shards, the cache service in the same process.
+- **memory-full-shard**: a shard's open half hour at its end (1.8 million records, 20,000 paths, ids of ten minutes), as
+  the difference between one and five of them. **commit-…**: one commit of it. **recovery-8-shards**: bringing eight of
+  them back from their snapshots and partials.
+- **memory-10M-paths**: one window in which each of 10 million records has a new path.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that all works, proves no target")
+    parser.add_argument("--only", default="", metavar="CASE", help="a case, or how some begin")
+    parser.add_argument("--no-doc", action="store_true", help="leave docs/benchmarks.md as it is")
+    chosen = parser.parse_args()
+    known = [name for names in cases.GROUPS.values() for name in names]
+    if not any(name.startswith(chosen.only) for name in known):
+        parser.error(f"no case begins with {chosen.only!r}; there are {', '.join(known)}")
+    lines = []
+    for line in cases.run(chosen.only, cases.QUICK if chosen.quick else cases.FULL):
+        print(line.to_json(), flush=True)
+        lines.append(line)
+    if not (chosen.no_doc or chosen.quick or chosen.only):
+        DOCUMENT.write_text(document(lines, datetime.now(UTC)))
+        print(f"written: {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)
+    return 0
+
+
+def document(lines: list[cases.Line], now: datetime) -> str:
+    rows = [
+        f"| {line.case} | {_number(line.value)} {line.unit} | {_number(line.baseline)} | {_number(line.ratio)} "
+        f"| {line.target} | {'yes' if line.met else '**no**'} | {line.detail} |"
+        for line in lines
+    ]
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    machine = f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}"
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            HOW,
+            f"{now:%Y-%m-%d}, {machine}; Python {platform.python_version()}, {versions}.",
+            "",
+            "| case | value | baseline | ratio | target | met | detail |",
+            "| --- | ---: | ---: | ---: | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> float:
+    first = Path("/proc/meminfo").read_text().splitlines()[0]
+    return int(first.split()[1]) * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    sys.exit(main())

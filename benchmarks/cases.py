@@ -1,0 +1,311 @@
+"""The cases and their targets: groups of measurements, each of which gives one or several lines of the report."""
+
+import json
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data, engine, measure, rivals, shards
+from sa_stream.records.fields import CANONICAL
+
+MB = 1_000_000
+REPLAY = ("-c", "from consumer.cli import main; main()", "replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured. The targets are about the full sizes; quick ones only show that everything works."""
+
+    records: int = 1_000_000
+    rounds: int = 5
+    objects: int = 20_000
+    full_shard_records: int = 1_800_000
+    distinct_paths: int = 10_000_000
+
+
+FULL = Sizes()
+QUICK = Sizes(records=30_000, rounds=1, objects=500, full_shard_records=30_000, distinct_paths=100_000)
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the report. `detail` is for readers of the document, and the reason where a target is missed."""
+
+    case: str
+    value: float
+    unit: str
+    target: str
+    met: bool
+    baseline: float | None = None
+    ratio: float | None = None
+    detail: str = ""
+
+    def to_json(self) -> str:
+        keys = ("case", "value", "unit", "baseline", "ratio", "target", "met")
+        line = {key: getattr(self, key) for key in keys}
+        return json.dumps(line if self.met else line | {"reason": self.detail})
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the groups share: sizes, a folder to work in, and the input, made when it is first needed."""
+
+    sizes: Sizes
+    folder: Path
+    made: data.Data | None = None
+
+    def data(self) -> data.Data:
+        if self.made is None:
+            self.made = data.make(self.folder, self.sizes.records, (10_000, 1_000))
+        return self.made
+
+
+def at_least(case: str, value: float, unit: str, least: float, detail: str = "") -> Line:
+    return Line(case, round(value, 1), unit, f">= {least:g}", value >= least, detail=detail)
+
+
+def at_most(case: str, value: float, unit: str, most: float, detail: str = "") -> Line:
+    return Line(case, round(value, 3), unit, f"<= {most:g}", value <= most, detail=detail)
+
+
+def compared(
+    case: str,
+    rates: Sequence[float],
+    baselines: Sequence[float],
+    least: float,
+    detail: str = "",
+    strictly: bool = False,
+) -> Line:
+    """Rates of the same rounds; the ratio is the median of the rounds' ratios."""
+    ratio = statistics.median(rate / baseline for rate, baseline in zip(rates, baselines, strict=True))
+    met = ratio > least if strictly else ratio >= least
+    return Line(
+        case,
+        round(statistics.median(rates)),
+        "records/s",
+        f"ratio {'>' if strictly else '>='} {least:g}",
+        met,
+        round(statistics.median(baselines)),
+        round(ratio, 3),
+        detail,
+    )
+
+
+# ---------------------------------------------------------------------- throughput
+
+
+def engines(bench: Bench) -> Iterator[Line]:
+    made = bench.data()
+    large, usual = 10_000, 1_000
+    big: list[dict[str, Any]] = []
+    top: list[dict[str, Any]] = []
+    small: list[dict[str, Any]] = []
+    for _ in range(bench.sizes.rounds):
+        big.append(_checked(measure.call(engine.engine, str(made.folder), made.count, large, 1)[0], made.count))
+        top.append(_checked(measure.call(engine.ceiling, str(made.folder), made.count, large)[0], made.count))
+        small.append(_checked(measure.call(engine.engine, str(made.folder), made.count, usual, 16)[0], made.count))
+    rates, ceilings, spread = ([ran["records"] / ran["cpu_s"] for ran in rans] for rans in (big, top, small))
+    reach = f"{_clock(big)}; the ceiling itself is {statistics.median(ceilings):,.0f} records/s here"
+    yield at_least("engine-10k", statistics.median(rates), "records/s", 500_000, reach)
+    yield compared("engine-10k-of-ceiling", rates, ceilings, 0.8, f"ceiling: {_clock(top)}")
+    yield compared("engine-16-shards", spread, rates, 0.8, _clock(small))
+    p99_ms = statistics.median(ran["message_p99_ms"] for ran in small)
+    clock_ms = statistics.median(ran["message_p99_clock_ms"] for ran in small)
+    yield at_most("engine-16-shards-p99", p99_ms, "ms", 100, f"{clock_ms:.0f} ms by the clock")
+
+
+def replays(bench: Bench) -> Iterator[Line]:
+    made = bench.data()
+    ours: list[measure.Ran] = []
+    bare: list[measure.Ran] = []
+    duck: list[measure.Ran] = []
+    loop: list[measure.Ran] = []
+    objects: list[dict[str, Any]] = []
+    for round_number in range(bench.sizes.rounds):
+        ran = measure.run([*REPLAY, str(made.lines)])
+        ours.append(ran)
+        bare.append(measure.call(rivals.bare_polars, made.lines)[1])
+        if round_number >= 3:  # these are far off; three rounds tell
+            continue
+        for rival, rans in ((rivals.duck, duck), (rivals.loop, loop)):
+            found, rival_ran = measure.call(rival, made.lines)
+            rans.append(rival_ran)
+            _agree(rival.__name__, _by_window(ran.output), found)
+        objects.append(measure.call(rivals.objects, made.lines, bench.sizes.objects)[0])
+    rates = [made.count / ran.cpu_s for ran in ours]
+    wall_s = statistics.median(ran.seconds for ran in ours)
+    peak_mb = statistics.median(ran.peak_bytes for ran in ours) / MB
+    start_s = measure.run([*REPLAY, str(_beginning(made.lines))]).cpu_s
+    start = f"{start_s:.2f} s of {statistics.median(ran.cpu_s for ran in ours):.2f} s are the start of the process"
+    detail = f"{start}; {wall_s:.1f} s by the clock, {peak_mb:.0f} MB at most"
+    yield compared("replay-1M", rates, [made.count / ran.cpu_s for ran in bare], 0.75, detail)
+    few = rates[: len(duck)]
+    same = f"same windows, totals, classes, top paths; {start}"
+    yield compared("replay-to-duckdb", few, [made.count / ran.cpu_s for ran in duck], 1, same, strictly=True)
+    yield compared("replay-to-loop", few, [made.count / ran.cpu_s for ran in loop], 2, same)
+    rates_of_objects = [ran["records"] / ran["cpu_s"] for ran in objects]
+    yield compared("replay-to-objects", few, rates_of_objects, 100, f"{bench.sizes.objects} objects, not aggregated")
+
+
+def _beginning(lines: Path) -> Path:
+    """A file with the first hundred lines: replaying it costs what starting the program does."""
+    beginning = lines.with_name("beginning.tsv")
+    with lines.open("rb") as file:
+        beginning.write_bytes(b"".join(islice(file, 100)))
+    return beginning
+
+
+def _checked(ran: dict[str, Any], count: int) -> dict[str, Any]:
+    if not ran["records"] == ran["aggregated"] == count:
+        raise RuntimeError(f"{count} records went in, {ran['records']} came, {ran['aggregated']} were counted")
+    return ran
+
+
+def _clock(rans: Sequence[dict[str, Any]]) -> str:
+    rate = statistics.median(ran["records"] / ran["seconds"] for ran in rans)
+    return f"{rate:,.0f} records/s by the clock"
+
+
+def _by_window(output: str) -> dict[str, dict[str, Any]]:
+    """The half-hour entries of `replay`, in the shape of the rivals' results."""
+    entries = (json.loads(line) for line in output.splitlines())
+    return {
+        entry["cache_key"].removeprefix("30min/"): {
+            "requests": entry["total_requests"],
+            "bytes": entry["total_bytes"],
+            "statuses": entry["status_breakdown"],
+            "top": [[path["path"], path["count"], path["bytes"]] for path in entry["top_paths"]],
+            "paths": entry["unique_paths"],
+            "agents": entry["unique_agents"],
+        }
+        for entry in entries
+        if entry["cache_key"].startswith("30min/")
+    }
+
+
+def _agree(name: str, ours: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]]) -> None:
+    """Raises RuntimeError on any difference; distinct counts may be estimates within 2%."""
+    labels = {time.strftime("%Y-%m-%d-%H%M", time.gmtime(int(w) * rivals.WINDOW_S)): w for w in theirs}
+    if sorted(labels) != sorted(ours):
+        raise RuntimeError(f"{name} has the windows {sorted(labels)}, replay {sorted(ours)}")
+    for label, window in labels.items():
+        for key, value in theirs[window].items():
+            found = ours[label][key]
+            close = key in ("paths", "agents") and abs(found - value) <= 0.02 * value
+            if found != value and not close:
+                raise RuntimeError(f"{name} and replay differ in {key} of {label}: {value} and {found}")
+
+
+# ---------------------------------------------------------------------- memory and state
+
+
+def memory_at_start(bench: Bench) -> Iterator[Line]:
+    with _kinesis() as url:
+        folder = bench.folder / "start"
+        settings = {
+            "STREAM": "bench", "RUNNER": "local", "FIELDS": ",".join(CANONICAL), "STATE_URL": f"file://{folder}/state",
+            "CACHE_MODE": "memory", "HTTP_PORT": "0", "LOG_FORMAT": "json",
+        }  # fmt: skip
+        process = measure.start(
+            ["-m", "consumer"],
+            **{f"SGRAPH_SEND__SA_{name}": value for name, value in settings.items()},
+            AWS_ENDPOINT_URL_KINESIS=url,
+            AWS_REGION="eu-west-1",
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+        )
+        try:
+            _wait_until_ready(process)
+            time.sleep(3)
+            resident = shards.resident_bytes(process.pid) / MB
+            detail = f"at most {shards.peak_bytes(process.pid) / MB:.0f} MB; 4 idle shards, cache service in it"
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    yield at_most("memory-start", resident, "MB", 250, detail)
+
+
+def full_shards(bench: Bench) -> Iterator[Line]:
+    """Memory, commits and recovery all need full shards, which take long to fill: they are measured on the same."""
+    count = bench.sizes.full_shard_records
+    one_folder, five_folder = (bench.folder / name for name in ("one", "five"))
+    one, _ = measure.call(shards.full, 1, count, one_folder)
+    five, _ = measure.call(shards.full, 5, count, five_folder)
+    each, trimmed, peak = ((five[key] - one[key]) / 4 / MB for key in ("resident_bytes", "trimmed_bytes", "peak_bytes"))
+    detail = (
+        f"{one['resident_bytes'] / MB:.0f} MB with one, {five['resident_bytes'] / MB:.0f} MB with five (before: "
+        f"{one['before_bytes'] / MB:.0f} MB); {trimmed:.1f} MB each after malloc_trim, {peak:.1f} MB each at the peak"
+    )
+    yield at_most("memory-full-shard", each, "MB", 20, detail)
+    yield at_most("commit-cpu", one["commit_ms"], "ms", 30, "median of the last five minutes' commits, to file://")
+    yield at_most("commit-bytes", one["commit_bytes"] / MB, "MB", 8, "partial, snapshot and progress")
+    rans = [measure.call(shards.recovered, one_folder)[0] for _ in range(bench.sizes.rounds)]
+    seconds = statistics.median(ran["seconds"] for ran in rans)
+    megabytes = shards.RECOVERED * one["commit_bytes"] / MB
+    yield at_most("recovery-8-shards", seconds, "s", 5, f"{rans[0]['requests']:,} records in {megabytes:.0f} MB")
+
+
+def distinct_paths(bench: Bench) -> Iterator[Line]:
+    ran, _ = measure.call(shards.hostile, bench.sizes.distinct_paths, bench.folder / "paths")
+    more = (ran["resident_bytes"] - ran["before_bytes"]) / MB
+    detail = (
+        f"{(ran['trimmed_bytes'] - ran['before_bytes']) / MB:.0f} MB after malloc_trim, "
+        f"{(ran['peak_bytes'] - ran['before_bytes']) / MB:.0f} MB at the peak; {ran['ids']:,} request ids of ten "
+        f"minutes are part of it; {ran['distinct']:,} distinct paths estimated"
+    )
+    yield at_most("memory-10M-paths", more, "MB", 100, detail)
+
+
+@contextmanager
+def _kinesis() -> Iterator[str]:
+    process = measure.start(["-m", "sa_stream.sources.kinesis_server", "--stream", "bench"])
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().decode().strip()
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def _wait_until_ready(process: Any) -> None:
+    """Until the health endpoint that the log names says so. Raises RuntimeError after a minute."""
+    said = []
+    deadline_s = time.monotonic() + 60
+    for line in process.stderr:
+        said.append(line.decode())
+        if "health on http" in said[-1]:
+            break
+    url = said[-1].partition("health on ")[2].split("/health")[0] if said else ""
+    while time.monotonic() < deadline_s and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                return
+        except (OSError, ValueError):
+            time.sleep(0.2)
+    raise RuntimeError(f"sa-stream run did not become ready: {''.join(said)[-2_000:]}")
+
+
+type Group = Callable[[Bench], Iterator[Line]]
+GROUPS: dict[Group, tuple[str, ...]] = {
+    engines: ("engine-10k", "engine-10k-of-ceiling", "engine-16-shards", "engine-16-shards-p99"),
+    replays: ("replay-1M", "replay-to-duckdb", "replay-to-loop", "replay-to-objects"),
+    memory_at_start: ("memory-start",),
+    full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
+    distinct_paths: ("memory-10M-paths",),
+}
+
+
+def run(only: str = "", sizes: Sizes = FULL) -> Iterator[Line]:
+    """Lines as they are measured; `only` is a case or how some begin."""
+    with tempfile.TemporaryDirectory(prefix="sa-stream-bench-") as folder:
+        bench = Bench(sizes, Path(folder))
+        for group, names in GROUPS.items():
+            if any(name.startswith(only) for name in names):
+                yield from (line for line in group(bench) if line.case.startswith(only))

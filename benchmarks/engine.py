@@ -1,0 +1,128 @@
+"""What the engine cases measure, each in a process of its own: messages out of pipes to committed windows, and the
+ceiling, which decodes and queries the same messages with nothing around it.
+"""
+
+import os
+import secrets
+import selectors
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.data import Data
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.operations import drive
+from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
+from sa_stream.sources.kcl_messages import Line_Pipe, decode_process_records
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import BEGINNING_MS, Timing
+
+
+class Shard:
+    """One shard of the measured process: the product's consumer on a store in memory."""
+
+    def __init__(
+        self, name: str, store: State_Store, months: Secrets, now_ms: int, timing: Timing | None = None
+    ) -> None:
+        steps = recover_steps(
+            store, name, None, (), Start(BEGINNING_MS, now_ms), timing or Timing(), now_ms, secrets.token_hex(8)
+        )
+        self.checkpoint = ""
+        intake = Intake(resolve_field_lists("canonical", ""))
+        self.consumer = Partition_Consumer(
+            drive(steps), store, self._checkpoint, intake, months, now_ms, lambda: secrets.token_hex(8)
+        )
+
+    def _checkpoint(self, number: str) -> None:
+        self.checkpoint = number
+
+    def take(self, line: memoryview, now_ms: int) -> int:
+        batch = decode_process_records(line)
+        self.consumer.receive(batch, now_ms)
+        if self.consumer.due(now_ms):
+            drive(self.consumer.work_steps(now_ms))
+        return len(batch.payloads)
+
+
+def engine(folder: str, count: int, records_each: int, shards: int) -> dict[str, Any]:
+    """From pipes, one a shard, to everything committed; one thread."""
+    data = Data(Path(folder), count)
+    store = State_Store("memory://")
+    months = Secrets(store, lambda: secrets.token_bytes(8))
+    consumers = [Shard(f"shardId-{i:012d}", store, months, data.end_ms) for i in range(shards)]
+    message_s: list[float] = []
+    message_cpu_s: list[float] = []
+    received = 0
+    pipes = feed(data.messages(records_each), shards)
+    with selectors.DefaultSelector() as selector:
+        for pipe, shard in zip(pipes, consumers, strict=True):
+            selector.register(pipe, selectors.EVENT_READ, shard)
+        started_s, cpu_s = time.perf_counter(), time.process_time()
+        while selector.get_map():
+            for key, _ in selector.select():
+                lines = key.fileobj.read()  # type: ignore[union-attr]
+                if lines is None:
+                    selector.unregister(key.fileobj)
+                    continue
+                for line in lines:
+                    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+                    received += key.data.take(line, data.end_ms + int((began_s - started_s) * 1000))
+                    message_s.append(time.perf_counter() - began_s)
+                    message_cpu_s.append(time.process_time() - began_cpu_s)
+        for shard in consumers:
+            drive(shard.consumer.flush_steps(data.end_ms + int((time.perf_counter() - started_s) * 1000)))
+        seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
+    counters = [shard.consumer.state.counters for shard in consumers]
+    assert all(shard.checkpoint == shard.consumer.state.number for shard in consumers)
+    return {
+        "records": received,
+        "aggregated": sum(counter.get("aggregated", 0) for counter in counters),
+        "seconds": seconds,
+        "cpu_s": cpu_s,
+        "message_p99_ms": float(np.percentile(message_cpu_s, 99)) * 1000,
+        "message_p99_clock_ms": float(np.percentile(message_s, 99)) * 1000,
+    }
+
+
+def ceiling(folder: str, count: int, records_each: int) -> dict[str, Any]:
+    """The same pipe and decoder, and one query a message."""
+    data = Data(Path(folder), count)
+    schema = dict.fromkeys(CANONICAL, pl.String)
+    columns = [place for place, name in enumerate(CANONICAL) if name in USED_FIELDS or name == CANONICAL[-1]]
+    (pipe,) = feed(data.messages(records_each), 1)
+    received = found = 0
+    started_s, cpu_s = time.perf_counter(), time.process_time()
+    while (lines := pipe.read()) is not None:
+        for line in lines:
+            batch = decode_process_records(line)
+            frame = pl.read_csv(
+                b"".join(batch.payloads),
+                separator="\t",
+                has_header=False,
+                quote_char=None,
+                schema=schema,
+                columns=columns,
+                truncate_ragged_lines=True,
+            )
+            paths = frame.group_by("cs-uri-stem").agg(pl.len(), pl.col("sc-bytes").cast(pl.Int64, strict=False).sum())
+            received += len(batch.payloads)
+            found += int(paths["len"].sum())
+    seconds = time.perf_counter() - started_s
+    return {"records": received, "aggregated": found, "seconds": seconds, "cpu_s": time.process_time() - cpu_s}
+
+
+def feed(messages: Path, shards: int) -> list[Line_Pipe]:
+    """Pipes that another process, on another core if there is one, fills with the messages in turn."""
+    ends = [os.pipe() for _ in range(shards)]
+    writers = [writer for _, writer in ends]
+    command = [sys.executable, "-I", "-S", str(Path(__file__).parent / "feeder.py"), str(messages)]
+    subprocess.Popen([*command, *map(str, writers)], pass_fds=writers)
+    for writer in writers:
+        os.close(writer)
+    return [Line_Pipe(reader) for reader, _ in ends]

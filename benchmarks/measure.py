@@ -1,0 +1,72 @@
+"""Runs what is measured: every measurement is a process of its own on one core, with polars on one thread."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+CORE = max(os.sched_getaffinity(0))  # the others are for what feeds the measured process
+ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a process printed, and what it took: seconds by the clock, seconds of CPU (all threads, with the system's
+    share), and the most memory."""
+
+    output: str
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def run(command: Sequence[str], **environment: str) -> Ran:
+    """Run a program to its end. Raises RuntimeError, with what it said, when it fails."""
+    started_s = time.perf_counter()
+    process = start(command, **environment)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    output = process.stdout.read().decode()
+    said = process.stderr.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-2_000:]}")
+    return Ran(output, time.perf_counter() - started_s, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
+
+
+def start(command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+    """A Python program (`-m module` and arguments) on the measuring core."""
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
+    )
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Ran]:
+    """What a function of this package returns when it is called in a process of its own, and what the process took.
+    Arguments and result are what JSON can say; paths become text and are made paths again."""
+    plain = [{"path": str(value)} if isinstance(value, Path) else value for value in arguments]
+    ran = run(["-m", "benchmarks.measure", function.__module__, function.__name__, json.dumps(plain)])
+    return json.loads(ran.output.splitlines()[-1]), ran
+
+
+def _main() -> None:
+    module, name, arguments = sys.argv[1:]
+    given = [Path(value["path"]) if isinstance(value, dict) else value for value in json.loads(arguments)]
+    print(json.dumps(getattr(importlib.import_module(module), name)(*given)))
+
+
+if __name__ == "__main__":
+    _main()
