@@ -32,7 +32,7 @@ bench: setup-dev ## measure, one JSON line a case
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: setup-dev ## the simulation over SEEDS=1000 seeds, or SEEDS=7:20
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+	@$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url
 lock: setup-dev ## pin requirements/*.in anew (UPGRADE=--upgrade for the newest versions)

@@ -8,6 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,54 @@ def engine(folder: str, count: int, records_each: int, shards: int) -> dict[str,
     }
 
 
-def ceiling(folder: str, count: int, records_each: int) -> dict[str, Any]:
-    """The same pipe and decoder, and one query a message."""
+def query(folder: str, count: int, records_each: int) -> dict[str, Any]:
+    """The same pipe and decoder, and one bare polars query a message for the numbers that an entry is made of; nothing
+    is checked, cleaned, remembered, merged or stored."""
+    return _each_message(folder, count, records_each, _numbers)
+
+
+def bare_read(folder: str, count: int, records_each: int) -> dict[str, Any]:
+    """The same pipe and decoder, and requests and bytes per path."""
+    return _each_message(folder, count, records_each, _paths)
+
+
+def _paths(frame: pl.DataFrame) -> int:
+    paths = frame.group_by("cs-uri-stem").agg(pl.len(), pl.col("sc-bytes").cast(pl.Int64, strict=False).sum())
+    return int(paths["len"].sum())
+
+
+def _numbers(frame: pl.DataFrame) -> int:
+    seconds = pl.col("timestamp").cast(pl.Float64, strict=False)
+    rows = (
+        frame.lazy()
+        .with_columns(
+            (seconds // 1800).alias("window"),
+            (seconds % 1800 // 60).alias("minute"),
+            pl.col("sc-bytes").cast(pl.Int64, strict=False).alias("bytes"),
+            pl.col("time-taken", "time-to-first-byte").cast(pl.Float64, strict=False),
+        )
+        .filter(pl.col("x-edge-request-id").is_first_distinct() | (pl.col("x-edge-request-id") == "-"))
+    )
+    counted = ["sc-status", "cs-method", "cs-protocol", "cs-host", "x-edge-location", "x-edge-result-type", "minute"]
+    numbers = [
+        rows.group_by("window").agg(
+            pl.len(),
+            pl.col("bytes").sum(),
+            pl.col("cs-uri-stem", "cs-user-agent").n_unique(),
+            *(
+                pl.col(name).quantile(q).alias(f"{name}-{q}")
+                for name in ("time-taken", "time-to-first-byte")
+                for q in (0.5, 0.9, 0.95, 0.99)
+            ),
+            pl.col("time-taken", "time-to-first-byte").mean(),
+        ),
+        rows.group_by("window", "cs-uri-stem").agg(pl.len(), pl.col("bytes").sum()),
+        *(rows.group_by("window", name).agg(pl.len(), pl.col("bytes").sum()) for name in counted),
+    ]
+    return int(pl.collect_all(numbers)[0]["len"].sum())
+
+
+def _each_message(folder: str, count: int, records_each: int, ask: Callable[[pl.DataFrame], int]) -> dict[str, Any]:
     data = Data(Path(folder), count)
     schema = dict.fromkeys(CANONICAL, pl.String)
     columns = [place for place, name in enumerate(CANONICAL) if name in USED_FIELDS or name == CANONICAL[-1]]
@@ -110,9 +157,8 @@ def ceiling(folder: str, count: int, records_each: int) -> dict[str, Any]:
                 columns=columns,
                 truncate_ragged_lines=True,
             )
-            paths = frame.group_by("cs-uri-stem").agg(pl.len(), pl.col("sc-bytes").cast(pl.Int64, strict=False).sum())
             received += len(batch.payloads)
-            found += int(paths["len"].sum())
+            found += ask(frame)
     seconds = time.perf_counter() - started_s
     return {"records": received, "aggregated": found, "seconds": seconds, "cpu_s": time.process_time() - cpu_s}
 

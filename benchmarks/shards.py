@@ -2,8 +2,6 @@
 them back from their snapshots.
 """
 
-import ctypes
-import gc
 import secrets
 import statistics
 import subprocess
@@ -15,6 +13,7 @@ from typing import Any
 
 from benchmarks.data import WINDOW_END_MS
 from benchmarks.engine import Shard
+from consumer.memory import release_memory
 from sa_stream.commits.consumer import Secrets
 from sa_stream.commits.operations import drive
 from sa_stream.commits.protocol import Start, commit_steps, load_steps, recover_steps
@@ -73,6 +72,7 @@ def full(shards: int, per_shard: int, folder: Path) -> dict[str, Any]:
             held.receive(shard, Batch(payloads, batch.arrivals_ms, batch.sequence_numbers), now_ms)
         if now_ms >= next_commit_ms:
             next_commit_ms += COMMIT_EVERY_MS
+            release_memory()  # as the engine does, more often
             for shard in held.shards:
                 drive(shard.consumer.work_steps(now_ms))
                 store.put_bytes, cpu_s = 0, time.process_time()
@@ -80,11 +80,11 @@ def full(shards: int, per_shard: int, folder: Path) -> dict[str, Any]:
                 commit_ms.append((time.process_time() - cpu_s) * 1000)
                 commit_bytes.append(store.put_bytes)
     last = COMMITS_MEASURED * shards
+    release_memory()
     result = {
         "records": sum(shard.consumer.state.counters["aggregated"] for shard in held.shards),
         "before_bytes": before_bytes,
         "resident_bytes": resident_bytes(),
-        "trimmed_bytes": trimmed_bytes(),
         "peak_bytes": peak_bytes(),
         "commit_ms": statistics.median(commit_ms[-last:]),
         "commit_bytes": max(commit_bytes[-last:]),
@@ -106,8 +106,10 @@ def hostile(count: int, folder: Path) -> dict[str, Any]:
         if now_ms >= next_commit_ms:
             next_commit_ms += COMMIT_EVERY_MS
             drive(shard.consumer.flush_steps(now_ms))
+            release_memory()  # as the engine does, more often
         if not before_bytes and shard.consumer.state.windows:
             before_bytes = resident_bytes()
+    release_memory()
     (window,) = [w for w in shard.consumer.state.windows.values() if w.start_ms == START_MS]
     return {
         "records": shard.consumer.state.counters["aggregated"],
@@ -115,7 +117,6 @@ def hostile(count: int, folder: Path) -> dict[str, Any]:
         "ids": len(shard.consumer.state.ids),
         "before_bytes": before_bytes,
         "resident_bytes": resident_bytes(),
-        "trimmed_bytes": trimmed_bytes(),
         "peak_bytes": peak_bytes(),
     }
 
@@ -164,13 +165,6 @@ def resident_bytes(process_id: int | str = "self") -> int:
 
 def peak_bytes(process_id: int | str = "self") -> int:
     return _status(process_id, "VmHWM")
-
-
-def trimmed_bytes() -> int:
-    """Resident after everything that can be given back was."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return resident_bytes()
 
 
 def _status(process_id: int | str, name: str) -> int:

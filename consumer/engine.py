@@ -14,6 +14,7 @@ from typing import Any
 
 from consumer.health import Health
 from consumer.logging import Log
+from consumer.memory import release_memory
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
@@ -27,6 +28,7 @@ POOL_THREADS = 8
 RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
 BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
 TICK_S = 0.05
+RELEASE_MEMORY_MS = 10_000
 MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
 _MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
 
@@ -104,6 +106,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
         self._retries: list[tuple[int, int, Lane]] = []
         self._retry_number = 0
+        self._release_memory_ms = clock_ms() + RELEASE_MEMORY_MS
 
     # ------------------------------------------------------------------ verbs
 
@@ -146,6 +149,9 @@ class Engine:
                 except queue.Empty:
                     break
         now_ms = self._clock_ms()
+        if now_ms >= self._release_memory_ms:
+            self._release_memory_ms = now_ms + RELEASE_MEMORY_MS
+            release_memory()
         while self._retries and self._retries[0][0] <= now_ms:
             _, _, lane = heapq.heappop(self._retries)
             self._perform(lane)

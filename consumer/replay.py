@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from consumer.config import SA__Config
-from sa_stream.commits.consumer import FOLD_ROWS
 from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
 from sa_stream.records.parser import Columns, Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.bounded import bounded_entries
 from sa_stream.timing import Timing
 from sa_stream.windows.bounded import Bounded_Windows
+from sa_stream.windows.fold import FOLD_ROWS
 
 type Entry = dict[str, Any]
 

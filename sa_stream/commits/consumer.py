@@ -22,10 +22,10 @@ from sa_stream.records.fields import Field_Lists
 from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.windows.fold import FOLD_ROWS
 from sa_stream.windows.partition import Partition_State, month_of
 
-FOLD_ROWS = 30_000  # payloads are joined up to about this many, where the fixed cost of a fold stops to matter
-FOLD_BYTES = 16_000_000  # or this many bytes
+FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
 
 

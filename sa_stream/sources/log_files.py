@@ -8,17 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-)
+from typing import IO, Protocol
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 
@@ -35,7 +25,7 @@ class _Readable(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class _Part:
+class Log_Part:
     """One file to read: what errors call it, its size as stored (None: unknown), and how to open it."""
 
     name: str
@@ -65,7 +55,7 @@ class Log_Files:
         for part in self._parts:
             yield from self._lines(part)
 
-    def _lines(self, part: _Part) -> Iterator[bytes]:
+    def _lines(self, part: Log_Part) -> Iterator[bytes]:
         """Whole lines of one part. If it breaks off, the lines before the break are handed over, then the error; the
         line in which it breaks is not: nobody could tell it from a whole one."""
         cutter = _Line_Cutter()
@@ -177,16 +167,18 @@ def _unreadable(name: str, error: OSError) -> Source_Error:
     return Source_Error(f"{name} cannot be read: {error.strerror or error}")
 
 
-def _parts(path: str) -> list[_Part]:
+def _parts(path: str) -> list[Log_Part]:
     if path == "-":
-        return [_Part("standard input", None, lambda: _Standard_Input(sys.stdin.buffer))]
+        return [Log_Part("standard input", None, lambda: _Standard_Input(sys.stdin.buffer))]
     if path.startswith("s3://"):
-        return _s3_parts(path)
+        from sa_stream.sources.s3_log_files import s3_parts  # loads boto3, which takes longer than many a file
+
+        return s3_parts(path)
     try:
         files = _files_below(Path(path)) if Path(path).is_dir() else [Path(path)]
         if not files:
             raise Source_Error(f"{path} is a folder without files")
-        return [_Part(str(file), file.stat().st_size, lambda file=file: file.open("rb")) for file in files]  # type: ignore[misc]
+        return [Log_Part(str(file), file.stat().st_size, lambda file=file: file.open("rb")) for file in files]  # type: ignore[misc]
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -211,57 +203,3 @@ class _Standard_Input:
 
     def close(self) -> None:
         pass
-
-
-class _S3_Object:
-    """The body of one S3 object; network failures come as OSError does for files."""
-
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._name = f"s3://{bucket}/{key}"
-        self._body = _ask_s3(self._name, lambda: client.get_object(Bucket=bucket, Key=key)["Body"])
-
-    def read(self, amount: int, /) -> bytes:
-        content: bytes = _ask_s3(self._name, lambda: self._body.read(amount))
-        return content
-
-    def close(self) -> None:
-        self._body.close()
-
-
-def _s3_parts(url: str) -> list[_Part]:
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    client = _ask_s3(
-        url,
-        lambda: boto3.session.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": 3})),
-    )
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = _ask_s3(url, lambda: [entry for page in pages for entry in page.get("Contents", [])])
-    parts = [
-        _Part(
-            f"s3://{bucket}/{entry['Key']}",
-            int(entry["Size"]),
-            lambda key=entry["Key"]: _S3_Object(client, bucket, key),  # type: ignore[misc]
-        )
-        for entry in sorted(found, key=lambda entry: str(entry["Key"]))
-        if entry["Size"]  # consoles make empty objects to stand for folders
-    ]
-    if not parts:
-        raise Source_Error(f"There is no object with content under {url}")
-    return parts
-
-
-def _ask_s3(name: str, ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except ClientError as error:
-        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
-            raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
-        raise Source_Error(f"{name} cannot be read from S3: {code}: {text}") from error
-    except (EndpointConnectionError, HTTPClientError, IncompleteReadError) as error:
-        raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
-    except (BotoCoreError, ValueError) as error:
-        raise Source_Error(
-            f"{name} cannot be read from S3: {error}. Check AWS_REGION, AWS_ENDPOINT_URL_S3 and the credentials"
-        ) from error

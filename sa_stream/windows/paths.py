@@ -81,7 +81,8 @@ class Path_Table:
     def compact(self) -> None:
         """Merge what is pending. Changes the table's shape in memory, never what it says."""
         if self.pending:
-            self.table = _summed([self.table, *self.pending])
+            # Strings are written anew: else each would keep alive the buffer of the batch that it came in.
+            self.table = _summed([self.table, *self.pending]).with_columns(pl.concat_str("path", pl.lit("")))
             self.pending, self.pending_rows = [], 0
 
     def _cut(self, keep: int) -> None:

@@ -7,14 +7,29 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 TAIL = 60
 
 
-def report(seed: int, plant: str = "", trace: bool = False) -> tuple[int, str, str, float]:
-    """(seed, name of the broken promise or '', what happened, seconds of CPU)."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a seed. `broken` names the promise that did not hold, '' if all did; `story` is the trace, or its
+    tail; `seen` counts what happened."""
+
+    seed: int
+    broken: str
+    story: str
+    seen: Counter[str]
+    cpu_s: float
+
+    def again(self, plant: str = "") -> str:
+        return f"python -m tests.simulation --seed {self.seed} --trace" + (f" --plant {plant}" if plant else "")
+
+
+def report(seed: int, plant: str = "", trace: bool = False) -> Report:
     from tests.simulation.planted import PLANTED
     from tests.simulation.world import run_seed
 
@@ -25,7 +40,7 @@ def report(seed: int, plant: str = "", trace: bool = False) -> tuple[int, str, s
     text = "\n".join(story if trace else story[-TAIL:]) if violation or trace else ""
     if violation:
         text += f"\n{violation}"
-    return seed, violation.name if violation else "", text, time.process_time() - began_s
+    return Report(seed, violation.name if violation else "", text, world.seen, time.process_time() - began_s)
 
 
 def main() -> int:
@@ -39,32 +54,38 @@ def main() -> int:
     parser.add_argument("--failures", type=int, default=20, help="stop after so many failing seeds")
     options = parser.parse_args()
     if options.seed is not None:
-        _, name, text, seconds = report(options.seed, options.plant, options.trace)
-        print(text)
-        print(f"seed {options.seed}: {name or 'all promises held'}, {seconds:.2f} s")
-        return 1 if name else 0
-    first, end = options.first, options.first
-    if ":" in options.seeds:
-        first, end = (int(n) for n in options.seeds.split(":"))
-    else:
-        end += int(options.seeds)
-    found: Counter[str] = Counter()
-    cpu_s, began_s = 0.0, time.monotonic()
-    with ProcessPoolExecutor(options.processes) as pool:
-        runs = pool.map(report, range(first, end), [options.plant] * (end - first), chunksize=4)
-        for number, (seed, name, text, seconds) in enumerate(runs, 1):
-            cpu_s += seconds
-            if name:
-                found[name] += 1
-                print(f"--- seed {seed} ({name}), the last of what happened:\n{text[-6000:]}")
-                print(f"again: python -m tests.simulation --seed {seed} --trace {'--plant ' + options.plant if options.plant else ''}")
-                if found.total() >= options.failures:
+        result = report(options.seed, options.plant, options.trace)
+        print(result.story)
+        print(f"seed {result.seed}: {result.broken or 'all promises held'}, {result.cpu_s:.2f} s of CPU")
+        return 1 if result.broken else 0
+    first, _, last = options.seeds.partition(":")
+    seeds = range(int(first), int(last)) if last else range(options.first, options.first + int(first))
+    return run(seeds, options.processes, options.plant, options.failures)
+
+
+def run(seeds: range, processes: int, plant: str, failures_max: int) -> int:
+    """Run the seeds in processes, and print each failing one as it comes; returns the exit code."""
+    broken: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    cpu_s, began_s, number = 0.0, time.monotonic(), 0
+    with ProcessPoolExecutor(processes) as pool:
+        for number, result in enumerate(pool.map(report, seeds, [plant] * len(seeds), chunksize=4), 1):
+            cpu_s += result.cpu_s
+            seen += result.seen
+            if result.broken:
+                broken[result.broken] += 1
+                print(f"--- seed {result.seed} ({result.broken}), the last of what happened:\n{result.story[-6000:]}")
+                print(f"again: {result.again(plant)}", flush=True)
+                if broken.total() >= failures_max:
                     pool.shutdown(wait=False, cancel_futures=True)
                     break
             if number % 100 == 0:
-                print(f"{number} seeds, {found.total()} failed, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
-    print(f"{number} seeds from {first}: {dict(found) or 'all promises held'}; {cpu_s / number:.2f} s of CPU a seed")
-    return 1 if found else 0
+                elapsed_s = time.monotonic() - began_s
+                print(f"{number} seeds, {broken.total()} failed, {elapsed_s:.0f} s", file=sys.stderr)
+    print("seen: " + ", ".join(f"{count} {what}" for what, count in seen.most_common()))
+    verdict = dict(broken) or "all promises held"
+    print(f"{number} seeds from {seeds.start}: {verdict}; {cpu_s / number:.2f} s of CPU a seed")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every partition should hold after each of its records: the oracle, record by record, with a memory.
 
-Records go in when they are put into the stream; out come the contents of windows, counters and names of partials as they
-must be after any record. Every request has a path of its own, so a window's table of paths says which requests it counts.
+Records go in when they are put into the stream; out come the contents of windows, counters and names of partials as
+they must be after any record. Every request has a path of its own, so a window's paths say which requests it counts.
 """
 
 from bisect import bisect_right
@@ -19,12 +19,14 @@ class Content:
     late: int = 0
     duplicates: int = 0
     invalid: int = 0
+    too_late: int = 0  # those of the invalid ones that were dropped for their lateness
 
     def add(self, other: "Content") -> None:
         self.paths.update(other.paths)
         self.late += other.late
         self.duplicates += other.duplicates
         self.invalid += other.invalid
+        self.too_late += other.too_late
 
 
 @dataclass(slots=True)
@@ -33,9 +35,16 @@ class Touch:
 
     number: int
     paths: list[str] = field(default_factory=list)  # counted
+    in_time: list[str] = field(default_factory=list)  # those of them that were not late
     late: int = 0
     duplicates: int = 0
     invalid: int = 0
+    too_late: int = 0
+
+    @property
+    def certain(self) -> bool:
+        """Who has not read all records may not know that one is too late (for a window that it does not cover)."""
+        return bool(self.paths or self.duplicates or self.invalid > self.too_late)
 
 
 @dataclass(slots=True)
@@ -58,6 +67,7 @@ class Remembering_Oracle(Partition_Oracle):
         self.touches: dict[int, list[Touch]] = {}  # window start (ms) -> in order
         self.history: list[tuple[int, dict[str, int]]] = []  # counters after each record
         self.numbers: list[int] = []
+        self.arrivals_ms: list[int] = []
         self.puts: dict[int, list[Put]] = {}  # window start (ms) -> records that are not malformed
         self.dropped: dict[tuple[int, int], str] = {}  # (number, line) -> reason
         self.watermarks: list[int] = []  # after each record
@@ -66,6 +76,7 @@ class Remembering_Oracle(Partition_Oracle):
         self.number, self.line = number, -1
         self.add(payload, arrival_ms)
         self.numbers.append(number)
+        self.arrivals_ms.append(arrival_ms)
         self.watermarks.append(self.watermark_ms)
         counters = self.counters
         flat = {
@@ -85,7 +96,9 @@ class Remembering_Oracle(Partition_Oracle):
 
     def _drop(self, reason: str, arrival_ms: int) -> None:
         super()._drop(reason, arrival_ms)
-        self._touch(arrival_ms // WINDOW_MS * WINDOW_MS).invalid += 1
+        touch = self._touch(arrival_ms // WINDOW_MS * WINDOW_MS)
+        touch.invalid += 1
+        touch.too_late += reason == "too_late"
         self.dropped[self.number, self.line] = reason
 
     def _add_line(self, line: bytes, arrival_ms: int) -> None:
@@ -98,9 +111,8 @@ class Remembering_Oracle(Partition_Oracle):
             counters.duplicates - before[1],
             counters.late - before[2],
         )
-        reason = self.dropped.get((self.number, self.line), "too_late")
-        if reason != "too_late":
-            return
+        if self.dropped.get((self.number, self.line), "too_late") != "too_late":
+            return  # malformed, or from the future
         values = line.decode().split("\t")
         seconds, _, fraction = values[0].partition(".")
         event_ms = int(seconds) * 1000 + int(fraction.ljust(3, "0"))
@@ -112,6 +124,8 @@ class Remembering_Oracle(Partition_Oracle):
             touch.late += late
             if aggregated:
                 touch.paths.append(values[7])
+                if not late:
+                    touch.in_time.append(values[7])
 
     # ------------------------------------------------------------------ after record n
 
@@ -125,16 +139,19 @@ class Remembering_Oracle(Partition_Oracle):
             content.late += touch.late
             content.duplicates += touch.duplicates
             content.invalid += touch.invalid
+            content.too_late += touch.too_late
         return content
 
-    def last_touch(self, start_ms: int, number: int | None = None) -> int | None:
-        """Number of the last record, up to `number`, that touched the window."""
-        last = None
-        for touch in self.touches.get(start_ms, ()):
-            if number is not None and touch.number > number:
-                break
-            last = touch.number
-        return last
+    def last_touch(self, start_ms: int, number: int, all_read: bool = True) -> set[int | None]:
+        """Number of the last record, up to `number`, that touched the window; None: there is none. More than one may be
+        true for somebody who has not read all records from the first on."""
+        found: set[int | None] = set()
+        for touch in reversed(self.touches.get(start_ms, ())):
+            if touch.number <= number:
+                found.add(touch.number)
+                if all_read or touch.certain:
+                    return found
+        return found | {None}
 
     def counters_after(self, number: int | None) -> dict[str, int]:
         place = len(self.numbers) if number is None else bisect_right(self.numbers, number)

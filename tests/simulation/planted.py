@@ -1,1 +1,200 @@
-PLANTED = {}
+"""Bugs that the simulation must find: each is a patch of the product that breaks one rule of the design.
+
+PLANTED maps a name to a context manager in which the bug is there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+
+import sa_stream.commits.consumer as consumer_module
+import sa_stream.commits.protocol as protocol
+from sa_stream.commits.keys import progress_key
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.progress import END
+from sa_stream.rollups.finality import Stream_View
+from sa_stream.rollups.reconciler import Reconciler
+from sa_stream.windows.ids import Recent_Ids
+from sa_stream.windows.partition import Partition_State
+
+type Plant = Callable[[], AbstractContextManager[None]]
+PLANTED: dict[str, Plant] = {}
+
+
+def planted(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
+    PLANTED[function.__name__] = contextmanager(function)
+    return function
+
+
+@contextmanager
+def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+    original = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@planted
+def late_record_starts_anew() -> Iterator[None]:
+    """A late record makes a new window instead of loading the partial of the one that is there."""
+
+    def load_steps(store: Any, state: Partition_State, starts: Sequence[int]) -> Steps[None]:
+        yield from ()
+
+    with patched(consumer_module, "load_steps", load_steps):
+        yield
+
+
+@planted
+def dropped_from_the_map_before_published() -> Iterator[None]:
+    """A partition forgets a window as soon as it is closed and too old for late records, whoever has seen it."""
+
+    def window_is_old(state: Partition_State, start: int) -> bool:
+        return start in state.closed_windows() or start not in state.windows
+
+    def published(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self._published = lambda window_ms, name: True
+
+    original = consumer_module.Partition_Consumer.__init__
+    with (
+        patched(consumer_module, "window_is_old", window_is_old),
+        patched(consumer_module.Partition_Consumer, "__init__", published),
+    ):
+        yield
+
+
+@planted
+def trimmed_parent_left_out() -> Iterator[None]:
+    """Only shards that ListShards names are merged."""
+
+    original = Stream_View.__init__
+
+    def only_listed(self: Stream_View, shards: Any, progress: Any, timing: Any, now_ms: int) -> None:
+        shards = list(shards)
+        listed = {shard.shard_id for shard in shards}
+        original(self, shards, {name: own for name, own in progress.items() if name in listed}, timing, now_ms)
+
+    with patched(Stream_View, "__init__", only_listed):
+        yield
+
+
+@planted
+def shard_end_without_its_windows() -> Iterator[None]:
+    """The last commit of a shard is its checkpoint and its status, without the windows touched since the one before."""
+
+    original = protocol.commit_steps
+
+    def commit_steps(
+        state: Partition_State, store: Any, checkpoint: Any, ended: bool = False, *more: Any
+    ) -> Steps[None]:
+        if ended:
+            state.touched.clear()
+        yield from original(state, store, checkpoint, ended, *more)
+
+    with patched(consumer_module, "commit_steps", commit_steps):
+        yield
+
+
+@planted
+def clock_followed_at_processing() -> Iterator[None]:
+    """An idle tip moves the watermark to the time at which it is processed, not to one before it was fetched."""
+
+    original = consumer_module.Partition_Consumer.receive
+
+    def receive(self: Any, batch: Any, now_ms: int) -> None:
+        if not batch.payloads and batch.millis_behind_latest == 0:
+            batch.not_fetched_before_ms = now_ms
+        original(self, batch, now_ms)
+
+    with patched(consumer_module.Partition_Consumer, "receive", receive):
+        yield
+
+
+@planted
+def ids_forgotten_by_event_time() -> Iterator[None]:
+    """Ids are remembered by the minute of the event: a late record's retry counts twice."""
+
+    original_take, original_see = Partition_State.take, Recent_Ids.see
+    minutes: list[Any] = []
+
+    def take(self: Partition_State, columns: Any, *more: Any) -> Any:
+        minutes.append((columns.event_ms // 60_000).astype(np.int32))
+        return original_take(self, columns, *more)
+
+    def see(self: Recent_Ids, ids: Any, arrival_minutes: Any) -> Any:
+        events = minutes.pop()
+        if len(events) != len(ids):
+            return original_see(self, ids, arrival_minutes)
+        found = np.zeros(len(ids), np.bool_)
+        for row in range(len(ids)):
+            now = int(arrival_minutes[row])
+            one = original_see(self, ids[row : row + 1], events[row : row + 1])
+            found[row] = one is not None and bool(one[0])
+            self.runs = [(run, kept) for run, kept in self.runs if kept.max(initial=-1) >= now - self.horizon]
+        return found if found.any() else None
+
+    with patched(Partition_State, "take", take), patched(Recent_Ids, "see", see):
+        yield
+
+
+@planted
+def final_replaced_by_partial() -> Iterator[None]:
+    """An entry follows the progress records, also from final back to partial."""
+
+    original = Reconciler._nothing_to_write
+
+    def nothing_to_write(self: Reconciler, key: str, current: Any, wanted: Any) -> bool:
+        if current is not None and current["status"] == "final" and not wanted.final and wanted.sources:
+            return wanted.equals(current)
+        return original(self, key, current, wanted)
+
+    with patched(Reconciler, "_nothing_to_write", nothing_to_write):
+        yield
+
+
+@planted
+def idle_commit_under_an_old_key() -> Iterator[None]:
+    """Progress without the watermark in its key: an idle commit overwrites the one before it."""
+
+    def key_without_watermark(partition: str, number: str, watermark_ms: int, lineage: str) -> str:
+        return progress_key(partition, number, 0, lineage)
+
+    def commit_steps(state: Partition_State, *more: Any) -> Steps[None]:
+        state.committed_progress = ""
+        yield from original(state, *more)
+
+    original = protocol.commit_steps
+    with (
+        patched(protocol, "progress_key", key_without_watermark),
+        patched(consumer_module, "commit_steps", commit_steps),
+    ):
+        yield
+
+
+@planted
+def retention_loss_unnoticed() -> Iterator[None]:
+    with patched(Partition_State, "may_have_lost_records", lambda self, now_ms, position_ms: False):
+        yield
+
+
+@planted
+def checkpoint_before_snapshot() -> Iterator[None]:
+    """The checkpoint is made first, and what it stands for is written after."""
+
+    original = protocol.commit_steps
+
+    def commit_steps(
+        state: Partition_State, store: Any, checkpoint: Any, ended: bool = False, prunable: Any = (), *more: Any
+    ) -> Steps[None]:
+        number = END if ended else state.number
+        if number == END or (int(number) > 0 and number != state.committed_number and (not more or more[0])):
+            yield call(checkpoint, number)
+        yield from original(state, store, lambda number: None, ended, prunable, *more)
+
+    with patched(consumer_module, "commit_steps", commit_steps):
+        yield

@@ -62,9 +62,13 @@ class Watched_Cache(Memory_Cache):
     """A cache whose single calls may fail before or after they took effect, also in the middle of a publication."""
 
     def __init__(
-        self, fail: Callable[[str], None], on_store: Callable[[str, str, dict[str, Any] | None, dict[str, Any]], None]
+        self,
+        fail: Callable[[str], None],
+        before_store: Callable[[str], None],
+        on_store: Callable[[str, str, dict[str, Any] | None, dict[str, Any]], None],
     ) -> None:
         super().__init__()
+        self._before_store = before_store
         self._fail = fail
         self._on_store = on_store
 
@@ -78,6 +82,7 @@ class Watched_Cache(Memory_Cache):
 
     def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
         self._fail("cache write, before")
+        self._before_store(namespace)
         before = super().retrieve_entry(namespace, cache_key)
         self._on_store(namespace, cache_key, before, body)
         super().store_entry(namespace, cache_key, body)
