@@ -1,0 +1,1 @@
+"""Bytes to columns: field lists, parser, privacy guard, dead letters."""

@@ -1,0 +1,1 @@
+"""What people read: partials merged into entries, finality, roll-ups, and the reconciler that publishes them."""

@@ -1,0 +1,1 @@
+"""Steps on demand (ingest, consolidate, aggregate, archive) will stand here; nothing does yet."""

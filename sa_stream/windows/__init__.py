@@ -1,0 +1,1 @@
+"""Columns to half hours: clocks, duplicates, accumulators, summaries, and the format in which they are stored."""
