@@ -62,6 +62,9 @@ class Listed:
     modified_ms: int
 
 
+PUTS_MAX = 8  # of one object to files, while deletes race with it for its directory
+
+
 class State_Store:
     """Objects under keys like `partials/2026-02-16T1430/shardId-000000000000/<lineage>/<number>`.
 
@@ -220,14 +223,25 @@ class State_Store:
     def _put(self, key: str, data: bytes, mode: Any) -> None:
         _checked(key)
         try:
-            # In parts it would not be one atomic, conditional write.
-            obstore.put(self._store, key, data, mode=mode, use_multipart=False)
+            self._put_once(key, data, mode)
         except AlreadyExistsError as error:
             raise FileExistsError(key) from error
         except PreconditionError:
             raise
         except (BaseError, OSError) as error:
             raise self._unavailable("write", key, error) from error
+
+    def _put_once(self, key: str, data: bytes, mode: Any) -> None:
+        for attempt in range(PUTS_MAX):
+            try:
+                # In parts it would not be one atomic, conditional write.
+                obstore.put(self._store, key, data, mode=mode, use_multipart=False)
+                return
+            except (BaseError, OSError) as error:
+                # A delete in another thread has just cleaned up the empty directory that this put was about to use.
+                raced = self.scheme == "file" and "os error 2)" in str(error) and os.path.isdir(self.location)
+                if not raced or attempt == PUTS_MAX - 1:
+                    raise
 
     def _folder(self, prefix: str) -> str | None:
         return _checked(prefix.removesuffix("/")) if prefix else None

@@ -320,13 +320,13 @@ def test_a_lock_that_somebody_deleted_comes_back(bucket: State_Store) -> None:
 
 def test_of_many_that_find_an_expired_lock_one_takes_it(bucket: State_Store) -> None:
     hold_lock(bucket)
-    time.sleep(1.1)
+    time.sleep(3.1)
     barrier, winners = threading.Barrier(4), []
 
     def take() -> None:
         barrier.wait()
         with contextlib.suppress(In_Use):
-            winners.append(hold_lock(bucket, expiry_s=0.9))
+            winners.append(hold_lock(bucket, expiry_s=3))
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
