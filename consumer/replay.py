@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +16,9 @@ from sa_stream.rollups.bounded import bounded_entries
 from sa_stream.timing import Timing
 from sa_stream.windows.bounded import Bounded_Windows
 from sa_stream.windows.fold import FOLD_ROWS
+
+if TYPE_CHECKING:
+    from sa_stream.sources.log_files import Log_Files
 
 type Entry = dict[str, Any]
 
@@ -93,34 +97,13 @@ def replay_buffers(
 
 def replay(paths: Sequence[str], config: SA__Config) -> None:
     """The command: entries as JSON lines to stdout, the summary as the last line of stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
     from sa_stream.sources.log_files import Log_Files
 
     started = time.perf_counter()
     files = Log_Files(paths)
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("reading"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with progress:
-        task = progress.add_task("reading", total=files.total_bytes)
-
-        def shown() -> Iterator[bytes]:
-            for buffer in files:
-                progress.update(task, completed=files.done_bytes)
-                yield buffer
-
+    with _progress(files) as buffers:
         entries, summary = replay_buffers(
-            shown(),
+            buffers,
             config.fields,
             drop_fields=config.drop_fields,
             path_rules=config.path_rules,
@@ -133,3 +116,30 @@ def replay(paths: Sequence[str], config: SA__Config) -> None:
     sys.stdout.flush()
     summary["seconds"] = round(time.perf_counter() - started, 3)
     print(msgspec.json.encode(summary).decode(), file=sys.stderr)
+
+
+@contextmanager
+def _progress(files: "Log_Files") -> Iterator[Iterable[bytes]]:
+    """The files' buffers, with a progress bar if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield files  # and rich is not even loaded
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("reading"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=files.total_bytes)
+
+        def shown() -> Iterator[bytes]:
+            for buffer in files:
+                progress.update(task, completed=files.done_bytes)
+                yield buffer
+
+        yield shown()
