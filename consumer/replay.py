@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from consumer.config import SA__Config
+from consumer.memory import keep_memory
 from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
 from sa_stream.records.parser import Columns, Parser
 from sa_stream.records.privacy import Path_Rules
@@ -100,6 +101,7 @@ def replay(paths: Sequence[str], config: SA__Config) -> None:
     from sa_stream.sources.log_files import Log_Files
 
     started = time.perf_counter()
+    keep_memory()
     files = Log_Files(paths)
     with _progress(files) as buffers:
         entries, summary = replay_buffers(

@@ -124,7 +124,7 @@ class Path_Table:
         table = self.table.sort("path")
         return [
             raw(table["path"].str.len_bytes().to_numpy().astype(np.uint16)),
-            "".join(table["path"].to_list()).encode(),
+            table["path"].str.join("").item().encode() if table.height else b"",
             raw(table["count"].to_numpy()),
             raw(table["bytes"].to_numpy()),
             self.error,
