@@ -162,7 +162,9 @@ class Shard_Finder:
                 self._kinesis_health.failed(now_ms, str(error))
                 raise
             if batch is not None:
-                self._health.shard(shard_id, now_ms).read(now_ms, batch.millis_behind_latest, None)
+                shard = self._health.shard(shard_id, now_ms)
+                if not batch.payloads:  # an empty stream is ready; one with records is, once they are really read
+                    shard.read(now_ms, batch.millis_behind_latest, None)
                 self._kinesis_health.ok(now_ms)
                 for payload in batch.payloads[:DETECT_LINES]:
                     self._first_lines += unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]

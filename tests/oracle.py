@@ -1,7 +1,7 @@
 """The naive recount: log lines in, aggregate entries out, a record at a time in plain Python, apart from sa_stream.
 
-It says what every number of an entry means by computing it the slow and obvious way (design: Meaning of the numbers,
-Time). `recount` is bounded input; `Stream_Oracle` is records with arrival times, partition by partition; `compare`
+It says what every number of an entry means by computing it the slow and obvious way.
+`recount` is bounded input; `Stream_Oracle` is records with arrival times, partition by partition; `compare`
 names the differences between an entry of the product and one of these.
 
 What the prose leaves open is decided here:
