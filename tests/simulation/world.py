@@ -805,7 +805,7 @@ class World:
         self.say("faults are over")
         for _ in range(30):
             self.step(self.rng.randint(40, 120) * SECOND_MS, 60)
-        for _ in range(8):
+        for _ in range(16):  # a chain of splits takes some rounds a generation
             self.step(400 * SECOND_MS, 2_000)
 
 
