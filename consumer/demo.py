@@ -22,7 +22,6 @@ from rich.live import Live
 
 from consumer.config import SA__Config
 from consumer.demo_view import plain_lines, view
-from consumer.engine import wall_clock_ms
 from consumer.health import Health, Health_Server
 from consumer.local_runner import Local_Runner
 from consumer.logging import setup_logging
@@ -35,7 +34,7 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import WINDOW_MS
+from sa_stream.timing import WINDOW_MS, wall_clock_ms
 
 RECORDS = 200_000
 COMMIT_INTERVAL_S = 5

@@ -5,7 +5,6 @@ gets live traffic. It says what it does as JSON lines, obeys words on its standa
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +12,10 @@ from consumer.recount import recount
 from sa_stream.sources.generator import Traffic, fill
 from sa_stream.sources.kinesis_server import start
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
-from sa_stream.timing import HOUR_MS
+from sa_stream.timing import HOUR_MS, wall_clock_ms
 
 LIVE_RECORDS_PER_S = 200
 SHARDS = 4
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def say(event: str, **facts: Any) -> None:

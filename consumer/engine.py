@@ -5,7 +5,6 @@ calls that they ask for. While a partition waits for a call, it takes no more ba
 import heapq
 import queue
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
-from sa_stream.timing import BEGINNING_MS
+from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("engine")
@@ -31,10 +30,6 @@ TICK_S = 0.05
 RELEASE_MEMORY_MS = 10_000
 MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
 _MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True)

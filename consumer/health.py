@@ -8,7 +8,6 @@ import copy
 import errno
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.config import PREFIX
 from sa_stream.errors import Config_Error, In_Use
+from sa_stream.timing import wall_clock_ms
 
 if TYPE_CHECKING:  # the web framework takes half a second to load: only where a server starts
     from fastapi import APIRouter, FastAPI
@@ -296,10 +296,6 @@ def _iso(time_ms: int | None) -> str | None:
     if time_ms is None or not 0 <= time_ms < 253_402_300_800_000:  # the year 10000
         return None
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> "APIRouter":

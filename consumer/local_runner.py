@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.config import SA__Config
-from consumer.engine import BATCHES_AHEAD, Engine, Lane, wall_clock_ms
+from consumer.engine import BATCHES_AHEAD, Engine, Lane
 from consumer.field_choice import Field_Choice
 from consumer.health import Health
 from consumer.logging import Log
@@ -31,7 +31,7 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Strea
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS
+from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")

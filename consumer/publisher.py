@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from consumer.engine import wall_clock_ms
 from consumer.health import Health
 from consumer.logging import Log
 from sa_stream.commits.operations import drive
@@ -14,6 +13,7 @@ from sa_stream.errors import SA_Stream_Error, Store_Unavailable
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
 from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
+from sa_stream.timing import wall_clock_ms
 
 log = Log("publisher")
 

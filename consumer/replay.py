@@ -14,7 +14,7 @@ from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, res
 from sa_stream.records.parser import Columns, Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.bounded import bounded_entries
-from sa_stream.timing import Timing
+from sa_stream.timing import Timing, wall_clock_ms
 from sa_stream.windows.bounded import Bounded_Windows
 from sa_stream.windows.fold import FOLD_ROWS
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from sa_stream.sources.log_files import Log_Files
 
 type Entry = dict[str, Any]
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def read_windows(

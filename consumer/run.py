@@ -8,12 +8,12 @@ from types import FrameType
 import polars
 
 from consumer.config import SA__Config
-from consumer.engine import wall_clock_ms
 from consumer.health import Health, Health_Server
 from consumer.local_runner import Local_Runner
 from consumer.logging import Log
 from sa_stream import __version__
 from sa_stream.errors import Config_Error
+from sa_stream.timing import wall_clock_ms
 
 log = Log("run")
 

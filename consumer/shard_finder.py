@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from consumer.engine import wall_clock_ms
 from consumer.field_choice import Field_Choice
 from consumer.health import Health
 from consumer.logging import Log
@@ -18,6 +17,7 @@ from sa_stream.errors import Field_List_Error, Store_Unavailable
 from sa_stream.records.fields import DETECT_LINES
 from sa_stream.records.parser import unpacked
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.timing import wall_clock_ms
 
 log = Log("shards")
 

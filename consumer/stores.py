@@ -1,6 +1,5 @@
 """Opens the state store and the cache service that the settings name, and lets health know how their calls go."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from sa_stream.errors import Store_Unavailable
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import wall_clock_ms
 
 DEFAULT_STATE_URL = "file://./.sa-stream/state"
 
@@ -35,9 +35,9 @@ class _Watched:
         try:
             result = function(*arguments)
         except Store_Unavailable as error:
-            self._health.failed(time.time_ns() // 1_000_000, str(error))
+            self._health.failed(wall_clock_ms(), str(error))
             raise
-        self._health.ok(time.time_ns() // 1_000_000)
+        self._health.ok(wall_clock_ms())
         return result
 
 

@@ -4,6 +4,7 @@ All times are integers: milliseconds since the epoch, UTC. Integers compare exac
 on every machine. Fractions of a millisecond in a record's timestamp are cut off.
 """
 
+import time
 from dataclasses import dataclass
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
@@ -39,3 +40,8 @@ class Timing:
 def window_start_ms(time_ms: int) -> int:
     """Start of the 30-minute window that holds this moment (the start belongs to it, the end to the next)."""
     return time_ms // WINDOW_MS * WINDOW_MS
+
+
+def wall_clock_ms() -> int:
+    """What time it is; for the edges only, as everything between gets the time as an argument."""
+    return time.time_ns() // 1_000_000

@@ -246,8 +246,3 @@ class Partition_Consumer:
 
     def _edge(self) -> int:
         return self.state.published_watermark_ms // WINDOW_MS
-
-    @property
-    def waiting_rows(self) -> int:
-        """Records received and not yet folded."""
-        return sum(len(segment.payloads) for segment in self._segments)

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +30,7 @@ from sa_stream.sources.memory_kinesis import (
     Shard_Filter,
     Stream,
 )
-from sa_stream.timing import HOUR_MS
+from sa_stream.timing import HOUR_MS, wall_clock_ms
 
 _encode = msgspec.json.Encoder().encode
 
@@ -365,10 +364,6 @@ class Kinesis_Server:
 def start(kinesis: Memory_Kinesis, port: int = 0) -> Kinesis_Server:
     """Serve this Kinesis on 127.0.0.1 (port 0: any free one). Raises In_Use if the port is taken."""
     return Kinesis_Server(kinesis, port)
-
-
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def main(arguments: list[str] | None = None) -> None:
