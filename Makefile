@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; both set up what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test bench lint lock simulate clean
+.PHONY: help setup setup-dev demo test test-kcl bench lint lock simulate clean
 BIN := .venv/bin
 SEEDS ?= 150
 WORKERS ?= 2
@@ -22,11 +22,17 @@ demo: setup ## everything in one go: Kinesis, cache service, traffic, consumer (
 test: lint ## every check that CI runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: setup-dev ## the checks that run nothing: style, format, types, import contracts
+test-kcl: setup-dev ## only the tests with the real KCL, its child processes and emulators
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/kcl $(ARGS)
+
+lint: setup-dev ## the checks that run nothing: style, format, types, import contracts, containers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint consumer/Dockerfile
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/cfn-lint consumer/ecs/service.yaml
 
 bench: setup-dev ## measure, one JSON line a case
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -38,7 +44,8 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.12 --generate-ha
 lock: setup-dev ## pin requirements/*.in anew (UPGRADE=--upgrade for the newest versions)
 	$(LOCK) $(UPGRADE) requirements/runtime.in -o requirements/runtime.txt
 	$(LOCK) $(UPGRADE) requirements/build.in -o requirements/build.txt
-	$(LOCK) $(UPGRADE) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) $(UPGRADE) requirements/kcl.in -c requirements/runtime.txt -o requirements/kcl.txt
+	$(LOCK) $(UPGRADE) requirements/dev.in -c requirements/runtime.txt -c requirements/kcl.txt -o requirements/dev.txt
 
 clean: ## remove .venv, caches and the local state
 	rm -rf .venv .sa-stream .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

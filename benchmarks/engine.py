@@ -20,7 +20,7 @@ from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.operations import drive
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
-from sa_stream.sources.kcl_messages import Line_Pipe, decode_process_records
+from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Timing
 
@@ -44,7 +44,9 @@ class Shard:
         self.checkpoint = number
 
     def take(self, line: memoryview, now_ms: int) -> int:
-        batch = decode_process_records(line)
+        message = decode_message(line)
+        assert isinstance(message, Process_Records)
+        batch = message.batch()
         self.consumer.receive(batch, now_ms)
         if self.consumer.due(now_ms):
             drive(self.consumer.work_steps(now_ms))
@@ -147,7 +149,9 @@ def _each_message(folder: str, count: int, records_each: int, ask: Callable[[pl.
     started_s, cpu_s = time.perf_counter(), time.process_time()
     while (lines := pipe.read()) is not None:
         for line in lines:
-            batch = decode_process_records(line)
+            message = decode_message(line)
+            assert isinstance(message, Process_Records)
+            batch = message.batch()
             frame = pl.read_csv(
                 b"".join(batch.payloads),
                 separator="\t",
@@ -171,4 +175,5 @@ def feed(messages: Path, shards: int) -> list[Line_Pipe]:
     subprocess.Popen([*command, *map(str, writers)], pass_fds=writers)
     for writer in writers:
         os.close(writer)
-    return [Line_Pipe(reader) for reader, _ in ends]
+    buffers = Buffers()
+    return [Line_Pipe(reader, buffers) for reader, _ in ends]

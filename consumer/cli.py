@@ -3,7 +3,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -63,11 +63,25 @@ def run(
             "SGRAPH_SEND__SA_SOURCE=s3 is not part of this version: reading from S3 comes with a later one. "
             "Set SGRAPH_SEND__SA_STREAM to read from Kinesis."
         )
+    beat = _guarded(config)
     from consumer.logging import setup_logging
     from consumer.run import run as start
 
     setup_logging(config)
-    start(config)
+    start(config, beat)
+
+
+def _guarded(config: "SA__Config") -> Callable[[], None]:
+    """Behind the KCL, go on in a child process that is started anew when it hangs or crashes. (What reads by itself has
+    nothing to start anew with: whoever runs it sees that it has ended.)"""
+    if config.runner != "kcl":
+        return lambda: None
+    from consumer.guard import guard
+
+    outcome = guard(config.hang_timeout_s)
+    if isinstance(outcome, int):
+        sys.exit(outcome)
+    return outcome
 
 
 @app.command()

@@ -193,6 +193,16 @@ SETTINGS = (
     Setting("DEDUPE_HORIZON_S", "how long a request id is remembered (whole minutes, rounded up)", _integer(0, 86_400)),
     Setting("REPAIR_AFTER_S", "a shard without progress for this long is repaired from S3", _integer(60, 31 * 86_400)),
     Setting("S3_SETTLE_S", "how long files of a window may take to land in S3", _integer(0, 86_400)),
+    Setting(
+        "MEMORY_LIMIT_MB",
+        "ceiling for the memory of this process; near it summaries shrink, then reading pauses",
+        _integer(0, 1_000_000),
+        "what the cgroup allows, less the JVM's share",
+    ),
+    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)"),
+    Setting(
+        "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
+    ),
     Setting("HTTP_HOST", "address that the HTTP server binds to", _pattern(re.compile(r"\S+"), "a host or address")),
     Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
     Setting(
@@ -234,6 +244,9 @@ class SA__Config(Type_Safe):
     dedupe_horizon_s    : int  = 600
     repair_after_s      : int  = 900
     s3_settle_s         : int  = 900
+    memory_limit_mb     : int  = 0                  # 0: from the cgroup
+    work_dir            : str  = './.sa-stream'
+    hang_timeout_s      : int  = 60
     http_host           : str  = '127.0.0.1'
     http_port           : int  = 8080
     api_key             : str  = ''

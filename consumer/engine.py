@@ -2,9 +2,12 @@
 calls that they ask for. While a partition waits for a call, it takes no more batches, and nothing else waits with it.
 """
 
+import contextlib
 import heapq
+import os
 import queue
 import random
+import selectors
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +16,12 @@ from typing import Any
 
 from consumer.health import Health
 from consumer.logging import Log
-from consumer.memory import release_memory
+from consumer.memory import OK, SHRINK, Pressure, memory_limit_bytes, release_memory, resident_bytes
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
+from sa_stream.records.parser import REASONS
 from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 from sa_stream.windows.partition import NOTHING_READ
 
@@ -28,8 +32,10 @@ RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
 BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
 TICK_S = 0.05
 RELEASE_MEMORY_MS = 10_000
+LOOK_AT_MEMORY_MS = 50
 MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
 _MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
+_DEAD_LETTERS = (*REASONS, "set_aside_records")
 
 
 @dataclass(slots=True)
@@ -61,13 +67,24 @@ class Quality:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Answered_Later:
+    """A function for calls that need no thread of the pool: it only sends a question, at once, and returns the Future
+    of the answer. The engine's thread calls it."""
+
+    ask: Callable[..., Future[None]]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.ask(*arguments)
+
+
 @dataclass(slots=True)
 class Lane:
     """One partition's way through the engine.
 
     inbox    batches not yet received by the consumer; None marks the end of the shard
     steps    the protocol that is under way, if any; `call` is what it waits for
-    closing  flush, then leave
+    closing  flush, then leave; `flushing`: flush, and stay
     """
 
     partition: str
@@ -77,31 +94,47 @@ class Lane:
     on_closed: Callable[[str, BaseException | None], None]
     consumer: Partition_Consumer | None = None
     quality: Quality = field(default_factory=lambda: Quality(0, 0))
+    dead_letters: int = 0  # as of the last time that somebody was told
     inbox: deque[Batch | None] = field(default_factory=deque)
     steps: Steps[Any] | None = None
     call: Call | None = None
     failures: int = 0
     closing: bool = False
+    flushing: bool = False
     ending: bool = False
 
 
 class Engine:
-    """Verbs: `open` a partition, `submit` what was read of it, `close` it, and `poll`, which does the work.
+    """Verbs: `open` a partition, `submit` what was read of it, `close` or `drop` it, and `poll`, which does the work.
+    `watch` lets `poll` wait for a file descriptor as well.
 
     Only `submit` may be called from other threads. Raises nothing of a single partition: what ends one is handed to its
     `on_closed` (None: it ended or was closed in order).
     """
 
-    def __init__(self, health: Health, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        health: Health,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+        memory_limit_mb: int = 0,
+        jvm: bool = False,
+    ) -> None:
         self.lanes: dict[str, Lane] = {}
         self.records = 0  # received since the start, for whoever wants to show a rate
         self._health = health
         self._clock_ms = clock_ms
         self._events: queue.SimpleQueue[tuple[Lane, Any]] = queue.SimpleQueue()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector = selectors.DefaultSelector()
+        self.watch(self._wake_reader, lambda: os.read(self._wake_reader, 65_536))
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
+        self._running: set[Future[Any]] = set()  # calls in the pool
         self._retries: list[tuple[int, int, Lane]] = []
         self._retry_number = 0
         self._release_memory_ms = clock_ms() + RELEASE_MEMORY_MS
+        self._pressure = Pressure(memory_limit_bytes(memory_limit_mb, jvm))
+        self._memory_ms = 0  # when to look next
+        self._paused = False  # no batch is taken: memory is short
 
     # ------------------------------------------------------------------ verbs
 
@@ -123,38 +156,96 @@ class Engine:
 
     def submit(self, lane: Lane, batch: Batch | None) -> None:
         """Hand over the next batch of a partition, or None at the end of its shard. From any thread."""
-        self._events.put((lane, ("batch", batch)))
+        self._tell(lane, ("batch", batch))
+
+    def take(self, lane: Lane, batch: Batch) -> None:
+        """The same as `submit`, at once, from the engine's own thread."""
+        lane.inbox.append(batch)
+        self._work(lane)
+
+    def watch(self, descriptor: int, on_readable: Callable[[], object]) -> None:
+        """Call back from `poll` whenever there is something to read."""
+        self._selector.register(descriptor, selectors.EVENT_READ, on_readable)
+
+    def unwatch(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
 
     def close(self, lane: Lane) -> None:
         """Flush and commit what the partition has, then let it go."""
         lane.closing = True
         self._work(lane)
 
+    def drop(self, lane: Lane) -> None:
+        """Forget the partition as it is: somebody else owns it. Nobody is called back."""
+        if self.lanes.get(lane.partition) is lane:
+            del self.lanes[lane.partition]
+            lane.steps = lane.call = None
+
     def poll(self, timeout_s: float = TICK_S) -> None:
         """Wait for something to do, at most so long, and do all there is."""
-        try:
-            event = self._events.get(timeout=timeout_s)
-        except queue.Empty:
-            pass
-        else:
-            while True:
-                self._handle(*event)
-                try:
-                    event = self._events.get_nowait()
-                except queue.Empty:
-                    break
+        for ready, _ in self._selector.select(timeout_s):
+            ready.data()
+        while True:
+            try:
+                self._handle(*self._events.get_nowait())
+            except queue.Empty:
+                break
         now_ms = self._clock_ms()
         if now_ms >= self._release_memory_ms:
             self._release_memory_ms = now_ms + RELEASE_MEMORY_MS
             release_memory()
+        self._mind_memory(now_ms)
         while self._retries and self._retries[0][0] <= now_ms:
             _, _, lane = heapq.heappop(self._retries)
             self._perform(lane)
         for lane in list(self.lanes.values()):
             self._work(lane)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a store still has a call under way."""
+        return bool(self._running)
+
     def shutdown(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _mind_memory(self, now_ms: int) -> None:
+        """Near the ceiling the largest windows shrink first; then nothing is taken, and everything is committed and
+        leaves memory, until there is room again."""
+        if now_ms < self._memory_ms:
+            return
+        self._memory_ms = now_ms + LOOK_AT_MEMORY_MS
+        level = self._pressure.look(resident_bytes(), now_ms)
+        paused = level not in (OK, SHRINK)
+        if paused != self._paused:
+            self._paused = paused
+            message = f"{self._pressure}: reading {'pauses' if paused else 'goes on'}"
+            log.warning("memory", message)
+            self._health.memory(f"{message} (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)" if paused else None)
+        if level == OK or not self._pressure.shrink_due(now_ms):
+            return
+        if paused:
+            for lane in self.lanes.values():
+                if lane.consumer is not None and lane.consumer.state.touched:
+                    lane.flushing = True
+                elif lane.consumer is not None:
+                    lane.consumer.evict()
+        else:
+            sizes = [
+                (largest, lane.consumer)
+                for lane in self.lanes.values()
+                if lane.consumer is not None and (largest := lane.consumer.largest_window()) is not None
+            ]
+            if sizes:
+                (size_bytes, start_ms), consumer = max(sizes, key=lambda pair: pair[0])
+                if consumer.shrink(start_ms):
+                    log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB keeps its top paths")
+        release_memory()
+
+    def _tell(self, lane: Lane, event: tuple[str, Any]) -> None:
+        self._events.put((lane, event))
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups: as good as one more
+            os.write(self._wake_writer, b"!")
 
     # ------------------------------------------------------------------ one lane
 
@@ -170,10 +261,16 @@ class Engine:
 
     def _work(self, lane: Lane) -> None:
         consumer = lane.consumer
-        if lane.steps is not None or consumer is None or self.lanes.get(lane.partition) is not lane:
-            return
+        if lane.steps is None and consumer is not None and self.lanes.get(lane.partition) is lane:
+            try:
+                self._begin(lane, consumer)
+            except Exception as failure:  # noqa: BLE001 - as in _advance
+                self._fail(lane, failure)
+
+    def _begin(self, lane: Lane, consumer: Partition_Consumer) -> None:
+        """Take in what waits, and start the steps that are due."""
         now_ms = self._clock_ms()
-        while lane.inbox and not lane.ending:
+        while lane.inbox and not lane.ending and not (self._paused and lane.inbox[0] is not None):
             batch = lane.inbox.popleft()
             if batch is None:
                 lane.ending = True
@@ -187,7 +284,8 @@ class Engine:
                 break
         if lane.ending:
             lane.steps = consumer.end_steps(now_ms)
-        elif lane.closing and not lane.inbox:
+        elif (lane.closing and not lane.inbox) or lane.flushing:
+            lane.flushing = False
             lane.steps = consumer.flush_steps(now_ms)
         elif consumer.due(now_ms):
             lane.steps = consumer.work_steps(now_ms)
@@ -206,15 +304,24 @@ class Engine:
         except (Lease_Lost, Superseded) as lost:
             self._leave(lane, lost)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the partition stops, and its owner hears of it
-            log.error("partition_failed", f"{lane.partition} stops: {failure}", failure, partition=lane.partition)
-            self._leave(lane, failure)
+            self._fail(lane, failure)
         else:
             self._perform(lane)
 
+    def _fail(self, lane: Lane, failure: Exception) -> None:
+        log.error("partition_failed", f"{lane.partition} stops: {failure}", failure, partition=lane.partition)
+        if self.lanes.get(lane.partition) is lane:
+            self._leave(lane, failure)
+
     def _perform(self, lane: Lane) -> None:
         if lane.call is not None and self.lanes.get(lane.partition) is lane:
-            future = self._pool.submit(lane.call)
-            future.add_done_callback(lambda done: self._events.put((lane, ("called", done))))
+            if isinstance(lane.call.function, Answered_Later):
+                future = lane.call()
+            else:
+                future = self._pool.submit(lane.call)
+                self._running.add(future)
+                future.add_done_callback(self._running.discard)
+            future.add_done_callback(lambda done: self._tell(lane, ("called", done)))
 
     def _called(self, lane: Lane, done: Future[Any]) -> None:
         error = done.exception()
@@ -235,10 +342,8 @@ class Engine:
         wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(lane.failures, 10))
         lane.failures += 1
         if lane.failures == 1:
-            log.warning(
-                "store_failed", f"{lane.partition} waits for the state store: {error}", partition=lane.partition
-            )
-        self._health.shard(lane.partition).blocked(f"waiting for the state store ({error})")
+            log.warning("waiting", f"{lane.partition} waits, and tries again: {error}", partition=lane.partition)
+        self._health.shard(lane.partition).blocked(str(error))
         self._retry_number += 1
         at_ms = self._clock_ms() + random.randint(wait_ms // 2, wait_ms)
         heapq.heappush(self._retries, (at_ms, self._retry_number, lane))
@@ -248,6 +353,7 @@ class Engine:
         if lane.consumer is None:
             lane.consumer = value
             lane.quality = Quality.of(value.state.counters)
+            lane.dead_letters = _dead_letters(value.state.counters)
             shard.resumed(None if value.state.number == NOTHING_READ else value.state.number)
             lane.on_open(value)
         elif lane.ending:
@@ -260,6 +366,7 @@ class Engine:
         consumer: Partition_Consumer = lane.consumer
         if not consumer.state.touched:
             shard.committed(consumer.last_commit_ms)
+            self._tell_dead_letters(lane, consumer)
         if consumer.state.published_watermark_ms > BEGINNING_MS:
             shard.watermark(consumer.state.published_watermark_ms)
         self._judge(lane, consumer)
@@ -274,7 +381,19 @@ class Engine:
             if verdict:
                 log.error("malformed", f"{lane.partition} {verdict}", partition=lane.partition)
 
+    def _tell_dead_letters(self, lane: Lane, consumer: Partition_Consumer) -> None:
+        """One line a commit that left records out, for alarms."""
+        written = _dead_letters(consumer.state.counters)
+        count, lane.dead_letters = written - lane.dead_letters, written
+        if count > 0:
+            message = f"{lane.partition}: {count} records are in no number; the dead letters say why"
+            log.info("dead_letters", message, partition=lane.partition, count=count)
+
     def _leave(self, lane: Lane, error: BaseException | None) -> None:
         del self.lanes[lane.partition]
         lane.steps = lane.call = None
         lane.on_closed(lane.partition, error)
+
+
+def _dead_letters(counters: dict[str, int]) -> int:
+    return sum(counters.get(reason, 0) for reason in _DEAD_LETTERS)

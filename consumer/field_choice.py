@@ -25,13 +25,14 @@ class Field_Choice:
         self._auto = self.lists.auto
         self._preset = setting if setting in ("seed", "canonical") else ""
         self.checked = not (self._auto or self._preset)
+        self._drop_fields = drop_fields
         if self._auto:
-            self._restore(drop_fields)
+            self._restore()
 
-    def _restore(self, drop_fields: str) -> None:
+    def _restore(self) -> None:
         decided = self._store.get(KEY)
         if decided is not None:
-            self.lists = resolve_field_lists(json.loads(decided)["fields"], drop_fields)
+            self.lists = resolve_field_lists(json.loads(decided)["fields"], self._drop_fields)
             self.checked = True
 
     def decide(self, lines: Sequence[bytes]) -> None:
@@ -42,7 +43,8 @@ class Field_Choice:
         else:
             decided = self.lists.decide(lines)
             name = preset_name(decided.lists[0])
-            self._store.create(KEY, json.dumps({"fields": name}).encode())
+            if not self._store.create(KEY, json.dumps({"fields": name}).encode()):
+                return self._restore()  # another worker was first: all read the records the same way
             self.lists = decided
             log.info("fields", f"the first records have the field list '{name}'", fields=name)
         self.checked = True

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the web framework takes half a second to load: only where a
 SILENT_MS = 60_000  # without a read (or a publishing round) for this long, a part counts as dead
 STORE_GRACE_MS = 5_000  # a store may fail this long before it counts: one lost request is no outage
 CLOCK_OFF_MS_MAX = 5_000  # beyond it, idle shards no longer follow the clock
+KCL_RUNNING = "running"
 
 
 @dataclass(slots=True)
@@ -58,8 +59,23 @@ class Store_View:
 
 
 @dataclass(slots=True)
+class Kcl_View:
+    """What is known of the KCL's process.
+
+    state        what its supervisor says: `running`, or in words what keeps it from running; `since_ms`: for how long
+    idle_since_ms  since when it runs without a lease for us; None: it has one
+    unread       open shard -> since when (ms) no worker has made progress with it
+    """
+
+    state: str
+    since_ms: int
+    idle_since_ms: int | None = None
+    unread: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Health_View:
-    """Everything that is known, at one moment."""
+    """Everything that is known, at one moment. kcl: None when shards are read without it."""
 
     started_ms: int
     commit_interval_ms: int
@@ -68,6 +84,8 @@ class Health_View:
     stores: dict[str, Store_View] = field(default_factory=dict)
     clock_offset_ms: int = 0
     last_published_ms: int | None = None
+    memory: str | None = None
+    kcl: Kcl_View | None = None
 
 
 class Shard_Health:
@@ -188,6 +206,28 @@ class Health:
         with self._lock:
             self._view.last_published_ms = now_ms
 
+    def memory(self, reason: str | None) -> None:
+        """Memory is so short that nothing is read (None: no longer)."""
+        with self._lock:
+            self._view.memory = reason
+
+    def kcl(self, state: str, leases: int, now_ms: int) -> None:
+        """What the KCL's process is doing, and how many shards it lets this worker read."""
+        with self._lock:
+            view = self._view.kcl
+            if view is None or view.state != state:
+                view = self._view.kcl = Kcl_View(state, now_ms, unread=view.unread if view else {})
+            if leases or state != KCL_RUNNING:
+                view.idle_since_ms = None
+            elif view.idle_since_ms is None:
+                view.idle_since_ms = now_ms
+
+    def unread(self, shards: Mapping[str, int]) -> None:
+        """Open shards that no worker of the application has made progress with for too long, and since when."""
+        with self._lock:
+            if self._view.kcl is not None:
+                self._view.kcl.unread = dict(shards)
+
     def view(self) -> Health_View:
         """A copy of everything, as of one moment."""
         with self._lock:
@@ -203,10 +243,17 @@ def readiness(view: Health_View, now_ms: int) -> list[str]:
     - a store: failing for more than 5 s without a success in between
     - publishing: no round completed for longer than the commit interval + 60 s
     - the clock: more than 5 s off the source's
+    - the KCL: its process does not run; a shard that no worker makes progress with. To wait for leases is no reason:
+      other workers may have them all, or the take-over from a dead one is under way
+    - memory: reading pauses
     """
     reasons = []
     overdue_ms = view.commit_interval_ms + SILENT_MS
-    if not view.shards:
+    if view.memory is not None:
+        reasons.append(view.memory)
+    if view.kcl is not None:
+        reasons.extend(_kcl_reasons(view.kcl, now_ms))
+    elif not view.shards:
         silent_ms = now_ms - view.started_ms
         if silent_ms < SILENT_MS:
             reasons.append("starting: waiting for first read")
@@ -228,6 +275,23 @@ def readiness(view: Health_View, now_ms: int) -> list[str]:
             "windows of idle shards stay open until it is right"
         )
     return reasons
+
+
+def _kcl_reasons(kcl: Kcl_View, now_ms: int) -> list[str]:
+    reasons = [] if kcl.state == KCL_RUNNING else [f"the KCL is {kcl.state}"]
+    for partition, since_ms in sorted(kcl.unread.items()):
+        reasons.append(f"shard {partition} is read by no worker for {_seconds(now_ms - since_ms)}")
+    return reasons
+
+
+def notes(view: Health_View, now_ms: int) -> list[str]:
+    """What somebody who looks may want to know, although nothing is wrong."""
+    if view.kcl is None or view.kcl.idle_since_ms is None:
+        return []
+    return [
+        f"waiting for leases for {_seconds(now_ms - view.kcl.idle_since_ms)}: other workers have them, or a dead "
+        "worker's are about to be taken over (up to two minutes)"
+    ]
 
 
 def _shard_reasons(shard: Shard_View, now_ms: int, overdue_ms: int) -> list[str]:
@@ -252,11 +316,13 @@ def detail(view: Health_View, now_ms: int) -> dict[str, Any]:
     return {
         "ready": not reasons,
         "reasons": reasons,
+        "notes": notes(view, now_ms),
         "now": _iso(now_ms),
         "started": _iso(view.started_ms),
         "uptime_s": (now_ms - view.started_ms) // 1000,
         "versions": view.versions,
         "clock_offset_ms": view.clock_offset_ms,
+        "kcl": None if view.kcl is None else view.kcl.state,
         "last_published": _iso(view.last_published_ms),
         "shards": {partition: _shard_detail(shard) for partition, shard in sorted(view.shards.items())},
         "stores": {
@@ -312,8 +378,9 @@ def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> 
 
     @routes.get("/health/ready")
     async def ready() -> JSONResponse:
-        reasons = readiness(health.view(), now_ms())
-        answer = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        view, at_ms = health.view(), now_ms()
+        reasons = readiness(view, at_ms)
+        answer = {"status": "not ready" if reasons else "ready", "reasons": reasons, "notes": notes(view, at_ms)}
         return JSONResponse(answer, status_code=503 if reasons else 200, headers=headers)
 
     @routes.get("/health")

@@ -2,42 +2,34 @@
 checkpoints in the state store. For the demo, emulators and tests; one at a time on one state store.
 """
 
-import json
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from consumer.application import Application
 from consumer.config import SA__Config
 from consumer.engine import BATCHES_AHEAD, Engine, Lane
-from consumer.field_choice import Field_Choice
 from consumer.health import Health
 from consumer.logging import Log
-from consumer.publisher import Publisher
+from consumer.readiness_log import Readiness_Log
 from consumer.shard_finder import Shard_Finder
-from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
-from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.keys import checkpoint_key
-from sa_stream.commits.operations import Steps
 from sa_stream.commits.progress import Shard_Info
-from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
-from sa_stream.records.privacy import Path_Rules
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
-from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, wall_clock_ms
-from sa_stream.windows.partition import NOTHING_READ
+from sa_stream.timing import wall_clock_ms
 
 log = Log("runner")
 
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
-START_KEY = "meta/start"
 
 
 @dataclass(slots=True)
@@ -69,14 +61,11 @@ class Local_Runner:
     ) -> None:
         self.health = health
         self.shards: dict[str, _Shard] = {}
-        self.engine = Engine(health)
-        self.reader = reader or Kinesis_Reader(config.stream)
-        self._config = config
-        self._state = state or open_state(config)
-        self._cache = cache or open_cache(config)
-        self._store = Watched_Store(self._state, health.store("state store"))
+        self.engine = Engine(health, memory_limit_mb=config.memory_limit_mb)
+        self.application = Application(config, health, reader=reader, state=state, cache=cache)
+        self.reader = self.application.reader
         self._publish_interval_s = publish_interval_s
-        self._settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
+        self._settings = settings
         self._on_pass = on_pass
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -87,34 +76,27 @@ class Local_Runner:
         self._stop.set()
 
     def run(self) -> None:
-        info = self._describe()
+        application = self.application
+        info = application.describe(self._stop)
         if info is None:
             return
-        self._state.check()
-        with hold_lock(self._state) as lock:
-            self._state.claim(self._config.application, info.name)
-            self._timing = self._config.timing(info.retention_ms)
-            self._start = Start(self._resolve_start(), info.created_ms)
-            self._fields = Field_Choice(self._config.fields, self._config.drop_fields, self._store)
-            self._secrets = Secrets(self._store, lambda: secrets.token_bytes(8))
-            cache = Watched_Cache(self._cache, self.health.store("cache service"))
-            reconciler = Reconciler(self._store, cache, self.reader.list_shards, self._timing, self._settings)
-            self._publisher = Publisher(reconciler, self._store, self.health, self._publish_interval_s, self._on_pass)
-            self._publisher.start()
+        application.state.check()
+        with hold_lock(application.state) as lock:
+            application.open(info, self._publish_interval_s, self._settings, self._on_pass)
+            application.publisher.start()
             self._finder = Shard_Finder(
-                self.reader,
-                self._fields,
-                self.health,
+                application,
                 self._checkpoint,
-                self._position(NOTHING_READ),
                 _now_and_then(lock.refresh, REFRESH_S),
             )
             self._finder.start()
+            readiness_log = Readiness_Log(self.health)
             try:
                 while not self._stop.is_set() and self._failure is None:
                     self._open_found()
                     self.engine.poll()
                     self.health.clock_offset(self.reader.clock_offset_ms)
+                    readiness_log.tick(wall_clock_ms())
             except BaseException as error:
                 self._failure = error  # what failed in the middle of something commits nothing more
                 raise
@@ -123,33 +105,7 @@ class Local_Runner:
         if self._failure is not None:
             raise self._failure
 
-    def _describe(self) -> Stream_Info | None:
-        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon."""
-        wait_s = 0.5
-        while not self._stop.is_set():
-            try:
-                return self.reader.describe()
-            except Store_Unavailable as error:
-                self._kinesis_health.failed(wall_clock_ms(), str(error))
-                log.warning("source_waits", str(error))
-                self._stop.wait(wait_s)
-                wait_s = min(10.0, wait_s * 2)
-        return None
-
     # ------------------------------------------------------------------ shards
-
-    def _resolve_start(self) -> int:
-        """Where a first start begins; LATEST and times are resolved once and stored: a restart starts there too."""
-        stored = self._state.get(START_KEY)
-        if stored is None:
-            position = self._config.initial_position
-            at_ms = self._config.initial_position_ms()
-            if position == "LATEST":
-                at_ms = wall_clock_ms()
-            from_ms = BEGINNING_MS if at_ms is None else at_ms
-            self._state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
-            stored = self._state.get(START_KEY) or b"{}"
-        return int(json.loads(stored)["from_ms"])
 
     def _open_found(self) -> None:
         while True:
@@ -160,44 +116,20 @@ class Local_Runner:
             self._open(info, checkpoint)
         self._failure = self._failure or self._finder.failure
 
-    def _position(self, number: str) -> str:
-        """Where reading goes on after a number."""
-        if number != NOTHING_READ:
-            return number
-        from_ms = self._start.from_ms
-        return "TRIM_HORIZON" if from_ms == BEGINNING_MS else f"AT_TIMESTAMP:{from_ms}"
-
     def _checkpoint(self, partition: str) -> str | None:
-        data = self._store.get(checkpoint_key(partition))
+        data = self.application.store.get(checkpoint_key(partition))
         return None if data is None else data.decode()
 
     def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
         shard = self.shards[info.shard_id] = _Shard(info)
         self.health.shard(info.shard_id, wall_clock_ms())
+        key, store = checkpoint_key(info.shard_id), self.application.store
         shard.lane = self.engine.open(
             info.shard_id,
-            self._recover(info, checkpoint),
+            self.application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
             lambda consumer: self._start_reading(shard, consumer),
             shard.credits.release,
             self._closed,
-        )
-
-    def _recover(self, info: Shard_Info, checkpoint: str | None) -> Steps[Partition_Consumer]:
-        now_ms = wall_clock_ms()
-        partition = info.shard_id
-        state = yield from recover_steps(
-            self._store, partition, checkpoint, info.parents, self._start, self._timing, now_ms, new_lineage()
-        )
-        intake = Intake(self._fields.lists, Path_Rules.parse(self._config.path_rules), self._config.dead_letter_text)
-        return Partition_Consumer(
-            state,
-            self._store,
-            lambda number: self._store.put(checkpoint_key(partition), number.encode()),
-            intake,
-            self._secrets,
-            now_ms,
-            new_lineage,
-            lambda window_ms, name: self._publisher.published(partition, window_ms, name),
         )
 
     def _closed(self, partition: str, error: BaseException | None) -> None:
@@ -226,7 +158,7 @@ class Local_Runner:
     # ------------------------------------------------------------------ reading
 
     def _start_reading(self, shard: _Shard, consumer: Partition_Consumer) -> None:
-        reader = Shard_Reader(self.reader, shard.info.shard_id, self._position(consumer.state.number))
+        reader = Shard_Reader(self.reader, shard.info.shard_id, self.application.position(consumer.state.number))
         shard.reader = threading.Thread(
             target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
         )
@@ -274,11 +206,7 @@ class Local_Runner:
             left = ", ".join(sorted(self.engine.lanes))
             log.warning("unfinished", f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
-        self._publisher.stop(last_pass=finished)
-
-
-def new_lineage() -> str:
-    return secrets.token_hex(8)
+        self.application.publisher.stop(last_pass=finished)
 
 
 def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:

@@ -37,6 +37,7 @@ class Publisher:
         self._interval_s = interval_s
         self._on_pass = on_pass
         self._stop = threading.Event()
+        self._last_pass = False
         self._clean_up_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -45,13 +46,11 @@ class Publisher:
         self._thread.start()
 
     def stop(self, last_pass: bool, timeout_s: float = 10.0) -> None:
-        """Stop after the round under way, and run a last one if asked to and if the thread has ended in time."""
+        """Stop after the round under way, and a last one if asked to, but wait no longer than this for both."""
+        self._last_pass = last_pass
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        if last_pass and not self._thread.is_alive():
-            self._reconciler = _without_delays(self._reconciler)
-            self._pass()
+            self._thread.join(max(0.0, timeout_s))
 
     def published(self, partition: str, window_ms: int, name: Partial_Name) -> bool:
         """Whether the entry of the window is known to list this partial as a source."""
@@ -62,6 +61,9 @@ class Publisher:
             began_s = time.monotonic()
             self._pass()
             self._stop.wait(max(0.0, self._interval_s - (time.monotonic() - began_s)))
+        if self._last_pass:
+            self._reconciler = _without_delays(self._reconciler)
+            self._pass()
 
     def _pass(self) -> None:
         try:

@@ -1,18 +1,21 @@
 """`sa-stream run`: the daemon, until it is told to stop."""
 
+import logging
+import os
 import platform
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import polars
 
 from consumer.config import SA__Config
 from consumer.health import Health, Health_Server
+from consumer.kcl_runner import Kcl_Runner
 from consumer.local_runner import Local_Runner
 from consumer.logging import Log
 from sa_stream import __version__
-from sa_stream.errors import Config_Error
 from sa_stream.timing import wall_clock_ms
 
 log = Log("run")
@@ -22,29 +25,28 @@ def versions() -> dict[str, str]:
     return {"sa-stream": __version__, "python": platform.python_version(), "polars": polars.__version__}
 
 
-def run(config: SA__Config) -> None:
-    """Read, aggregate and publish until SIGTERM or SIGINT; then commit everything and return.
+def run(config: SA__Config, beat: Callable[[], None]) -> None:
+    """Read, aggregate and publish until SIGTERM or SIGINT; then commit everything and return. `beat` is called as a
+    sign of life where somebody watches over it.
 
     Raises the error that no later try can mend.
     """
-    if config.runner != "local":
-        raise Config_Error(
-            "SGRAPH_SEND__SA_RUNNER is kcl, which this version does not have yet: set it to local, or give "
-            "--runner local"
-        )
     health = Health(wall_clock_ms(), config.commit_interval_s * 1000, versions())
+    runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
     server = Health_Server(health, config.http_host, config.http_port)
     try:
         log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
-        runner = Local_Runner(config, health)
         _stop_on_signals(runner)
         runner.run()
         log.info("stopped", "stopped as asked")
     finally:
         server.stop()
+    if runner.engine.busy:  # a store that hangs would hold up the interpreter's end
+        logging.shutdown()
+        os._exit(0)
 
 
-def _stop_on_signals(runner: Local_Runner) -> None:
+def _stop_on_signals(runner: Local_Runner | Kcl_Runner) -> None:
     """The first SIGTERM or SIGINT asks for an orderly end, the second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         return

@@ -4,8 +4,8 @@ It holds no thread and no clock. Whoever drives it says what time it is and make
 a step waits, the partition waits, which is all there is to backpressure.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from sa_stream.commits.keys import secret_key
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
 from sa_stream.errors import Corrupt_State
@@ -65,6 +66,7 @@ class _Segment:
     """Consecutive batches that are folded together.
 
     lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
+    aside       when set, these records are not to be read
     tip         an empty answer at the tip of the stream that came after these records
     """
 
@@ -74,6 +76,7 @@ class _Segment:
     arrivals_ms: list[int] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
     size_bytes: int = 0
+    aside: Set_Aside | None = None
     tip: Batch | None = None
 
 
@@ -82,6 +85,11 @@ class Partition_Consumer:
 
     `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked
     about windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
+    `careful` (which may be changed at any time) folds and commits each batch by itself; records that are `set_aside`
+    are not read but buried: both come from commits.poison, after a failure.
+
+    folding  first and last number of the records that are being folded or committed. After a failure: those on which
+             it happened; None if it happened on no record.
     """
 
     def __init__(
@@ -94,8 +102,12 @@ class Partition_Consumer:
         now_ms: int,
         new_lineage: Callable[[], str],
         published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
+        careful: bool = False,
+        set_aside: Sequence[Set_Aside] = (),
     ) -> None:
         self.state = state
+        self.careful = careful
+        self.folding: tuple[str, str] | None = None
         self.last_commit_ms = now_ms
         self._store = store
         self._checkpoint = checkpoint
@@ -104,12 +116,15 @@ class Partition_Consumer:
         self._secrets = secrets
         self._new_lineage = new_lineage
         self._published = published
+        self._set_aside = tuple(set_aside)
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
         self._segments: list[_Segment] = []
         self._last_received = int(state.number)
         self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
         self._position_ms = state.position_ms  # of what was received, folded or not
         self._committed_edge = self._edge()
+        self._first_uncommitted = ""  # number of the first record folded since the last commit
+        self._working = False  # while steps are under way
 
     # ------------------------------------------------------------------ in
 
@@ -117,28 +132,55 @@ class Partition_Consumer:
         """Take in one read, in order; nothing is parsed before `work_steps`. Records that the state has seen (a
         redelivery) are skipped."""
         lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(now_ms, self._position_ms)
-        segment = self._segments[-1] if self._segments else None
-        if segment is None or segment.tip is not None or lost:
-            segment = _Segment(lost_at_ms=now_ms if lost else None, since_ms=now_ms)
-            self._segments.append(segment)
+        if lost:
+            self._segments.append(_Segment(lost_at_ms=now_ms, since_ms=now_ms))
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
         first = self._seen(batch.sequence_numbers)
         if first < len(batch.payloads):
-            payloads = batch.payloads[first:] if first else batch.payloads
-            segment.payloads += payloads
-            segment.arrivals_ms += batch.arrivals_ms[first:] if first else batch.arrivals_ms
-            segment.numbers += batch.sequence_numbers[first:] if first else batch.sequence_numbers
-            segment.size_bytes += (
-                (len(payloads[0]) + len(payloads[-1])) * len(payloads) // 2
-            )  # about; JOIN_MS bounds it
+            for begin, end, aside in self._pieces(batch.sequence_numbers, first):
+                segment = self._open_segment(now_ms, aside)
+                payloads = batch.payloads[begin:end]
+                segment.payloads += payloads
+                segment.arrivals_ms += batch.arrivals_ms[begin:end]
+                segment.numbers += batch.sequence_numbers[begin:end]
+                segment.size_bytes += (
+                    (len(payloads[0]) + len(payloads[-1])) * len(payloads) // 2
+                )  # about; JOIN_MS bounds it
             self._last_received = int(batch.sequence_numbers[-1])
             self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
         elif not batch.payloads and batch.millis_behind_latest == 0:
-            segment.tip = batch
+            if not self._segments or self._segments[-1].tip is not None:
+                self._segments.append(_Segment(since_ms=now_ms))
+            self._segments[-1].tip = batch
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
         elif lost:
             self._position_ms = now_ms - self.state.timing.retention_ms + self.state.timing.coverage_margin_ms
+
+    def _open_segment(self, now_ms: int, aside: Set_Aside | None) -> _Segment:
+        """The last one if more records may join it, else a new one."""
+        if self._segments:
+            last = self._segments[-1]
+            if not last.payloads and last.tip is None:
+                last.aside = aside
+                return last
+            if last.tip is None and last.aside is aside and not self.careful:
+                return last
+        self._segments.append(_Segment(since_ms=now_ms, aside=aside))
+        return self._segments[-1]
+
+    def _pieces(self, numbers: Sequence[str], first: int) -> Iterator[tuple[int, int, Set_Aside | None]]:
+        """(begin, end, set aside?) of consecutive records that go together, from a place on."""
+        for aside in self._set_aside:
+            begin = bisect_left(numbers, aside.first, first, key=int)
+            end = bisect_right(numbers, aside.last, begin, key=int)
+            if begin < end:
+                if first < begin:
+                    yield first, begin, None
+                yield begin, end, aside
+                first = end
+        if first < len(numbers):
+            yield first, len(numbers), None
 
     def _seen(self, numbers: Sequence[str]) -> int:
         """How many of these ascending numbers were received before."""
@@ -152,6 +194,7 @@ class Partition_Consumer:
         """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
         return self.commit_due(now_ms) or any(
             segment.tip is not None
+            or (self.careful and segment.payloads)
             or len(segment.payloads) >= FOLD_ROWS
             or segment.size_bytes >= FOLD_BYTES
             or now_ms - segment.since_ms >= JOIN_MS
@@ -167,19 +210,25 @@ class Partition_Consumer:
     def work_steps(self, now_ms: int) -> Steps[None]:
         """Fold what was received, and commit if it is time. Raises Superseded, Lease_Lost: this worker no longer owns
         the partition."""
+        self._working = True
         yield from self._fold_steps(now_ms)
         if self.commit_due(now_ms):
             yield from self._commit_steps(now_ms, ended=False)
+        self._working = False
 
     def flush_steps(self, now_ms: int) -> Steps[None]:
         """Fold what was received and commit it: at a shutdown or before the partition goes to somebody else."""
+        self._working = True
         yield from self._fold_steps(now_ms)
         yield from self._commit_steps(now_ms, ended=False)
+        self._working = False
 
     def end_steps(self, now_ms: int) -> Steps[None]:
         """The shard has ended: everything was received."""
+        self._working = True
         yield from self._fold_steps(now_ms)
         yield from self._commit_steps(now_ms, ended=True)
+        self._working = False
 
     def _fold_steps(self, now_ms: int) -> Steps[None]:
         while self._segments:
@@ -187,10 +236,31 @@ class Partition_Consumer:
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
             if segment.payloads:
-                columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
-                yield from self._take_steps(segment, columns, now_ms)
+                self.folding = segment.numbers[0], segment.numbers[-1]
+                self._first_uncommitted = self._first_uncommitted or segment.numbers[0]
+                if segment.aside is not None:
+                    yield from self._set_aside_steps(segment, segment.aside)
+                else:
+                    columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
+                    yield from self._take_steps(segment, columns, now_ms)
+                self.folding = None
             if segment.tip is not None:
                 self.state.tip_was_empty(segment.tip.not_fetched_before_ms, segment.tip.clock_off)
+            if segment.payloads and self.careful:
+                yield from self._commit_steps(now_ms, ended=False)
+
+    def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
+        """One letter for all of them, written before the commit that passes over them."""
+        letter = self._dead_letters.set_aside(
+            self.state.partition,
+            segment.numbers,
+            segment.arrivals_ms,
+            aside.error,
+            segment.payloads,
+            self._intake.lists,
+        )
+        yield call(self._store.put, letter.key(), letter.to_json())
+        self.state.set_aside(segment.numbers, segment.arrivals_ms, self._new_lineage())
 
     def _take_steps(self, segment: _Segment, columns: Columns, now_ms: int) -> Steps[None]:
         starts = self.state.starts(columns)
@@ -234,6 +304,8 @@ class Partition_Consumer:
             yield call(self._store.put, letter.key(), letter.to_json())
 
     def _commit_steps(self, now_ms: int, ended: bool) -> Steps[None]:
+        if self._first_uncommitted:
+            self.folding = self._first_uncommitted, self.state.number
         prunable = []
         for start, name in list(self.state.partials.items()):
             old = window_is_old(self.state, start) and start not in self.state.touched
@@ -243,6 +315,33 @@ class Partition_Consumer:
         yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)
         self.last_commit_ms = now_ms
         self._committed_edge = self._edge()
+        self._first_uncommitted, self.folding = "", None
+
+    # ------------------------------------------------------------------ memory
+
+    def largest_window(self) -> tuple[int, int] | None:
+        """(bytes, start in ms) of the largest window for which `shrink` may gain something; None if there is none, or
+        while steps are under way."""
+        if self._working:
+            return None
+        return max(
+            (
+                (window.size_bytes, start)
+                for start, window in self.state.windows.items()
+                if start not in self.state.touched or window.shrinkable
+            ),
+            default=None,
+        )
+
+    def shrink(self, start_ms: int) -> bool:
+        """Take less memory for a window (Partition_State.shrink); False if nothing was gained, or while steps are under
+        way."""
+        return not self._working and self.state.shrink(start_ms, self._new_lineage())
+
+    def evict(self) -> int:
+        """Drop the windows whose partials are up to date from memory, after a commit all of them; how many. Nothing
+        while steps are under way."""
+        return 0 if self._working else self.state.evict()
 
     def _edge(self) -> int:
         return self.state.published_watermark_ms // WINDOW_MS

@@ -2,13 +2,16 @@
 out. Every one is counted; only so many a minute are kept, as a broken sender breaks every line.
 """
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
 
-from sa_stream.records.fields import FORBIDDEN_FIELDS, Field_List, kind_of
+from sa_stream.records.fields import FORBIDDEN_FIELDS, Field_List, Field_Lists, kind_of
+from sa_stream.records.parser import unpacked
 from sa_stream.records.privacy import scrub
 from sa_stream.timing import MINUTE_MS
 
@@ -16,6 +19,10 @@ PREFIX = "dead-letters/"
 PER_MINUTE = 60  # letters kept of each partition and minute of arrival
 TEXT_CHARS_MAX = 2_048
 RAW_BYTES_MAX = 65_536  # of a longer line only the beginning is looked at
+SET_ASIDE = "set_aside"
+TEXTS_CHARS_MAX = 1 << 20  # of all lines of a batch that was set aside
+ERROR_CHARS_MAX = 500
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")  # an error quotes the values that it did not like
 
 # Kept only as keyed hashes elsewhere, or full of tokens (query): not shown here either.
 _HIDDEN = FORBIDDEN_FIELDS | {"x-edge-request-id", "cs-user-agent", "cs-uri-query"}
@@ -54,6 +61,38 @@ class Dead_Letter:
         return msgspec.json.encode(content)
 
 
+@dataclass(frozen=True, slots=True)
+class Set_Aside_Letter:
+    """Why consecutive records were passed over unread, and which: the engine failed on them again and again.
+
+    number, last_number  sequence numbers of the first and the last of them
+    records              how many there are, each of one line or several
+    error                what the engine said, without what it quoted
+    arrival_ms           when the first of them arrived, ms since the epoch
+    texts                their lines without personal data, if the settings ask for them
+    """
+
+    partition: str
+    number: str
+    last_number: str
+    records: int
+    error: str
+    arrival_ms: int
+    texts: tuple[str, ...] | None = None
+    reason: str = SET_ASIDE
+
+    def key(self) -> str:
+        """Its key in the state store. The source cuts its batches as it likes: other records give another letter."""
+        return f"{PREFIX}{quote(self.partition, safe='')}/{self.number.zfill(56)}/{SET_ASIDE}-{self.last_number.zfill(56)}"
+
+    def to_json(self) -> bytes:
+        """Its content in the state store; equal letters give equal bytes."""
+        content = {name: getattr(self, name) for name in sorted(self.__slots__)}
+        if self.texts is None:
+            del content["texts"]
+        return msgspec.json.encode(content)
+
+
 def dead_letter_text(line: bytes, fields: Field_List | None) -> str:
     """A line as a dead letter may show it: fields separated by tabs, at most 2,048 characters.
 
@@ -76,6 +115,24 @@ def dead_letter_text(line: bytes, fields: Field_List | None) -> str:
             text = text.partition("?")[0]
         shown.append("[removed]" if name in hidden and text not in ("", "-") else scrub(text))
     return "\t".join(shown)[:TEXT_CHARS_MAX]
+
+
+def _texts(payloads: Sequence[bytes], lists: Field_Lists) -> tuple[str, ...]:
+    """The lines of payloads as dead letters may show them, as many as there is room for. Whatever breaks the engine may
+    break this too, and then is shown as the name of the error."""
+    shown: list[str] = []
+    room = TEXTS_CHARS_MAX
+    for payload in payloads:
+        try:
+            lines = [line for line in unpacked(payload).split(b"\n") if line]
+            texts = [dead_letter_text(line, lists.by_count.get(line.count(b"\t") + 1)) for line in lines]
+        except Exception as error:  # noqa: BLE001 - the reason is in the letter, which must be written all the same
+            texts = [f"[unreadable: {type(error).__name__}]"]
+        shown += texts
+        room -= sum(map(len, texts))
+        if room <= 0:
+            break
+    return tuple(shown)
 
 
 class Dead_Letters:
@@ -119,6 +176,27 @@ class Dead_Letters:
         text = dead_letter_text(raw, fields) if self._keep_text else None
         letter = Dead_Letter(partition, number, line, reason, field_count, arrival_ms, text)
         self._waiting[letter.key()] = letter
+
+    def set_aside(
+        self,
+        partition: str,
+        numbers: Sequence[str],
+        arrivals_ms: Sequence[int],
+        error: str,
+        payloads: Sequence[bytes],
+        lists: Field_Lists,
+    ) -> Set_Aside_Letter:
+        """Count consecutive records that nobody reads, and return the one letter of all of them."""
+        self.counts[SET_ASIDE] += len(numbers)
+        return Set_Aside_Letter(
+            partition=partition,
+            number=numbers[0],
+            last_number=numbers[-1],
+            records=len(numbers),
+            error=scrub(_QUOTED.sub("[value]", error))[:ERROR_CHARS_MAX],
+            arrival_ms=arrivals_ms[0],
+            texts=_texts(payloads, lists) if self._keep_text else None,
+        )
 
     def take(self) -> list[Dead_Letter]:
         """The letters kept since the last call, in the order in which they came; the same record's only once."""

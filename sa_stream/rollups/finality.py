@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.windows.partition import RETENTION_GAPS, SET_ASIDE_RECORDS
 
 OPEN = "open"  # the window has not ended yet
 LAGGING = "lagging"  # this partition has not passed the window's end
 NOT_STARTED = "not-started"  # no worker has begun with this shard, and its parents have not passed the window
 WAITING_FOR_CHILDREN = "waiting-for-children"  # the shard ended, and ListShards does not name its children yet
 BEFORE_START = "before-start"  # the window lies before the first record that this partition could read
+SET_ASIDE = "set-aside"  # records that may belong to it are in the dead letters, unread
 NOT_COVERED = "not-covered"  # records of it may be lost: retention was shorter than a standstill
-
-RETENTION_GAPS = "retention_gaps"  # counter of a progress record: how often retention overtook the partition
 
 type Sources = tuple[tuple[str, Partial_Name], ...]
 
@@ -188,7 +188,10 @@ class Stream_View:
         if not self._covers(self._since_ms(partition), window_ms):
             if own is None and not self._skipped(partition):
                 return NOT_STARTED
-            return NOT_COVERED if own is not None and own.counters.get(RETENTION_GAPS) else BEFORE_START
+            counters = own.counters if own is not None else {}
+            if counters.get(SET_ASIDE_RECORDS):
+                return SET_ASIDE
+            return NOT_COVERED if counters.get(RETENTION_GAPS) else BEFORE_START
         end_ms = window_ms + WINDOW_MS
         if end_ms <= self._passes_ms(partition):
             return ""

@@ -1,7 +1,9 @@
-"""What the KCL's daemon says to a record processor: lines of JSON come out of a pipe, batches go out.
+"""What the KCL's daemon says to a record processor, and what it is told: lines of JSON come out of a pipe, messages and
+batches go out; answers are made here too.
 
 A message of 10,000 records is a line of several megabytes. It is read into one buffer that is used again for the next,
 and decoded where it lies: the base64 of each record becomes bytes in the JSON decoder, and nothing else is copied.
+The protocol is that of the MultiLangDaemon of KCL 3.1 (package software.amazon.kinesis.multilang.messages).
 """
 
 import contextlib
@@ -16,48 +18,128 @@ from sa_stream.records.batch import Batch
 READ_BYTES = 512 << 10  # a larger read leaves the processor's cache before it is looked at
 BUFFER_BYTES = 4 << 20  # at first; doubled for a message that does not fit
 PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges: fewer wake-ups
+MESSAGE_BYTES_MAX = 256 << 20  # GetRecords answers at most 10 MiB; aggregated records add their envelopes to it
+
+SHARD_END = "SHARD_END"  # where the KCL says that a shard is read, once it was checkpointed to its end
 
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ, which not every platform has
 
 
-class _Record(msgspec.Struct, gc=False):
+class Initialize(msgspec.Struct, tag_field="action", tag="initialize"):
+    """A shard is ours now. sequence_number: its checkpoint, or the name of the position where it begins."""
+
+    shard_id: str = msgspec.field(name="shardId")
+    sequence_number: str | None = msgspec.field(name="sequenceNumber", default=None)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The committed number; None before the first."""
+        number = self.sequence_number or ""
+        return number if number.isdecimal() else None
+
+
+class Record(msgspec.Struct, gc=False):
     data: bytes
     sequence_number: str = msgspec.field(name="sequenceNumber")
     arrival_ms: int = msgspec.field(name="approximateArrivalTimestamp")
 
 
-class _Process_Records(msgspec.Struct, tag_field="action", tag="processRecords", gc=False):
-    records: list[_Record]
+class Process_Records(msgspec.Struct, tag_field="action", tag="processRecords", gc=False):
+    records: list[Record]
     millis_behind_latest: int | None = msgspec.field(name="millisBehindLatest", default=None)
 
+    def batch(self, not_fetched_before_ms: int = 0, clock_off: bool = False) -> Batch:
+        records = self.records
+        return Batch(
+            [record.data for record in records],
+            [record.arrival_ms for record in records],
+            [record.sequence_number for record in records],
+            1 if self.millis_behind_latest is None else self.millis_behind_latest,  # unknown is not 'at the tip'
+            not_fetched_before_ms,
+            clock_off,
+        )
 
-_decoder = msgspec.json.Decoder(_Process_Records)
+
+class Checkpointed(msgspec.Struct, tag_field="action", tag="checkpoint"):
+    """Answer to our `checkpoint`. error: simple name of a Java exception, None if it is done."""
+
+    sequence_number: str | None = msgspec.field(name="sequenceNumber", default=None)
+    error: str | None = None
 
 
-def decode_process_records(line: bytes | memoryview) -> Batch:
-    """The batch of one `processRecords` message. Raises Source_Error for anything else."""
+class Lease_Was_Lost(msgspec.Struct, tag_field="action", tag="leaseLost"):
+    """Another worker has the shard, or this one gives it up: no checkpoint is possible any more."""
+
+
+class Shard_Ended(msgspec.Struct, tag_field="action", tag="shardEnded"):
+    """The shard is closed and everything of it was delivered: it has to be checkpointed at its end."""
+
+
+class Shutdown_Requested(msgspec.Struct, tag_field="action", tag="shutdownRequested"):
+    """The worker stops, or hands this shard over: the last moment for a checkpoint."""
+
+
+type Message = Initialize | Process_Records | Checkpointed | Lease_Was_Lost | Shard_Ended | Shutdown_Requested
+
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(
+    Initialize | Process_Records | Checkpointed | Lease_Was_Lost | Shard_Ended | Shutdown_Requested
+)
+
+
+def decode_message(line: bytes | memoryview, shard: str = "") -> Message:
+    """One line of the KCL. Raises Source_Error, which names the shard, for anything that is no message known here."""
     try:
-        message = _decoder.decode(line)
-    except msgspec.MsgspecError as error:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        whose = f" for {shard}" if shard else ""
         raise Source_Error(
-            f"The KCL sent a line of {len(line)} bytes that is no processRecords message known here: {error}. "
-            "Use the version of amazon-kclpy that the README names"
+            f"The KCL sent a line of {len(line)} bytes{whose} that is no message known here: {error}. Use the version "
+            "of amazon-kclpy that the README names"
         ) from error
-    records = message.records
-    return Batch(
-        [record.data for record in records],
-        [record.arrival_ms for record in records],
-        [record.sequence_number for record in records],
-        message.millis_behind_latest or 0,
-    )
+
+
+def action_of(message: Message) -> str:
+    return str(message.__struct_config__.tag)
+
+
+def status_line(message: Message) -> bytes:
+    """Says that a message was dealt with; the KCL sends nothing more before."""
+    return b'{"action":"status","responseFor":"%s"}\n' % action_of(message).encode()
+
+
+def checkpoint_line(sequence_number: str | None) -> bytes:
+    """Asks for a checkpoint at this record; None: at the end of the shard."""
+    return msgspec.json.encode({"action": "checkpoint", "sequenceNumber": sequence_number}) + b"\n"
+
+
+class Buffers:
+    """Buffers for lines that are being read, one a pipe with a part of a line in it; used again, the warmest first."""
+
+    def __init__(self, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self._size = max(buffer_bytes, 2 * READ_BYTES)
+        self._free: list[bytearray] = []
+
+    def get(self) -> bytearray:
+        return self._free.pop() if self._free else bytearray(self._size)
+
+    def put(self, buffer: bytearray) -> None:
+        if len(self._free) < 2 and len(buffer) <= 8 * self._size:  # the memory of a burst is not kept
+            self._free.append(buffer)
 
 
 class Line_Pipe:
-    """Whole lines from a pipe, read into one buffer. Owns the file descriptor."""
+    """Whole lines from a pipe. Owns the file descriptor; holds a buffer only while there is something in it.
 
-    def __init__(self, descriptor: int, buffer_bytes: int = BUFFER_BYTES) -> None:
+    `whose` is named in errors. The lines that `read` returns are views of the buffer, valid until the next `read` of
+    any pipe with the same buffers.
+    """
+
+    def __init__(self, descriptor: int, buffers: Buffers | None = None, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+        self.whose = ""
         self._file = io.FileIO(descriptor)
-        self._buffer = bytearray(max(buffer_bytes, 2 * READ_BYTES))
+        self._buffers = buffers or Buffers()
+        self._bytes_max = bytes_max
+        self._buffer = bytearray()
         self._view = memoryview(self._buffer)
         self._start = self._end = 0  # of what was read and not yet handed out
         self._longest = 0  # line so far
@@ -69,7 +151,9 @@ class Line_Pipe:
 
     def read(self) -> list[memoryview] | None:
         """Read once, and return the lines that are whole now, each with its newline (perhaps none); None at the end.
-        They are views of the buffer, valid until the next call."""
+
+        Raises Source_Error for a line that is too long to be one of the KCL's.
+        """
         self._make_room()
         count = self._file.readinto(self._view[self._end : self._end + READ_BYTES])
         if not count:
@@ -82,12 +166,29 @@ class Line_Pipe:
             self._longest = max(self._longest, newline + 1 - self._start)
             self._start = newline + 1
             newline = self._buffer.find(b"\n", self._start, self._end)
+        if self._start == self._end:
+            self._give_back()
+        elif self._end - self._start > self._bytes_max:
+            raise Source_Error(
+                f"The KCL sends a message of more than {self._bytes_max >> 20} MiB for {self.whose or 'a shard'}: set "
+                "SGRAPH_SEND__SA_KCL__maxRecords to a smaller number"
+            )
         return lines
+
+    def _give_back(self) -> None:
+        self._buffers.put(self._buffer)
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
 
     def _make_room(self) -> None:
         """Room for one read. What is held moves to the front early, while it is the small beginning of a line that
         would not fit behind it."""
         size, held = len(self._buffer), self._end - self._start
+        if not size:
+            self._buffer = self._buffers.get()
+            self._view = memoryview(self._buffer)
+            return
         full = size - self._end < READ_BYTES
         if self._start and (full or size - self._start < self._longest + READ_BYTES):
             self._buffer[:held] = self._view[self._start : self._end]
@@ -100,7 +201,7 @@ class Line_Pipe:
 
     @property
     def cut_off_bytes(self) -> int:
-        """Bytes of a line without an end: after the end of the pipe, a message that was cut off."""
+        """Bytes of a line without an end so far: after the end of the pipe, a message that was cut off."""
         return self._end - self._start
 
     def close(self) -> None:

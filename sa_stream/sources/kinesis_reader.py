@@ -29,7 +29,7 @@ from botocore.exceptions import (
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.records.batch import Batch
-from sa_stream.timing import HOUR_MS
+from sa_stream.timing import HOUR_MS, wall_clock_ms
 
 READ_INTERVAL_MS = 200  # Kinesis allows 5 GetRecords a second and shard
 IDLE_INTERVAL_MS = 1_000  # at the tip there is nothing to hurry for
@@ -159,7 +159,9 @@ class Kinesis_Reader:
 
     def list_shards(self) -> list[Shard_Info]:
         """Every shard that the stream still lists, closed ones and parents too, by id. Raises like `describe`."""
+        sent_ms = wall_clock_ms()
         page = self.call("list_shards", **self._which)
+        self.note_clock(page, sent_ms, wall_clock_ms())  # behind the KCL there is no other answer to tell the clock by
         shards = list(page["Shards"])
         while page.get("NextToken"):
             page = self.call("list_shards", NextToken=page["NextToken"])

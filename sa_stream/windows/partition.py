@@ -23,6 +23,8 @@ from sa_stream.windows.window import Window
 
 KIND = "partition"
 NOTHING_READ = "0"
+RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
+SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +206,47 @@ class Partition_State:
 
     def start_anew(self, since_ms: int, lineage: str) -> None:
         """Vouch only for what comes after a time, in a new lineage."""
+        self._vouch_from(since_ms, lineage)
+        self._count(RETENTION_GAPS, 1)
+
+    def _vouch_from(self, since_ms: int, lineage: str) -> None:
         self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
         self.lineage = lineage
-        self._count("retention_gaps", 1)
+
+    def set_aside(self, numbers: Sequence[str], arrivals_ms: Sequence[int], lineage: str) -> None:
+        """Pass over records unread: they may belong to any window up to the time at which they came, so vouch only for
+        what comes after it, in a new lineage."""
+        self._vouch_from(max(arrivals_ms) + 1, lineage)
+        self.number = numbers[-1]
+        self.position_ms = max(self.position_ms, arrivals_ms[-1])
+        self._count(SET_ASIDE_RECORDS, len(numbers))
+
+    # ------------------------------------------------------------------ memory
+
+    def evict(self) -> int:
+        """Drop every window that no record has touched since its partial was put; how many. `load_steps` brings back
+        what a record touches. Not between loading and `take`."""
+        clean = [start for start in self.windows if start not in self.touched]
+        for start in clean:
+            del self.windows[start]
+        return len(clean)
+
+    def shrink(self, start: int, lineage: str) -> bool:
+        """Take less memory for a window; False if nothing was gained. Not between loading and `take`, nor in a commit.
+
+        An untouched one is dropped, as its partial has it all. A touched one takes its bounded form, and is then no
+        function of the records alone any more: the partition goes on in a new lineage, so that no key gets two
+        contents. What it covers stays as it is. Its number has grown since the last commit (a record touched the
+        window), so the next commit is an ordinary one, with a checkpoint that is fenced.
+        """
+        if start in self.windows and start not in self.touched:
+            del self.windows[start]
+            return True
+        if start not in self.windows or not self.windows[start].shrink():
+            return False
+        self.lineage = lineage
+        self._count("shrunk_windows", 1)
+        return True
 
     def closed_windows(self) -> list[int]:
         """Windows in memory that have ended here: they may leave memory once their partials are committed."""

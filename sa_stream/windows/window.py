@@ -1,5 +1,6 @@
 """One half hour of one partition (or of several, merged): what a partial holds and an entry is made of."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from sa_stream.windows.summaries import Distinct, Durations, big, merged_counts,
 KIND = "window"
 COUNTED = ("status", "methods", "protocols", "hosts", "edges", "results")  # kinds of `counts`
 MINUTES = WINDOW_MS // MINUTE_MS
+_NAME_BYTES = 100  # of a name in a dict, beside its text
+_FIXED_BYTES = 10_000
 PER_MINUTE = ("requests", "status_4xx", "status_5xx", "bytes", "hits")
 
 
@@ -64,6 +67,24 @@ class Window:
     def top_paths_error(self) -> int:
         """A path's count lacks at most this many requests; 0 where exact."""
         return self.paths.error
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory: mostly its paths, then names and sketches."""
+        names = sum(sys.getsizeof(name) + _NAME_BYTES for counts in self.counts.values() for name in counts)
+        hashes = self.unique_paths.hashes.nbytes + self.unique_agents.hashes.nbytes + self.unique_edges.hashes.nbytes
+        buckets = sum(times.buckets.nbytes for times in (self.time_taken, self.ttfb) if times.buckets is not None)
+        return _FIXED_BYTES + self.paths.size_bytes + names + hashes + buckets
+
+    @property
+    def shrinkable(self) -> bool:
+        """Whether `shrink` may find something to cut."""
+        return self.paths.shrinkable
+
+    def shrink(self) -> bool:
+        """Take the bounded form: only the most frequent paths, with what they lack in `top_paths_error`; all other
+        numbers stay what they are. False if nothing was cut."""
+        return self.paths.shrink()
 
     def per_minute(self) -> dict[str, list[int]]:
         minutes = self.minutes or [[0] * MINUTES for _ in PER_MINUTE]

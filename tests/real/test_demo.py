@@ -51,7 +51,7 @@ def test_it_ends_by_itself_with_entries_equal_to_the_recount(world: World) -> No
     assert 0 < float(times[1]) < FIRST_FINAL_S
     assert not [line for line in demo.out().splitlines() if "\x1b" in line], "a pipe gets plain lines"
 
-    key = re.findall(r"^(30min/\S+) final", demo.out(), re.M)[-1]
+    key = re.findall(r"^(\w+/\S+) final", demo.out(), re.M)[-1]
     shown = world.command(clean_env(**{f"{PREFIX}CACHE_PATH": str(kept / "cache")}), "show", key)
     assert shown.code == 0, shown.err
     assert key in shown.out

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters, dead_letter_text
-from sa_stream.records.fields import Field_List
+from sa_stream.records import dead_letters
+from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters, Set_Aside_Letter, dead_letter_text
+from sa_stream.records.fields import Field_List, Field_Lists
 
 SHARD = "shardId-000000000001"
 FIELDS = Field_List(
@@ -53,6 +54,57 @@ class Test_letters:
         add(letters, 7, partition="other")
         assert len({letter.key() for letter in letters.take()}) == 2
         assert letters.take() == []
+
+
+class Test_a_batch_that_is_set_aside:
+    LISTS = Field_Lists({FIELDS.count: FIELDS})
+
+    def letter(self, keep_text: bool, *payloads: bytes, error: str = "Broken: no") -> Set_Aside_Letter:
+        letters = Dead_Letters(keep_text=keep_text)
+        numbers = [str(495 + n) for n in range(len(payloads))]
+        found = letters.set_aside(
+            SHARD, numbers, [1_000 + n for n in range(len(payloads))], error, payloads, self.LISTS
+        )
+        assert letters.counts["set_aside"] == len(payloads)
+        return found
+
+    def test_one_letter_says_which_records_and_why_and_nothing_of_their_lines(self) -> None:
+        letter = self.letter(False, b"a\tsecret\n", b"secret", b"secret")
+        assert json.loads(letter.to_json()) == {
+            "partition": SHARD,
+            "number": "495",
+            "last_number": "497",
+            "reason": "set_aside",
+            "records": 3,
+            "error": "Broken: no",
+            "arrival_ms": 1_000,
+        }
+        assert letter.key() == f"dead-letters/{SHARD}/{'495'.zfill(56)}/set_aside-{'497'.zfill(56)}"
+
+    def test_its_error_shows_no_value_that_the_error_quotes(self) -> None:
+        error = self.letter(
+            False, b"x", error="Error: 'tok-1' and \"tok-2\" of `tok-3` from 10.1.2.3 " + "x" * 900
+        ).error
+        assert error.startswith("Error: [value] and [value] of [value] from [ip] xxx")
+        assert len(error) == 500
+
+    def test_its_texts_are_scrubbed_like_any_others_and_bounded(self) -> None:
+        line = b"1\t200\t10.0.0.1\t/a?token\tq\tagent\thost\t/to/a@b.cd\n"
+        letter = self.letter(True, line + line, b"one\t10.0.0.2", b"x" * 3_000_000)
+        assert letter.texts is not None
+        assert letter.texts[:2] == ("1\t200\t[removed]\t/a\t[removed]\t[removed]\t[removed]\t/to/[email]",) * 2
+        assert "10.0.0" not in "".join(letter.texts)
+        many = self.letter(True, *[line] * 40_000)
+        assert many.records == 40_000
+        assert many.texts is not None
+        assert 1 << 20 < sum(map(len, many.texts)) < (1 << 20) + 2_048
+
+    def test_what_breaks_the_text_too_does_not_break_the_letter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(line: bytes, fields: object) -> str:
+            raise ZeroDivisionError(line)
+
+        monkeypatch.setattr(dead_letters, "dead_letter_text", broken)
+        assert self.letter(True, b"secret").texts == ("[unreadable: ZeroDivisionError]",)
 
 
 class Test_cap:

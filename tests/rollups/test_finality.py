@@ -7,7 +7,7 @@ from sa_stream.rollups.finality import (
     NOT_COVERED,
     NOT_STARTED,
     OPEN,
-    RETENTION_GAPS,
+    SET_ASIDE,
     WAITING_FOR_CHILDREN,
     Missing,
     Stream_View,
@@ -15,6 +15,7 @@ from sa_stream.rollups.finality import (
     view,
 )
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.windows.partition import RETENTION_GAPS, SET_ASIDE_RECORDS
 
 TIMING = Timing()
 W = 1_000_000 * WINDOW_MS
@@ -35,6 +36,7 @@ def progress(
     parents: tuple[str, ...] = (),
     names: bool = False,
     gaps: int = 0,
+    set_aside: int = 0,
 ) -> Progress:
     return Progress(
         "p",
@@ -45,7 +47,7 @@ def progress(
         ended,
         parents=parents,
         partials={W: NAME} if names else {},
-        counters={RETENTION_GAPS: gaps} if gaps else {},
+        counters={name: n for name, n in ((RETENTION_GAPS, gaps), (SET_ASIDE_RECORDS, set_aside)) if n},
     )
 
 
@@ -169,6 +171,7 @@ def test_what_lies_before_the_first_position_is_before_start():
 
 def test_what_retention_took_is_not_covered():
     assert reasons(look([shard("a")], a=progress(since_ms=W, gaps=1))) == [("a", NOT_COVERED)]
+    assert reasons(look([shard("a")], a=progress(since_ms=W, set_aside=1))) == [("a", SET_ASIDE)]
 
 
 def test_a_partition_that_vouches_for_nothing_yet_covers_nothing():

@@ -33,6 +33,7 @@ from sa_stream.rollups.periods import (
 )
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.windows.fold import hash_of
 from sa_stream.windows.partition import Partition_State
 from sa_stream.windows.window import Window
 from tests.oracle import compare
@@ -40,6 +41,8 @@ from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+POISON = b"/poison/"  # in a payload: the engine fails on it
 
 
 class Violation(Exception):
@@ -52,6 +55,12 @@ def paths_of(window: Window) -> Counter[str]:
     window.paths.compact()
     table = window.paths.table
     return Counter(dict(zip(table["path"].to_list(), table["count"].to_list(), strict=True)))
+
+
+def parse_set_aside(key: str) -> tuple[int, int] | None:
+    """First and last number of a dead letter of a batch; None for the letter of a line."""
+    _, _, first, name = key.split("/")
+    return (int(first), int(name.removeprefix("set_aside-"))) if name.startswith("set_aside-") else None
 
 
 class Checks:
@@ -72,12 +81,16 @@ class Checks:
             self._partial(key, data)
         elif kind == "progress":
             self._progress(key, data)
+        elif kind == "dead-letters":
+            self._set_aside(key, data)
         if before is None or data == before:
             return
         if kind == "snapshots":
             same = _stable_snapshot(before, self.world.timing) == _stable_snapshot(data, self.world.timing)
         elif kind == "progress":
             same = _stable_progress(before) == _stable_progress(data)
+        elif kind == "dead-letters" and parse_set_aside(key):
+            same = _stable_letter(before) == _stable_letter(data)
         else:
             same = False
         if not same:
@@ -89,20 +102,51 @@ class Checks:
             return
         state = actor.consumer.state
         window = Window.from_bytes(data, key)
-        if not self.covers(state.since_ms, window.start_ms):
+        oracle, all_read = self._oracle(state.partition, state.lineage, state.since_ms)
+        if not all_read and not self.covers(state.since_ms, window.start_ms):
             return
-        oracle = self.ledger.of(state.partition)
         number = int(key.rsplit("/", 1)[1][3:])
-        all_read = state.since_ms == BEGINNING_MS
         self._same_content(f"partial {key}", window, oracle.content(window.start_ms, number), all_read)
         if number not in oracle.last_touch(window.start_ms, int(state.number), all_read):
             raise Violation("content", f"{key} is not named after the last record that touched it")
 
-    def _same_content(self, what: str, window: Window, expected: Content, all_read: bool) -> None:
+    def _oracle(self, partition: str, lineage: str, since_ms: int) -> tuple[Remembering_Oracle, bool]:
+        """The oracle for a lineage, and whether it has read all records but those that it set aside: then it must be
+        right about every window, whatever it vouches for."""
+        skipped = self.world.skipped.get(lineage)
+        if skipped:
+            return self.ledger.without(partition, skipped), True
+        return self.ledger.of(partition), since_ms == BEGINNING_MS
+
+    def _counted(self, window: Window, start_ms: int, end_ms: int) -> Counter[str]:
+        """Paths of what a window counts. What its table lacks in the bounded form, its distinct paths say: whether each
+        was counted, not how often."""
         found = paths_of(window)
-        if found != expected.paths:
-            more, less = found - expected.paths, expected.paths - found
-            raise Violation("content", f"{what}: lacks {dict(less)}, has too much {dict(more)}")
+        if not window.top_paths_error:
+            return found
+        if not self.world.shrunk:
+            raise Violation("content", f"{self.label(start_ms)} lacks paths, and nobody shrunk anything")
+        hashes = set(window.unique_paths.hashes.tolist())
+        for partition in self.ledger.partitions:
+            for window_ms, puts in self.ledger.of(partition).puts.items():
+                if start_ms <= window_ms < end_ms:
+                    seed = self.world.seed_of(window_ms)
+                    found.update(
+                        {put.path: 1 for put in puts if put.path not in found and hash_of(put.path, seed) in hashes}
+                    )
+        if len(found) != len(hashes):
+            raise Violation("content", f"{self.label(start_ms)} counts {len(hashes)} paths, known are {len(found)}")
+        return found
+
+    def _same_content(self, what: str, window: Window, expected: Content, all_read: bool) -> None:
+        found = self._counted(window, window.start_ms, window.start_ms + WINDOW_MS)
+        error = window.top_paths_error
+        table = paths_of(window)
+        for path in found.keys() | expected.paths.keys():
+            wanted = expected.paths[path]
+            if not wanted - error <= table[path] <= wanted or (wanted > 0) != (found[path] > 0):
+                more, less = found - expected.paths, expected.paths - found
+                raise Violation("content", f"{what}: lacks {dict(less)}, has too much {dict(more)}, error {error}")
         for name, number, wanted in (
             ("total_requests", window.total_requests, expected.paths.total()),
             ("late_records", window.late_records, expected.late),
@@ -119,15 +163,14 @@ class Checks:
             return  # a put that was under way when its worker died: it was looked at when it was made
         progress = decode_progress(data, key)
         number = int(actor.consumer.state.number)
-        oracle = self.ledger.of(progress.partition)
+        oracle, all_read = self._oracle(progress.partition, progress.lineage, progress.since_ms)
         if progress.number == END:
-            self._all_was_read(oracle, number)
+            self._all_was_read(self.ledger.of(progress.partition), number)
         elif int(progress.number) != number:
             raise Violation("content", f"{key} is written after {number}")
         self.closes(progress.partition, progress.watermark_ms, number)
-        all_read = progress.since_ms == BEGINNING_MS
         for start_ms in oracle.touches.keys() | progress.partials.keys():
-            if self.covers(progress.since_ms, start_ms):
+            if all_read or self.covers(progress.since_ms, start_ms):
                 name = progress.partials.get(start_ms)
                 allowed = oracle.last_touch(start_ms, number, all_read)
                 if (None if name is None else int(name.number)) in allowed:
@@ -136,8 +179,18 @@ class Checks:
                     raise Violation("content", f"{key} names {name} for {self.label(start_ms)}, not the last one")
                 if not self._may_be_forgotten(progress, number, start_ms):
                     raise Violation("content", f"{key} does not name {self.label(start_ms)}")
-        if all_read and progress.counters != (wanted := oracle.counters_after(number)):
+        counters = {
+            name: n for name, n in progress.counters.items() if name not in ("shrunk_windows", "set_aside_records")
+        }
+        if all_read and counters != (wanted := oracle.counters_after(number)):
             raise Violation("dropped", f"{key} counts {progress.counters}, must be {wanted}")
+        skipped = self.world.skipped.get(progress.lineage)
+        if skipped is not None:
+            set_aside = sum(
+                first <= n <= last for first, last in skipped for n in self.ledger.of(progress.partition).numbers
+            )
+            if progress.counters.get("set_aside_records", 0) != set_aside:
+                raise Violation("dropped", f"{key} counts {progress.counters}, {set_aside} were set aside")
 
     def closes(self, partition: str, watermark_ms: int, number: int) -> None:
         """Windows up to the watermark are closed after this record: by a progress record, or, for the child of ended
@@ -153,19 +206,48 @@ class Checks:
 
     def _may_be_forgotten(self, progress: Progress, number: int, start_ms: int) -> bool:
         """An old window whose entry lists the partition, or never will: it is final, and somebody lost records."""
-        oracle = self.ledger.of(progress.partition)
+        oracle, all_read = self._oracle(progress.partition, progress.lineage, progress.since_ms)
         watermarks = [mark for n, mark in zip(oracle.numbers, oracle.watermarks, strict=True) if n <= number]
         old = bool(watermarks) and start_ms + WINDOW_MS + self.world.timing.keep_ms <= watermarks[-1]
         entry = self.world.entry(cache_key(HALF_HOUR, start_ms))
         listed = entry is not None and any(
             source["partition"] == progress.partition
-            and int(source["number"]) in oracle.last_touch(start_ms, number, progress.since_ms == BEGINNING_MS)
+            and int(source["number"]) in oracle.last_touch(start_ms, number, all_read)
             for source in entry["sources"]
         )
         if not old or entry is None or listed:
             return old and listed
         since_ms = max(own.since_ms for own in self.world.best_progress().values())
         return entry["status"] == "final" and not self.covers(since_ms, start_ms)
+
+    def _set_aside(self, key: str, data: bytes) -> None:
+        """Only a batch with poison in it is set aside, in one letter, and by somebody who failed on it often enough."""
+        found = parse_set_aside(key)
+        actor = self.world.actor
+        if found is None or actor is None or actor.link is None:
+            return
+        first, last = found
+        partition = actor.link.shard_id
+        oracle = self.ledger.of(partition)
+        records = [place for place, number in enumerate(oracle.numbers) if first <= number <= last]
+        letter = msgspec.json.decode(data)
+        if letter["records"] != len(records) or letter["arrival_ms"] != oracle.arrivals_ms[records[0]]:
+            raise Violation("dropped", f"{key} says {letter}, it has {len(records)} records")
+        for aside in actor.worker.poison.set_aside(partition):
+            if aside.first <= first and last <= aside.last:
+                poisoned = [n for n, payload in zip(oracle.numbers, oracle.payloads, strict=True) if POISON in payload]
+                if not any(aside.first <= number <= aside.last for number in poisoned):
+                    raise Violation("dropped", f"{key}: nothing in it is poison")
+                if not any(
+                    low <= aside.first and aside.last <= high for low, high in actor.worker.delivered[partition]
+                ):
+                    raise Violation("dropped", f"{key}: more than one batch is set aside")
+                if actor.worker.failures[partition, aside.first] < 3:
+                    raise Violation("dropped", f"{key}: nobody failed there often enough")
+                break
+        else:
+            raise Violation("dropped", f"{key}: nobody decided that")
+        self.world.buried(actor.link, first, last, [oracle.arrivals_ms[place] for place in records])
 
     # ------------------------------------------------------------------ entries
 
@@ -188,8 +270,8 @@ class Checks:
             return
         window = Window.from_bytes(data)
         end_ms = end_of(period, start_ms)
-        found = paths_of(window)
-        if len(found) and found.total() != entry["total_requests"]:
+        found = self._counted(window, start_ms, end_ms)
+        if len(found) and found.total() != entry["total_requests"] and not window.top_paths_error:
             raise Violation("content", f"{key}: its summary is another's")
         if final or self.world.lossless:  # nobody vouches for what lies about a loss
             self._nothing_twice(key, found, start_ms, end_ms)
@@ -278,6 +360,13 @@ class Checks:
             raise Violation("finality", f"{key} is not final: {entry['missing_sources']}")
         if self.world.store.get(entry["summary"]) is None:
             raise Violation("content", f"{key} names {entry['summary']} at the end, which does not exist")
+        error = (entry["errors"] or {}).get("top_paths")
+        if error:
+            exact = expected["exact"]["paths"]
+            for row in entry["top_paths"]:
+                if not exact[row["path"]][0] - error <= row["count"] <= exact[row["path"]][0]:
+                    raise Violation("content", f"{key} at the end: {row}, {exact[row['path']]}, error {error}")
+            expected = expected | {"top_paths": entry["top_paths"]}
         if differences := compare(entry, expected):
             raise Violation("content", f"{key} at the end: {'; '.join(differences)[:600]}")
 
@@ -299,18 +388,27 @@ class Checks:
             raise Violation("coverage", f"{partition} vouches from {own.since_ms} on, could from {allowed_ms} on")
 
     def _dead_letters(self, partition: str, own: Progress) -> None:
-        if own.since_ms != BEGINNING_MS:
+        oracle, all_read = self._oracle(partition, own.lineage, own.since_ms)
+        if not all_read:
             return
-        oracle = self.ledger.of(partition)
+        skipped = self.world.skipped.get(own.lineage) or ()
         number = None if own.number == END else int(own.number)
         if number is None and self.world.losses:
             return
         wanted = {key: why for key, why in oracle.dropped.items() if number is None or key[0] <= number}
         letters = {}
+        batches = set()
         for listed in self.world.store.list(f"dead-letters/{partition}/"):
+            if batch := parse_set_aside(listed.key):
+                batches.add(batch)
+                continue
             letter = msgspec.json.decode(self.world.store.objects[listed.key])
+            if any(first <= int(letter["number"]) <= last for first, last in skipped):
+                continue  # somebody got it in another batch
             if number is None or int(letter["number"]) <= number:
                 letters[int(letter["number"]), letter["line"]] = letter["reason"]
+        if not batches.issuperset(skipped):
+            raise Violation("dropped", f"{partition} set aside {skipped}, and buried only {batches}")
         if letters != wanted:
             raise Violation("dropped", f"dead letters of {partition}: {letters}, must be {wanted}")
 
@@ -325,6 +423,11 @@ def _stable_snapshot(data: bytes, timing: Any) -> object:
         state.partition, state.lineage, state.parents, state.number, state.record_watermark_ms, state.newest_arrival_ms,
         state.since_ms, str(state.ids.content(state.newest_arrival_ms // 60_000)), sorted(state.counters.items()),
     )  # fmt: skip
+
+
+def _stable_letter(data: bytes) -> object:
+    """All but what the engine said, which may differ."""
+    return msgspec.json.decode(data) | {"error": ""}
 
 
 def _stable_progress(data: bytes) -> object:

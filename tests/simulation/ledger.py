@@ -6,9 +6,12 @@ they must be after any record. Every request has a path of its own, so a window'
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.oracle import WINDOW_MS, Partition_Oracle, Stream_Oracle
+
+type Ranges = tuple[tuple[int, int], ...]  # of numbers, first and last
 
 
 @dataclass(slots=True)
@@ -71,11 +74,13 @@ class Remembering_Oracle(Partition_Oracle):
         self.puts: dict[int, list[Put]] = {}  # window start (ms) -> records that are not malformed
         self.dropped: dict[tuple[int, int], str] = {}  # (number, line) -> reason
         self.watermarks: list[int] = []  # after each record
+        self.payloads: list[bytes] = []
 
     def take(self, number: int, payload: bytes, arrival_ms: int) -> None:
         self.number, self.line = number, -1
         self.add(payload, arrival_ms)
         self.numbers.append(number)
+        self.payloads.append(payload)
         self.arrivals_ms.append(arrival_ms)
         self.watermarks.append(self.watermark_ms)
         counters = self.counters
@@ -160,6 +165,34 @@ class Remembering_Oracle(Partition_Oracle):
 
 class Ledger(Stream_Oracle):
     partition_class = Remembering_Oracle
+
+    def __init__(self, **timing: int) -> None:
+        super().__init__(**timing)
+        self._beginnings: dict[str, tuple[dict[str, int], int, int]] = {}  # partition -> ids and clocks it began with
+        self._without: dict[tuple[str, Ranges], Remembering_Oracle] = {}
+
+    def start(self, partition: str, parents: Sequence[str] = ()) -> Partition_Oracle:
+        fresh = super().start(partition, parents)
+        self._beginnings[partition] = dict(fresh.ids), fresh.watermark_ms, fresh.arrival_max_ms
+        return fresh
+
+    def without(self, partition: str, skipped: Ranges) -> Remembering_Oracle:
+        """The partition for somebody who did not look at the records with numbers in these ranges."""
+        full = self.of(partition)
+        if not skipped:
+            return full
+        if (partition, skipped) not in self._without:
+            ids, watermark_ms, arrival_max_ms = self._beginnings[partition]
+            fresh = Remembering_Oracle(self._reader, known_ids=ids, **self._timing)
+            fresh.watermark_ms, fresh.arrival_max_ms = watermark_ms, arrival_max_ms
+            self._without[partition, skipped] = fresh
+        oracle = self._without[partition, skipped]
+        behind = bisect_right(full.numbers, oracle.numbers[-1]) if oracle.numbers else 0
+        for place in range(behind, len(full.numbers)):
+            number = full.numbers[place]
+            if not any(first <= number <= last for first, last in skipped):
+                oracle.take(number, full.payloads[place], full.arrivals_ms[place])
+        return oracle
 
     def of(self, partition: str) -> Remembering_Oracle:
         found = self.partitions[partition]

@@ -4,7 +4,7 @@ PLANTED maps a name to a context manager in which the bug is there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ import sa_stream.commits.consumer as consumer_module
 import sa_stream.commits.protocol as protocol
 from sa_stream.commits.keys import progress_key
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import END
+from sa_stream.errors import Lease_Lost
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.windows.ids import Recent_Ids
@@ -197,4 +199,85 @@ def checkpoint_before_snapshot() -> Iterator[None]:
         yield from original(state, store, lambda number: None, ended, prunable, *more)
 
     with patched(consumer_module, "commit_steps", commit_steps):
+        yield
+
+
+@planted
+def lost_lease_ignored() -> Iterator[None]:
+    """A refused checkpoint is taken for a confirmed one, and what it would have made obsolete is deleted."""
+
+    original = protocol.commit_steps
+
+    def commit_steps(state: Partition_State, store: Any, checkpoint: Any, *more: Any) -> Steps[None]:
+        def ignoring(number: str) -> None:
+            with suppress(Lease_Lost):
+                checkpoint(number)
+
+        yield from original(state, store, ignoring, *more)
+
+    with patched(consumer_module, "commit_steps", commit_steps):
+        yield
+
+
+@planted
+def handed_over_without_what_was_read() -> Iterator[None]:
+    """A partition that is handed over commits up to what it has received, and folds only what it has time for."""
+
+    def flush_steps(self: Any, now_ms: int) -> Steps[None]:
+        for segment in self._segments:
+            self.state.number = segment.numbers[-1] if segment.numbers else self.state.number
+        self._segments.clear()
+        yield from self._commit_steps(now_ms, ended=False)
+
+    with patched(consumer_module.Partition_Consumer, "flush_steps", flush_steps):
+        yield
+
+
+@planted
+def shrunk_in_the_same_lineage() -> Iterator[None]:
+    """A window in its bounded form is put under the name that whoever reads the same records gives to the exact one."""
+
+    original = Partition_State.shrink
+
+    def shrink(self: Partition_State, start: int, lineage: str) -> bool:
+        return original(self, start, self.lineage)
+
+    with patched(Partition_State, "shrink", shrink):
+        yield
+
+
+@planted
+def evicted_before_it_was_put() -> Iterator[None]:
+    """Windows leave memory whether their partials are up to date or not."""
+
+    def evict(self: Partition_State) -> int:
+        evicted = len(self.windows)
+        self.windows.clear()
+        self.touched.clear()
+        return evicted
+
+    with patched(Partition_State, "evict", evict):
+        yield
+
+
+@planted
+def set_aside_and_still_vouched_for() -> Iterator[None]:
+    """Records are set aside, and the windows that they belong to become final without them."""
+
+    original = Partition_State.set_aside
+
+    def set_aside(self: Partition_State, *more: Any) -> None:
+        since_ms = self.since_ms
+        original(self, *more)
+        self.since_ms = since_ms
+
+    with patched(Partition_State, "set_aside", set_aside):
+        yield
+
+
+@planted
+def set_aside_with_its_neighbours() -> Iterator[None]:
+    """After a failure batches are joined as ever, so that sound ones are set aside with the poisoned one."""
+
+    with patched(Poison, "careful", lambda self, partition: False):
         yield

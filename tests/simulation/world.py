@@ -8,28 +8,33 @@ worker.
 import gzip
 import random
 import traceback
-from collections import Counter, deque
-from collections.abc import Generator, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.keys import secret_key
 from sa_stream.commits.operations import Call
+from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.parser import Columns, Parser
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import retirable, retire_steps
 from sa_stream.sources.memory_kinesis import Kinesis_Error, Memory_Kinesis, Shard
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from sa_stream.windows import paths
+from sa_stream.windows.partition import RETENTION_GAPS, month_of
 from tests.oracle import CANONICAL
-from tests.simulation.checks import Checks, Violation
-from tests.simulation.ledger import Ledger
+from tests.simulation.checks import POISON, Checks, Violation
+from tests.simulation.ledger import Ledger, Ranges
 from tests.simulation.stores import Watched_Cache, Watched_Store
 
 STREAM = "logs"
@@ -57,6 +62,10 @@ class Short_Timing(Timing):
 
 class Died(Exception):
     """The process of a task ends here."""
+
+
+class Engine_Failed(Exception):
+    """What the engine raises on poison, and now and then on anything."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,9 +105,10 @@ class Link:
     queue: deque[Answer] = field(default_factory=deque)
     fetched_all: bool = False
     dead: bool = False
-    handover: bool = False
+    handover_until_ms: int = 0  # when set: it is asked to finish, and loses its lease then at the latest
     consumer: Partition_Consumer | None = None
     position_ms: int = 0
+    letter: tuple[int, int] | None = None  # numbers of the last batch that it buried
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +119,11 @@ class Worker:
     paused_until_ms: int = 0
     jvm_paused_until_ms: int = 0
     alive: bool = True
+    leaving: bool = False  # asked to stop: it gives its shards away, and ends
     settled: dict[int, Sources] = field(default_factory=dict)
+    poison: Poison = field(default_factory=Poison)
+    failures: Counter[tuple[str, int]] = field(default_factory=Counter)  # (shard, first number) -> engine failures
+    delivered: defaultdict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass(slots=True, eq=False)
@@ -161,6 +175,12 @@ class World:
             "shards": rng.choice([1, 2, 3]),
             "torn": chance(0.12),
             "busy": rng.choice([0.05, 0.09]),
+            "poison": rng.choices([0, 0.01], [3, 1])[0],
+            "engine_fails": rng.choices([0, 0.01], [3, 1])[0],
+            "shrink": rng.choice([0, 0, 0.05]),
+            "evict": rng.choice([0, 0.05, 0.3]),
+            "reinitialised": rng.choice([0, 0.002, 0.01]),
+            "deaf": chance(0.3),
         }
         self.timing = Short_Timing(
             commit_interval_ms=options["commit_s"] * SECOND_MS, dedupe_horizon_minutes=options["horizon_minutes"]
@@ -185,6 +205,9 @@ class World:
         self.ghosts: list[tuple[int, Call]] = []
         self.losses: list[int] = []  # from when on a partition may vouch, after each legitimate loss
         self.damaged: set[str] = set()  # partitions whose snapshots were lost
+        self.shrunk = 0
+        # lineage -> what it set aside, if that is all that it has not read; None if it lacks more
+        self.skipped: dict[str, Ranges | None] = {}
         self.since_allowed_ms = BEGINNING_MS
         self.start = Start(BEGINNING_MS, self.born_ms)
         self.started_ms = self.settled_ms = 0
@@ -225,6 +248,10 @@ class World:
         except StopIteration as stop:
             found: dict[str, Progress] = stop.value
             return found
+
+    def seed_of(self, window_ms: int) -> int:
+        """The hash secret of a window's month."""
+        return int.from_bytes(self.store.objects[secret_key(month_of(window_ms))], "big")
 
     # ------------------------------------------------------------------ the stream
 
@@ -282,7 +309,9 @@ class World:
         if rng.random() < 0.05:
             lines.append(self.line(self.now_ms - rng.randint(0, 120_000)))
         payload = b"\n".join(lines) + b"\n"
-        if rng.random() < 0.03:
+        if rng.random() < self.options["poison"]:
+            payload = payload.replace(b"\t/", b"\t" + POISON, 1)
+        elif rng.random() < 0.03:
             payload = gzip.compress(payload, mtime=0)
         hash_key = rng.getrandbits(128)
         self.put(payload, hash_key)
@@ -385,16 +414,47 @@ class World:
             if any(p in self.leases and self.leases[p].checkpoint != "END" for p in parents_of[shard_id]):
                 continue
             link = held.get((shard_id, lease.token))
-            ready = [worker for worker in alive if worker.jvm_paused_until_ms <= self.now_ms]
-            if link is not None:
-                hung = self.faults and bool(ready) and link.worker.jvm_paused_until_ms > self.now_ms + 30 * SECOND_MS
-                stolen = self.faults and self.rng.random() < 0.004
-                if not hung and not stolen:
-                    continue
-                if stolen and not hung and self.rng.random() < 0.5:
-                    link.handover = True  # in order: the owner is asked to finish first
-                    continue
+            ready = [worker for worker in alive if worker.jvm_paused_until_ms <= self.now_ms and not worker.leaving]
+            if link is not None and self.keeps(link, ready):
+                continue
             self.give(shard_id, lease, self.rng.choice(ready or alive))
+        for worker in alive:
+            if worker.leaving and not any(link.worker is worker and not link.dead for link in self.links):
+                self.crash(worker)
+
+    def keeps(self, link: Link, ready: list[Worker]) -> bool:
+        """Whether a link keeps its lease this time."""
+        if not self.faults:
+            return True
+        if ready and link.worker.jvm_paused_until_ms > self.now_ms + 30 * SECOND_MS:
+            return False
+        if link.handover_until_ms:
+            return self.now_ms < link.handover_until_ms  # then the KCL takes it, finished or not
+        if self.rng.random() < self.options["reinitialised"]:
+            self.reinitialise(link)
+            return True
+        if self.rng.random() >= 0.004:
+            return True
+        if self.rng.random() < 0.5:
+            self.ask_to_finish(link)
+            return True
+        return False
+
+    def ask_to_finish(self, link: Link) -> None:
+        """shutdownRequested: in order, but the KCL does not wait for ever."""
+        link.handover_until_ms = self.now_ms + self.rng.choice([5, 60, 600]) * SECOND_MS
+        self.say("asked", link.worker.name, link.shard_id[-2:])
+
+    def reinitialise(self, link: Link) -> None:
+        """The shard comes again, on a new connection to the same worker, while the old one still lives. The newer one
+        wins: mostly the engine drops the other at once, or else it finds out at its next checkpoint."""
+        self.say("reinitialised", link.worker.name, link.shard_id[-2:])
+        task = next((task for task in self.tasks if task.link is link), None)
+        if task is not None and self.rng.random() < 0.6:
+            self.end_task(task)
+            if task.pending is not None:
+                self.haunt(task.pending)
+        self.give(link.shard_id, self.leases[link.shard_id], link.worker)
 
     def give(self, shard_id: str, lease: Lease, worker: Worker) -> None:
         lease.token += 1
@@ -419,7 +479,9 @@ class World:
             return
         if len(link.queue) >= (1 if self.options["local"] else QUEUED_MAX):
             return
-        if self.leases[link.shard_id].token != link.token and self.rng.random() < 0.1:
+        if self.leases[link.shard_id].token != link.token and self.rng.random() < (
+            0.01 if self.options["deaf"] else 0.1
+        ):
             link.fetched_all = True
             return
         after = link.last_number or link.checkpoint
@@ -469,6 +531,8 @@ class World:
         self._judge_start(link, parents, state.since_ms)
         self.checks.closes(shard_id, state.published_watermark_ms, int(state.number))
         link.position_ms = state.position_ms
+        worker.poison.committed(shard_id, link.checkpoint or "0")
+        self.skipped.setdefault(state.lineage, () if state.since_ms == BEGINNING_MS else None)
 
         def published(window_ms: int, name: Partial_Name) -> bool:
             return (shard_id, name) in worker.settled.get(window_ms, ())
@@ -482,7 +546,10 @@ class World:
             self.clock_ms(worker),
             self.lineage,
             published,
+            worker.poison.careful(shard_id),
+            worker.poison.set_aside(shard_id),
         )
+        consumer._parser = Fragile_Parser(consumer._parser, self)  # type: ignore[assignment]
         came_ms: deque[int] = deque(maxlen=5)
         while True:
             yield None
@@ -496,18 +563,53 @@ class World:
                     return
                 batch = self._batch(worker, answer, came_ms)
                 self._judge_read(link, batch)
+                if answer.numbers:
+                    worker.delivered[shard_id].add((int(answer.numbers[0]), int(answer.numbers[-1])))
                 consumer.receive(batch, now_ms)
                 came_ms.append(now_ms)
                 if consumer.due(now_ms) and self.rng.random() < 0.7:
                     break
             now_ms = self.clock_ms(worker)
-            if link.handover:
+            if link.handover_until_ms:
                 yield from consumer.flush_steps(now_ms)
                 return
             if not link.queue and link.fetched_all:
                 raise Lease_Lost("the KCL says so")
             if consumer.due(now_ms):
                 yield from consumer.work_steps(now_ms)
+                worker.poison.committed(shard_id, state.committed_number or "0")
+                consumer.careful = worker.poison.careful(shard_id)
+            if self.faults:
+                self._save_memory(consumer)
+
+    def _save_memory(self, consumer: Partition_Consumer) -> None:
+        """Between two pieces of work, as the engine does it when memory is short."""
+        if self.rng.random() < self.options["evict"] and consumer.evict():
+            self.say("evict")
+        largest = consumer.largest_window()
+        if largest is not None and self.rng.random() < self.options["shrink"]:
+            before, skipped = consumer.state.lineage, self.skipped.get(consumer.state.lineage)
+            consumer.shrink(largest[1])
+            if consumer.state.lineage != before:
+                self.shrunk += 1
+                self.skipped[consumer.state.lineage] = skipped
+                self.say("shrink", consumer.state.partition[-2:])
+
+    def buried(self, link: Link, first: int, last: int, arrivals_ms: list[int]) -> None:
+        """A consumer has set records aside."""
+        self.say("set-aside", link.worker.name, link.shard_id[-2:], len(arrivals_ms))
+        self.losses.append(max(arrivals_ms) + 1)
+        link.letter = first, last
+
+    def _follow_lineage(self, link: Link, before: tuple[str, int]) -> None:
+        """What a lineage lacks that a consumer has just begun."""
+        assert link.consumer is not None
+        lineage, gaps = _lineage_of(link.consumer)
+        if lineage in self.skipped:
+            return
+        skipped, letter, link.letter = self.skipped.get(before[0]), link.letter, None
+        lossless = skipped is not None and letter is not None and gaps == before[1]
+        self.skipped[lineage] = (*skipped, letter) if lossless and skipped is not None and letter is not None else None
 
     def _batch(self, worker: Worker, answer: Answer, came_ms: deque[int]) -> Batch:
         """The KCL does not say when it fetched: certainly after the fifth-last answer came."""
@@ -649,10 +751,20 @@ class World:
 
     def advance(self, task: Task, result: Any = None, error: Exception | None = None) -> None:
         task.pending = None
+        link = task.link
+        before = _lineage_of(task.consumer) if task.consumer is not None else None
         try:
             call = task.steps.throw(error) if error is not None else task.steps.send(result)
+        except Engine_Failed as failure:
+            assert link is not None
+            assert link.consumer is not None
+            folding = link.consumer.folding
+            link.worker.poison.failed(link.shard_id, folding, f"Engine_Failed: {failure}")
+            if folding is not None:
+                link.worker.failures[link.shard_id, int(folding[0])] += 1
+            self.say("engine failed", link.worker.name, link.shard_id[-2:], failure, folding)
+            self.end_task(task)
         except Superseded as gone:
-            link = task.link
             assert link is not None
             self.say("superseded", link.worker.name, link.shard_id[-2:])
             if self.leases[link.shard_id].token == link.token:
@@ -663,6 +775,8 @@ class World:
             self.end_task(task)
         else:
             task.pending = call
+            if link is not None and before is not None:
+                self._follow_lineage(link, before)
             if call is not None and self.faults and self.rng.random() < self.options["slow"]:
                 task.ready_ms = self.now_ms + self.rng.choice([10, 60, 400]) * SECOND_MS
 
@@ -763,7 +877,13 @@ class World:
                 self.spawn(name)
         worker = rng.choice(list(self.workers.values()))
         x = rng.random()
-        if x < options["crashes"]:
+        if x < options["crashes"] / 3:
+            if worker.alive and not worker.leaving:  # SIGTERM
+                worker.leaving = True
+                for link in self.links:
+                    if link.worker is worker and not link.dead:
+                        self.ask_to_finish(link)
+        elif x < options["crashes"]:
             if worker.alive:
                 self.crash(worker)
         elif x < options["crashes"] + 0.008:
@@ -797,6 +917,8 @@ class World:
         self.settled_ms = self.now_ms
         for name, worker in list(self.workers.items()):
             worker.skew_ms = max(-5 * SECOND_MS, min(5 * SECOND_MS, worker.skew_ms))
+            if worker.leaving:
+                self.crash(worker)
             if worker.alive:
                 worker.paused_until_ms = min(worker.paused_until_ms, self.now_ms + WINDOW_MS)
                 worker.jvm_paused_until_ms = min(worker.jvm_paused_until_ms, worker.paused_until_ms)
@@ -809,10 +931,34 @@ class World:
             self.step(400 * SECOND_MS, 2_000)
 
 
+def _lineage_of(consumer: Partition_Consumer) -> tuple[str, int]:
+    return consumer.state.lineage, consumer.state.counters.get(RETENTION_GAPS, 0)
+
+
+class Fragile_Parser:
+    """The product's parser, which fails on poison, and now and then on anything, each time saying something else."""
+
+    def __init__(self, parser: Parser, world: World) -> None:
+        self._parser = parser
+        self._world = world
+
+    def parse(self, payloads: Sequence[bytes], arrivals_ms: Any) -> Columns:
+        world = self._world
+        for row, payload in enumerate(payloads):
+            if POISON in payload:
+                raise Engine_Failed(f"poison in row {row}")
+        if world.faults and world.rng.random() < world.options["engine_fails"]:
+            raise Engine_Failed("".join(world.rng.choices("abcdefgh", k=12)))
+        return self._parser.parse(payloads, arrivals_ms)
+
+
 def run_seed(seed: int, trace: bool = False) -> tuple[World, Violation | None]:
     world = World(seed, trace)
+    shrunk_paths, paths.SHRUNK_PATHS = paths.SHRUNK_PATHS, 2
     try:
         world.run()
     except Violation as violation:
         return world, violation
+    finally:
+        paths.SHRUNK_PATHS = shrunk_paths
     return world, None

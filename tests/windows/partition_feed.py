@@ -10,6 +10,7 @@ import msgspec
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
+from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Store_Unavailable
@@ -104,6 +105,8 @@ class Worker:
         start: Start | None = None,
         keep_text: bool = False,
         published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
+        careful: bool = False,
+        set_aside: Sequence[Set_Aside] = (),
     ) -> None:
         self.store = Dict_Store() if store is None else store
         self.checkpoint = checkpoint
@@ -125,6 +128,8 @@ class Worker:
             now_ms,
             lambda: next(self._lineages),
             published,
+            careful,
+            set_aside,
         )
 
     def _take_checkpoint(self, number: str) -> None:

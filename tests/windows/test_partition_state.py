@@ -19,6 +19,7 @@ from tests.windows.partition_feed import (
     LISTS,
     MONTH_END_MS,
     TIMING,
+    Dict_Store,
     Record,
     Worker,
     after,
@@ -72,6 +73,8 @@ def eventful_life(records: list[Record], seed: int) -> Worker:
             worker.work(now_ms)
         if rng.random() < 0.15:
             worker.flush(now_ms)
+        if rng.random() < 0.15:
+            worker.consumer.evict()
         if rng.random() < 0.1:
             committed = worker.checkpoint is not None
             worker = Worker(worker.store, worker.checkpoint, now_ms, lineage="never" if committed else "line-a")
@@ -295,3 +298,91 @@ def test_records_of_a_list_without_status_take_no_status_from_others() -> None:
     assert window.total_requests == 4
     minutes = window.per_minute()
     assert [minutes[name][0] for name in ("requests", "status_4xx", "status_5xx")] == [4, 1, 1]
+
+
+# --------------------------------------------------------------------------------------------------------------- memory
+
+
+def started(store: Dict_Store | None = None) -> Worker:
+    """A worker that has committed record 1, of the window at noon."""
+    worker = Worker(store, now_ms=NOON_MS)
+    worker.read([record(1, NOON_MS, cs_uri_stem="/1")], NOON_MS)
+    worker.flush(NOON_MS)
+    return worker
+
+
+def folded(worker: Worker, *records: Record) -> Worker:
+    worker.read(records, NOON_MS)
+    worker.work(NOON_MS)
+    assert worker.state.touched
+    return worker
+
+
+def test_a_window_says_about_how_much_it_takes() -> None:
+    worker = folded(started(), record(2, NOON_MS))
+    window = worker.state.windows[NOON_MS]
+    small_bytes = window.size_bytes
+    assert 5_000 < small_bytes < 100_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "DISTINCT_MAX", 65_536)
+        folded(worker, *[record(n, NOON_MS, cs_uri_stem=f"/{n}/".ljust(1_000, "x")) for n in range(3, 103)])
+    assert 100_000 < window.size_bytes - small_bytes < 200_000
+    assert worker.consumer.largest_window() is None  # nothing of it can be had
+
+
+def test_windows_leave_memory_after_a_commit_and_come_back_with_their_next_record() -> None:
+    worker = folded(started(), record(2, NOON_MS))
+    assert worker.consumer.evict() == 0  # it was touched, and is nowhere else
+    worker.flush(NOON_MS)
+    assert worker.consumer.evict() == 1
+    assert worker.state.windows == {}
+    folded(worker, record(3, NOON_MS))
+    assert worker.state.windows[NOON_MS].total_requests == 3
+
+
+def test_memory_is_left_alone_while_steps_are_under_way() -> None:
+    """A window that was loaded for a record must still be there when it is folded."""
+    worker = started()
+    consumer = worker.consumer
+    assert consumer.largest_window() is not None
+    worker.read([record(2, NOON_MS)], NOON_MS)
+    steps = consumer.flush_steps(NOON_MS)
+    next(steps)
+    assert (consumer.largest_window(), consumer.shrink(NOON_MS), consumer.evict()) == (None, False, 0)
+
+
+def test_a_shrunk_window_goes_on_in_a_new_lineage_under_keys_of_its_own() -> None:
+    """The same records, shrunk and not shrunk, have different contents, so they must not have the same names."""
+    records = [record(n, NOON_MS + n, cs_uri_stem=f"/{n}") for n in range(2, 32)]
+    store = Dict_Store()
+    exact, shrinking = started(store), started(store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "DISTINCT_MAX", 65_536)
+        patch.setattr(paths, "SHRUNK_PATHS", 4)
+        for place in range(0, 30, 10):
+            for worker in (exact, shrinking):
+                folded(worker, *records[place : place + 10])
+            largest = shrinking.consumer.largest_window()
+            assert largest == (shrinking.state.windows[NOON_MS].size_bytes, NOON_MS)
+            assert shrinking.consumer.shrink(NOON_MS)
+            assert not shrinking.consumer.shrink(NOON_MS)
+            assert shrinking.consumer.largest_window() is None
+            for worker in (exact, shrinking):
+                worker.flush(NOON_MS)
+            shrinking.consumer.evict()
+    assert all(len(contents) == 1 for contents in store.contents.values())
+    assert shrinking.state.since_ms == exact.state.since_ms
+    assert shrinking.checkpoint == "31"
+    assert shrinking.state.counters["shrunk_windows"] == 3
+    one, other = (Window.from_bytes(partials_of(worker)[NOON_MS][1]) for worker in (exact, shrinking))
+    assert (one.top_paths_error, other.top_paths_error) == (0, 3)
+    assert one.total_requests == other.total_requests == 31
+    assert one.unique_paths.hashes.tolist() == other.unique_paths.hashes.tolist()
+
+
+def test_an_untouched_window_is_dropped_rather_than_cut_and_nothing_else_changes() -> None:
+    worker = started()
+    lineage = worker.state.lineage
+    assert worker.consumer.shrink(NOON_MS)
+    assert (worker.state.windows, worker.state.lineage) == ({}, lineage)
+    assert not worker.consumer.shrink(NOON_MS)

@@ -17,10 +17,12 @@ type Row = tuple[str, int]
 
 
 @contextmanager
-def limits(distinct_max: int, kept_at_a_cut: int) -> Iterator[None]:
+def limits(distinct_max: int, kept_at_a_cut: int, text_bytes_max: int = 1 << 20) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "DISTINCT_MAX", distinct_max)
         patch.setattr(paths, "KEPT_AT_A_CUT", kept_at_a_cut)
+        patch.setattr(paths, "TEXT_BYTES_MAX", text_bytes_max)
+        patch.setattr(paths, "TEXT_BYTES_KEPT_AT_A_CUT", text_bytes_max // 2)
         yield
 
 
@@ -83,6 +85,54 @@ def test_above_the_limit_cuts_fall_on_records_and_their_error_is_bounded(
 
 
 @settings(max_examples=100, deadline=None)
+@given(rows_strategy, st.integers(1, 9), st.integers(6, 24), st.booleans())
+def test_the_limit_holds_for_the_length_of_paths_as_well_as_for_their_number(
+    rows: list[Row], step: int, text_bytes_max: int, restart: bool
+) -> None:
+    long = [(path * 2, size) for path, size in rows]
+    with limits(1_000, 500, text_bytes_max):
+        one_by_one = table_of(long, 1)
+        batched = Path_Table()
+        for place in range(0, len(long), step):
+            add(batched, long[place : place + step])
+            if restart:
+                batched = Path_Table.from_content(batched.content())
+        assert batched.content() == one_by_one.content() == table_of(long).content()
+        counts = Counter(path for path, _ in long)
+        kept = {path: n for path, n, _ in batched.top(1_000)}
+        assert sum(len(path.encode()) for path in kept) == batched.text_bytes <= text_bytes_max
+        for path, count in counts.items():
+            assert count - batched.error <= kept.get(path, 0) <= count
+        assert batched.error == 0 or sum(len(path.encode()) for path in counts) > text_bytes_max
+        merged = Path_Table.merged([batched, one_by_one, table_of([("/z", 1)] * 5)])
+        assert sum(len(path.encode()) for path, _, _ in merged.top(1_000)) == merged.text_bytes <= text_bytes_max
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows_strategy, rows_strategy, st.integers(1, 6), st.integers(4, 30))
+def test_the_bounded_form_keeps_the_most_frequent_and_says_what_they_lack(
+    rows: list[Row], more: list[Row], shrunk_paths: int, shrunk_bytes: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "SHRUNK_PATHS", shrunk_paths)
+        patch.setattr(paths, "SHRUNK_TEXT_BYTES", shrunk_bytes)
+        table = table_of(rows, 3)
+        counts = Counter(path for path, _ in rows)
+        too_many = len(counts) > shrunk_paths or sum(len(path.encode()) for path in counts) > shrunk_bytes
+        assert table.shrinkable or not too_many
+        before_bytes = table.size_bytes
+        assert table.shrink() == too_many == (table.error > 0)
+        assert table.size_bytes < before_bytes or not too_many
+        assert not table.shrinkable
+        assert not table.shrink()
+        add(table, more)  # it goes on as an ordinary table that lacks something
+        counts.update(path for path, _ in more)
+        kept = {path: n for path, n, _ in Path_Table.from_content(table.content()).top(100)}
+        for path, count in counts.items():
+            assert count - table.error <= kept.get(path, 0) <= count
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(rows_strategy, min_size=1, max_size=4), st.integers(2, 8), st.randoms())
 def test_merging_does_not_mind_the_order_and_carries_the_error_along(
     parts: list[list[Row]], distinct_max: int, rng: random.Random
@@ -126,3 +176,16 @@ def test_a_hostile_stream_of_new_paths_keeps_the_frequent_ones_at_the_real_limit
     assert path == "/often"
     assert 24_000 - table.error <= count <= 24_000
     assert 0 < table.error <= 8 * 23_000 / (paths.KEPT_AT_A_CUT + 1)
+
+
+def test_the_longest_paths_there_are_take_no_more_than_the_limit_and_the_bounded_form_a_sixteenth() -> None:
+    table = Path_Table()
+    often = [("/often", 1)] * 3_000
+    for batch in range(4):
+        add(table, [(f"/{batch}/{i}/".ljust(2_048, "x"), 1) for i in range(9_000)] + often)
+        assert table.size_bytes < 2 * paths.TEXT_BYTES_MAX
+    assert table.top(1)[0][0] == "/often"
+    assert table.shrink()
+    assert table.size_bytes < paths.TEXT_BYTES_MAX / 8
+    assert table.top(1)[0][0] == "/often"
+    assert table.table.estimated_size() < paths.TEXT_BYTES_MAX / 8  # and polars holds no more than that either

@@ -1,0 +1,153 @@
+"""What every way of reading the stream has in common: the stores and the stream that the settings name, what was
+decided once for the application, the reconciler, and how a partition's consumer is made.
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable
+
+from consumer.config import LATEST, SA__Config
+from consumer.field_choice import Field_Choice
+from consumer.health import Health
+from consumer.logging import Log
+from consumer.publisher import Publisher
+from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.operations import Steps
+from sa_stream.commits.poison import Poison
+from sa_stream.commits.progress import Shard_Info
+from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
+from sa_stream.errors import Store_Unavailable
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import BEGINNING_MS, wall_clock_ms
+from sa_stream.windows.partition import NOTHING_READ
+
+log = Log("runner")
+
+START_KEY = "meta/start"
+WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+
+
+class Application:
+    """Made first; `describe` and then `open` it before anything else. Raises Config_Error, Source_Error.
+
+    state, cache  opened as the settings say unless given; store  the state store, watched by health
+    """
+
+    def __init__(
+        self,
+        config: SA__Config,
+        health: Health,
+        *,
+        reader: Kinesis_Reader | None = None,
+        state: State_Store | None = None,
+        cache: Send__Cache__Client | None = None,
+    ) -> None:
+        self.config = config
+        self.health = health
+        self.reader = reader or Kinesis_Reader(config.stream)
+        self.state = state or open_state(config)
+        self.cache = cache or open_cache(config)
+        self.store = Watched_Store(self.state, health.store("state store"))
+        self.poison = Poison()
+        self._kinesis_health = health.store("Kinesis")
+
+    def describe(self, stop: threading.Event) -> Stream_Info | None:
+        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
+        stopped before. Raises Source_Error."""
+        wait_s = WAIT_S_MIN
+        while not stop.is_set():
+            try:
+                found = self.reader.describe()
+                self._kinesis_health.ok(wall_clock_ms())
+                return found
+            except Store_Unavailable as error:
+                self._kinesis_health.failed(wall_clock_ms(), str(error))
+                log.warning("source_waits", str(error))
+                stop.wait(wait_s)
+                wait_s = min(WAIT_S_MAX, wait_s * 2)
+        return None
+
+    def open(
+        self,
+        info: Stream_Info,
+        publish_interval_s: float = 2.0,
+        settings: Reconciler_Settings | None = None,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+    ) -> None:
+        """Claim the state store for this stream, and find out what was decided by the first worker. Raises In_Use,
+        Config_Error, Store_Unavailable."""
+        config = self.config
+        self.state.claim(config.application, info.name)
+        self.timing = config.timing(info.retention_ms)
+        self.start = Start(self._resolve_start(), info.created_ms)
+        self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
+        self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
+        cache = Watched_Cache(self.cache, self.health.store("cache service"))
+        settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
+        reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
+        self.publisher = Publisher(reconciler, self.store, self.health, publish_interval_s, on_pass)
+
+    def list_shards(self) -> list[Shard_Info]:
+        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error."""
+        try:
+            listed = self.reader.list_shards()
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(wall_clock_ms(), str(error))
+            raise
+        self._kinesis_health.ok(wall_clock_ms())
+        return listed
+
+    def position(self, number: str) -> str:
+        """Where reading goes on after a number, as a Shard_Reader takes it."""
+        if number != NOTHING_READ:
+            return number
+        from_ms = self.start.from_ms
+        return "TRIM_HORIZON" if from_ms == BEGINNING_MS else f"AT_TIMESTAMP:{from_ms}"
+
+    def consumer_steps(
+        self, shard: Shard_Info, checkpoint: str | None, commit: Checkpoint
+    ) -> Steps[Partition_Consumer]:
+        """The consumer of a shard, in the state in which it goes on after its checkpoint (None: it never had one).
+        `commit` takes a checkpoint at a number."""
+        now_ms = wall_clock_ms()
+        partition = shard.shard_id
+        if checkpoint is not None:
+            self.poison.committed(partition, checkpoint)
+        state = yield from recover_steps(
+            self.store, partition, checkpoint, shard.parents, self.start, self.timing, now_ms, new_lineage()
+        )
+        intake = Intake(self.fields.lists, Path_Rules.parse(self.config.path_rules), self.config.dead_letter_text)
+        return Partition_Consumer(
+            state,
+            self.store,
+            commit,
+            intake,
+            self._secrets,
+            now_ms,
+            new_lineage,
+            lambda window_ms, name: self.publisher.published(partition, window_ms, name),
+            careful=self.poison.careful(partition),
+            set_aside=self.poison.set_aside(partition),
+        )
+
+    def _resolve_start(self) -> int:
+        """Where a first start begins; LATEST and times are resolved once and stored: a restart starts there too, and so
+        does every other worker."""
+        stored = self.state.get(START_KEY)
+        if stored is None:
+            position = self.config.initial_position
+            at_ms = wall_clock_ms() if position == LATEST else self.config.initial_position_ms()
+            from_ms = BEGINNING_MS if at_ms is None else at_ms
+            self.state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
+            stored = self.state.get(START_KEY) or b"{}"
+        return int(json.loads(stored)["from_ms"])
+
+
+def new_lineage() -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,113 @@
+"""Where the KCL's child processes hand their pipes to the engine: a Unix socket in a private directory; two file
+descriptors a shard come out of it, from processes of our own user only."""
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer.engine import Engine
+from consumer.logging import Log
+from sa_stream.errors import Config_Error
+
+log = Log("handover")
+
+_SUN_PATH_BYTES_MAX = 103  # of the address of a Unix socket (Linux 107, others 103)
+_UCRED = struct.Struct("3i")  # pid, uid, gid: what SO_PEERCRED answers
+
+
+@dataclass(frozen=True, slots=True)
+class Handed_Over:
+    """A child's pipes. Closing `child` lets it end.
+
+    from_kcl, to_kcl  file descriptors that were its stdin and stdout
+    """
+
+    child: socket.socket
+    from_kcl: int
+    to_kcl: int
+    pid: int
+
+
+class Handover:
+    """Listens from construction until `close`; `on_pipes` is called in the engine's thread. Raises Config_Error."""
+
+    def __init__(self, engine: Engine, on_pipes: Callable[[Handed_Over], None]) -> None:
+        self._engine = engine
+        self._on_pipes = on_pipes
+        self._waiting: set[socket.socket] = set()
+        self._folder = Path(tempfile.mkdtemp(prefix="sa-stream-"))  # for our user only
+        self.path = str(self._folder / "engine")
+        if len(os.fsencode(self.path)) > _SUN_PATH_BYTES_MAX:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise Config_Error(
+                f"The folder for temporary files has too long a name for a socket in it ({self.path}): set TMPDIR to "
+                "one with a shorter name"
+            )
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.setblocking(False)
+        self._socket.bind(self.path)
+        self._socket.listen(256)
+        engine.watch(self._socket.fileno(), self._accept)
+
+    def __enter__(self) -> str:
+        """The socket's path."""
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._engine.unwatch(self._socket.fileno())
+        self._socket.close()
+        for child in list(self._waiting):
+            self._forget(child)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        try:
+            child, _ = self._socket.accept()
+        except OSError:  # it has gone again
+            return
+        child.setblocking(False)
+        self._waiting.add(child)
+        self._engine.watch(child.fileno(), lambda: self._receive(child))
+
+    def _receive(self, child: socket.socket) -> None:
+        self._engine.unwatch(child.fileno())
+        self._waiting.discard(child)
+        pid, user = _peer(child)
+        if user != os.geteuid():
+            log.warning("stranger", f"a process of user {user} tried to hand over pipes: refused", pid=pid, user=user)
+            child.close()
+            return
+        descriptors: list[int] = []
+        try:
+            _, descriptors, _, _ = socket.recv_fds(child, 1, 2, socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            log.warning("handover_failed", f"a child handed over nothing: {error}", pid=pid)
+        if len(descriptors) != 2:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            child.close()
+            return
+        self._on_pipes(Handed_Over(child, descriptors[0], descriptors[1], pid))
+
+    def _forget(self, child: socket.socket) -> None:
+        self._waiting.discard(child)
+        with contextlib.suppress(KeyError, ValueError):
+            self._engine.unwatch(child.fileno())
+        child.close()
+
+
+def _peer(connected: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end. Where the platform does not say, the folder's permissions must do."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return 0, os.geteuid()
+    pid, user, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, user

@@ -1,0 +1,157 @@
+"""All shards that this worker reads: pipes handed over by children come in, each becomes a Shard_Link of the engine."""
+
+import time
+from collections import deque
+
+from consumer.application import Application
+from consumer.engine import Answered_Later, Engine, Lane
+from consumer.health import CLOCK_OFF_MS_MAX
+from consumer.kcl.handover import Handed_Over
+from consumer.kcl.properties import Fetch_Ahead
+from consumer.kcl.shard_link import Shard_Link
+from consumer.logging import Log
+from sa_stream.commits.consumer import Partition_Consumer
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.progress import Shard_Info
+from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable, Unknown_Version
+from sa_stream.sources.kcl_messages import Buffers
+from sa_stream.timing import wall_clock_ms
+
+log = Log("links")
+
+MESSAGES_MAX = 4  # that are read at the same time; each may take some ten megabytes
+STUCK_S = 180.0  # nothing from a shard that is ours for so long: the KCL sits still
+BROKEN_S = 10.0  # after a connection broke, the other shards have so long to commit
+
+
+class Shard_Links:
+    """Lives in the engine's thread.
+
+    fetch_ahead  how old an answer of the KCL may be
+    by_shard     the link that counts, of every shard
+    failure      an error of the kind that no later try can mend
+    uncommitted  shards whose connection ended before they were released
+    """
+
+    def __init__(self, engine: Engine, application: Application, fetch_ahead: Fetch_Ahead) -> None:
+        self.engine = engine
+        self.buffers = Buffers()
+        self.by_shard: dict[str, Shard_Link] = {}
+        self.failure: BaseException | None = None
+        self.uncommitted: set[str] = set()
+        self._application = application
+        self._health = application.health
+        self._fetch_ahead = fetch_ahead
+        self._connections: set[Shard_Link] = set()
+        self._reading: set[Shard_Link] = set()  # in the middle of a message
+        self._parked: deque[Shard_Link] = deque()
+        self._listed: dict[str, Shard_Info] = {}
+        self._broken_s: float | None = None
+
+    def connect(self, pipes: Handed_Over) -> None:
+        """A child has handed over its pipes."""
+        self._connections.add(Shard_Link(self, pipes, self._fetch_ahead))
+
+    @property
+    def held(self) -> list[str]:
+        """Shards that are read here."""
+        return [shard_id for shard_id, link in self.by_shard.items() if link.lane is not None]
+
+    def trouble(self, now_s: float) -> str | None:
+        """Why the KCL's process has to be started anew; None if it has not. now_s: monotonic."""
+        for link in list(self._connections):
+            if link.drained(now_s):
+                log.warning("drained", f"{link.shard_id} was given up here, but the KCL goes on", shard=link.shard_id)
+                link.hang_up()
+            elif link.lane is not None and link.waits_for_kcl and now_s - link.last_message_s > STUCK_S:
+                return f"{link.shard_id} is ours, and nothing has come from it for {STUCK_S:.0f} s"
+        if self._broken_s is not None and (not self.held or now_s - self._broken_s > BROKEN_S):
+            return "the connection of a shard has ended"
+        return None
+
+    def started_anew(self) -> None:
+        """The KCL's process is a new one: what connections there are belong to the old one, and will end."""
+        self._broken_s = None
+
+    def hang_up(self) -> None:
+        for link in list(self._connections):
+            link.hang_up()
+
+    # ------------------------------------------------------------------ what links need
+
+    @property
+    def clock_off(self) -> bool:
+        return abs(self._application.reader.clock_offset_ms) > CLOCK_OFF_MS_MAX
+
+    def may_read(self, link: Shard_Link) -> bool:
+        """Only a few large messages are read at the same time; other links are parked until one of them is whole."""
+        if link in self._reading or len(self._reading) < MESSAGES_MAX:
+            return True
+        link.park()
+        self._parked.append(link)
+        return False
+
+    def has_read(self, link: Shard_Link) -> None:
+        if link.message_is_cut and not link.dead:
+            self._reading.add(link)
+            return
+        self._reading.discard(link)
+        while self._parked and len(self._reading) < MESSAGES_MAX:
+            self._parked.popleft().unpark()
+
+    def open(self, link: Shard_Link, checkpoint: str | None) -> Lane:
+        shard_id = link.shard_id
+        before = self.by_shard.get(shard_id)
+        if before is not None:
+            before.overtaken()
+        self.by_shard[shard_id] = link
+        self._health.forget(shard_id)
+        self._health.shard(shard_id, wall_clock_ms())
+        return self.engine.open(
+            shard_id,
+            self._recover_steps(shard_id, checkpoint, Answered_Later(link.checkpoint)),
+            link.opened,
+            link.answer,
+            lambda partition, error: link.closed(error),
+        )
+
+    def failed(self, link: Shard_Link, error: BaseException) -> None:
+        """The engine could not go on with a shard."""
+        if isinstance(error, Unknown_Version | Config_Error):
+            self.failure = error
+        elif not isinstance(error, SA_Stream_Error):
+            folding = None if link.consumer is None else link.consumer.folding
+            self._application.poison.failed(link.shard_id, folding, f"{type(error).__name__}: {error}")
+
+    def committed(self, link: Shard_Link, number: str) -> None:
+        """A checkpoint was confirmed: what broke the engine before it is over."""
+        poison = self._application.poison
+        poison.committed(link.shard_id, number)
+        if link.consumer is not None:
+            link.consumer.careful = poison.careful(link.shard_id)
+
+    def gone(self, link: Shard_Link) -> None:
+        self._connections.discard(link)
+        if link in self._parked:
+            self._parked.remove(link)
+        self.has_read(link)
+        if self.by_shard.get(link.shard_id) is link:
+            del self.by_shard[link.shard_id]
+            self._health.forget(link.shard_id)
+            if not link.released:
+                self.uncommitted.add(link.shard_id)
+                self._broken_s = self._broken_s or time.monotonic()
+
+    def _recover_steps(
+        self, shard_id: str, checkpoint: str | None, commit: Answered_Later
+    ) -> Steps[Partition_Consumer]:
+        shard = yield call(self._shard_info, shard_id)
+        return (yield from self._application.consumer_steps(shard, checkpoint, commit))
+
+    def _shard_info(self, shard_id: str) -> Shard_Info:
+        """What the stream says of a shard. Raises Store_Unavailable: ask again."""
+        if shard_id not in self._listed:
+            self._listed = {shard.shard_id: shard for shard in self._application.list_shards()}
+        if shard_id not in self._listed:
+            raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
+        return self._listed[shard_id]

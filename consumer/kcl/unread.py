@@ -1,0 +1,47 @@
+"""Which shards nobody reads: the reconciler's look at all workers' progress comes in, shards without any for too long
+go out. A KCL that sits still looks healthy from inside; its shards' progress records do not."""
+
+from dataclasses import dataclass, field
+
+from sa_stream.rollups.finality import Stream_View
+
+type Position = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Unread_Shards:
+    """patience_ms: without progress for so long, a shard counts as unread by every worker."""
+
+    patience_ms: int
+    _last: dict[str, tuple[Position | None, int]] = field(default_factory=dict)
+
+    def observe(self, stream: Stream_View, now_ms: int) -> dict[str, int]:
+        """Open shards that some worker should be reading, and since when (ms) none has made progress with them."""
+        last, unread = self._last, {}
+        self._last = {}
+        for partition in stream.merge_set:
+            if not _is_due(stream, partition):
+                continue
+            progress = stream.progress.get(partition)
+            position = None if progress is None else (progress.number, progress.watermark_ms)
+            before, since_ms = last.get(partition, (position, now_ms))
+            if position != before:
+                since_ms = now_ms
+            self._last[partition] = (position, since_ms)
+            if now_ms - since_ms >= self.patience_ms:
+                unread[partition] = since_ms
+        return unread
+
+
+def _is_due(stream: Stream_View, partition: str) -> bool:
+    """Whether somebody has to read it: it is listed, has not ended, is not one that the application passed over, and
+    its parents have ended."""
+    progress = stream.progress.get(partition)
+    if not stream.listed(partition) or (progress is not None and progress.ended):
+        return False
+    if progress is not None:
+        return True
+    if any(child in stream.progress for child in stream.children(partition)):
+        return False
+    parents = (stream.progress.get(parent) for parent in stream.parents(partition))
+    return all(parent is not None and parent.ended for parent in parents)

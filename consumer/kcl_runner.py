@@ -1,0 +1,159 @@
+"""Reads the shards whose leases the KCL gives to this worker: starts and supervises the KCL's process, takes over the
+pipes of its children, and wires them to the engine, the reconciler and health.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from consumer.application import Application
+from consumer.config import SA__Config
+from consumer.engine import Engine
+from consumer.field_scout import LOOK_S, Field_Scout
+from consumer.health import Health
+from consumer.kcl.daemon import Multi_Lang_Daemon, Supervisor
+from consumer.kcl.handover import Handover
+from consumer.kcl.identity import Worker_Identity
+from consumer.kcl.java import class_path, find_java
+from consumer.kcl.links import Shard_Links
+from consumer.kcl.properties import fetch_ahead, kcl_properties, write_properties
+from consumer.kcl.unread import Unread_Shards
+from consumer.logging import Log
+from consumer.readiness_log import Readiness_Log
+from sa_stream.errors import Store_Unavailable
+from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.timing import BEGINNING_MS, wall_clock_ms
+
+log = Log("runner")
+
+SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+LAST_PASS_S = 2.0  # of it, for publishing what was committed last
+UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
+TICK_S = 0.25
+
+
+class Kcl_Runner:
+    """`run` reads until `stop` is called or something fails that no later try can mend (it raises that).
+
+    beat  called by the main loop as a sign of life
+    Raises Source_Error, Config_Error, Field_List_Error, In_Use, Unknown_Version.
+    """
+
+    def __init__(
+        self, config: SA__Config, health: Health, env: Mapping[str, str], beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self.engine = Engine(health, memory_limit_mb=config.memory_limit_mb, jvm=True)
+        self._application = Application(config, health)
+        self._config = config
+        self._health = health
+        self._env = env
+        self._beat = beat
+        self._java, self._class_path = find_java(env), class_path()
+        self._properties = kcl_properties(config, env)  # wrong ones are told before anything is started
+        self._links = Shard_Links(self.engine, self._application, fetch_ahead(self._properties))
+        self._stop = threading.Event()
+        self._fields_decided = threading.Event()
+        self._failure: BaseException | None = None
+        self._unread = Unread_Shards(UNREAD_MS + 2 * config.commit_interval_s * 1000)
+        self._readiness = Readiness_Log(health)
+        self._next_tick_s = 0.0
+
+    def stop(self) -> None:
+        """Commit everything, release it, publish once more, and return from `run`. From a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        application = self._application
+        info = application.describe(self._stop)
+        if info is None:
+            return
+        application.state.check()
+        application.open(info, on_pass=self._on_pass)
+        with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
+            log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
+            self._supervisor = Supervisor(self._daemon_maker(worker_id, socket))
+            application.publisher.start()
+            threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
+            try:
+                while not self._stop.is_set() and self._failure is None:
+                    self.engine.poll()
+                    self._tick()
+            except BaseException as error:
+                self._failure = error  # what failed in the middle of something commits nothing more
+                raise
+            finally:
+                self._shut_down()
+        if self._failure is not None:
+            raise self._failure
+
+    def _daemon_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
+        from_ms = self._application.start.from_ms
+        path = write_properties(
+            self._config.work_dir, self._properties, worker_id, None if from_ms == BEGINNING_MS else from_ms
+        )
+        return lambda: Multi_Lang_Daemon(self._java, self._class_path, path, socket, self._env, self._config.log_level)
+
+    def _decide_fields(self) -> None:
+        """Before the KCL starts, the first records tell how records are to be read."""
+        scout = Field_Scout(self._application)
+        try:
+            while not self._stop.is_set():
+                try:
+                    if scout.decided():
+                        self._fields_decided.set()
+                        return
+                except Store_Unavailable as error:  # health has it from the call itself
+                    log.warning("discovery_waits", f"the first records wait to be read: {error}")
+                self._stop.wait(LOOK_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+            self._failure = error
+
+    # ------------------------------------------------------------------ now and then
+
+    def _tick(self) -> None:
+        now_s, now_ms = time.monotonic(), wall_clock_ms()
+        if now_s < self._next_tick_s:
+            return
+        self._next_tick_s = now_s + TICK_S
+        self._beat()
+        self._failure = self._failure or self._links.failure
+        if self._fields_decided.is_set():
+            trouble = self._links.trouble(now_s)
+            if trouble is not None:
+                log.error("kcl_restarts", f"the KCL's process is started anew: {trouble}", reason=trouble)
+                self._supervisor.restart(trouble)
+                self._links.started_anew()
+            self._supervisor.tick(int(now_s * 1000))
+            self._health.kcl(self._supervisor.state, len(self._links.held), now_ms)
+        self._health.clock_offset(self._application.reader.clock_offset_ms)
+        self._readiness.tick(now_ms)
+
+    def _on_pass(self, result: Pass_Result) -> None:
+        """In the publisher's thread."""
+        if result.stream is not None:
+            self._health.unread(self._unread.observe(result.stream, wall_clock_ms()))
+
+    # ------------------------------------------------------------------ the end
+
+    def _shut_down(self) -> None:
+        """Let the KCL ask every shard for its last commit and release its lease, within the time of a container."""
+        deadline_s = time.monotonic() + SHUTDOWN_S
+        links, supervisor = self._links, self._supervisor
+        links.uncommitted.clear()
+        if self._failure is None:
+            supervisor.stop()
+            while supervisor.alive and time.monotonic() < deadline_s - LAST_PASS_S:
+                self._beat()
+                self.engine.poll()
+                supervisor.tick(int(time.monotonic() * 1000))
+        left = sorted({*links.uncommitted, *links.held})
+        supervisor.kill()
+        links.hang_up()
+        self.engine.shutdown()
+        if self._failure is None and not left:
+            log.info("committed", "everything that was read is committed, and every shard is released")
+        elif self._failure is None:
+            names = ", ".join(left)
+            log.warning("unfinished", f"stopped without the last commit of {names}: it is read again", shards=left)
+        finished = self._failure is None and not left
+        self._application.publisher.stop(last_pass=finished, timeout_s=deadline_s - time.monotonic())
