@@ -11,6 +11,8 @@ import numpy as np
 
 from consumer.config import PREFIX, SA__Config
 from consumer.health import CLOCK_OFF_MS_MAX, listen
+from consumer.kcl.check import check_java, check_leases
+from consumer.kcl.properties import kcl_properties
 from consumer.show import fetch_health
 from consumer.terminal import printable
 from sa_stream.commits.progress import Shard_Info
@@ -52,6 +54,8 @@ def examine(env: Mapping[str, str]) -> Iterator[Check]:
     try:
         config = SA__Config.from_env(env)
         config.require_input()
+        if config.runner == "kcl":
+            kcl_properties(config, env)
     except SA_Stream_Error as error:
         yield Check("configuration", False, str(error))
         return
@@ -59,6 +63,9 @@ def examine(env: Mapping[str, str]) -> Iterator[Check]:
     yield Check("configuration", True, f"every setting is valid; the source is the {source}")
     if config.source == "kinesis":
         yield from _stream(config)
+        if config.runner == "kcl":
+            yield _checked("java", lambda: check_java(env))
+            yield _checked("leases", lambda: check_leases(config))
     yield _checked("state store", lambda: _state(config))
     yield _checked("cache service", lambda: _cache(config))
     yield _checked("http", lambda: _http(config))

@@ -29,6 +29,7 @@ log = Log("runner")
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
 LAST_PASS_S = 2.0  # of it, for publishing what was committed last
 UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
+PUBLISH_S_MAX = 10.0
 TICK_S = 0.25
 
 
@@ -68,7 +69,7 @@ class Kcl_Runner:
         if info is None:
             return
         application.state.check()
-        application.open(info, on_pass=self._on_pass)
+        application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
             log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
             self._supervisor = Supervisor(self._daemon_maker(worker_id, socket))
@@ -85,6 +86,10 @@ class Kcl_Runner:
                 self._shut_down()
         if self._failure is not None:
             raise self._failure
+
+    def _publish_interval_s(self) -> float:
+        """There is news once a commit interval; each look costs listings of the state store."""
+        return max(1.0, min(PUBLISH_S_MAX, self._config.commit_interval_s / 6))
 
     def _daemon_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
         from_ms = self._application.start.from_ms
@@ -140,9 +145,12 @@ class Kcl_Runner:
         deadline_s = time.monotonic() + SHUTDOWN_S
         links, supervisor = self._links, self._supervisor
         links.uncommitted.clear()
+        links.stopping = True
         if self._failure is None:
             supervisor.stop()
             while supervisor.alive and time.monotonic() < deadline_s - LAST_PASS_S:
+                if links.refused and not links.held:
+                    break  # everything is committed and released: it only goes round in circles
                 self._beat()
                 self.engine.poll()
                 supervisor.tick(int(time.monotonic() * 1000))

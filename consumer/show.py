@@ -193,6 +193,7 @@ def status_page(health: Mapping[str, Any]) -> RenderableType:
     head = Text("ready" if ready else "not ready", style="green" if ready else "red")
     head.append_text(_text(f"  up {health.get('uptime_s')} s", "dim"))
     reasons = [_text(f"  - {reason}", "red") for reason in health.get("reasons") or []]
+    reasons += [_text(f"  {note}", "dim") for note in health.get("notes") or []]
     shards = Table(box=None, pad_edge=False)
     for name in ("shard", "lag s", "watermark", "last commit", "windows", "records", "state"):
         shards.add_column(name, justify="right" if name in ("lag s", "windows", "records") else "left")

@@ -33,6 +33,11 @@ class Handed_Over:
     to_kcl: int
     pid: int
 
+    def close(self) -> None:
+        for descriptor in (self.from_kcl, self.to_kcl):
+            os.close(descriptor)
+        self.child.close()
+
 
 class Handover:
     """Listens from construction until `close`; `on_pipes` is called in the engine's thread. Raises Config_Error."""

@@ -31,6 +31,8 @@ class Shard_Links:
     by_shard     the link that counts, of every shard
     failure      an error of the kind that no later try can mend
     uncommitted  shards whose connection ended before they were released
+    stopping     no shard is opened any more; `refused`: and the KCL has tried to. (While it waits for its last shards,
+                 KCL 3.1.3 takes back the leases that it has just let go; after a split it waits in vain.)
     """
 
     def __init__(self, engine: Engine, application: Application, fetch_ahead: Fetch_Ahead) -> None:
@@ -39,6 +41,8 @@ class Shard_Links:
         self.by_shard: dict[str, Shard_Link] = {}
         self.failure: BaseException | None = None
         self.uncommitted: set[str] = set()
+        self.stopping = False
+        self.refused = False
         self._application = application
         self._health = application.health
         self._fetch_ahead = fetch_ahead
@@ -50,6 +54,10 @@ class Shard_Links:
 
     def connect(self, pipes: Handed_Over) -> None:
         """A child has handed over its pipes."""
+        if self.stopping:
+            self.refused = True
+            pipes.close()
+            return
         self._connections.add(Shard_Link(self, pipes, self._fetch_ahead))
 
     @property

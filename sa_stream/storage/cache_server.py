@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. Exit code: 0 stopped, 1 the port or directory cannot be used, 2 wrong use."""
     parser = argparse.ArgumentParser(prog="python -m sa_stream.storage.cache_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_argument("--mode", choices=["memory", "local_disk"], default="memory")
     parser.add_argument("--path", default="", help="directory of local_disk")
     options = parser.parse_args(arguments)
@@ -30,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         # Listening before it is printed, so that whoever reads the line can connect.
-        listener = socket.create_server(("127.0.0.1", options.port), backlog=128)
+        listener = socket.create_server((options.host, options.port), backlog=128)
     except OSError as error:
-        print(f"Port {options.port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another", file=sys.stderr)
+        print(f"Port {options.port} of {options.host} cannot be used: {error.strerror}. Choose another", file=sys.stderr)
         return 1
     import uvicorn
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SA_Stream_Error as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    print(f"http://{options.host}:{listener.getsockname()[1]}", flush=True)
     server = uvicorn.Server(uvicorn.Config(service.app(), log_level="warning", access_log=False))
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again after it has shut down
         server.run(sockets=[listener])

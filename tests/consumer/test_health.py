@@ -7,7 +7,8 @@ import urllib.request
 
 import pytest
 
-from consumer.health import SILENT_MS, Health, Health_Server, detail, readiness
+from consumer.health import SILENT_MS, Health, Health_Server, detail, notes, readiness
+from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Config_Error, In_Use
 
 START = 1_771_252_200_000
@@ -147,13 +148,88 @@ def get(url: str) -> tuple[int, dict, dict[str, str]]:
         return error.code, json.load(error), dict(error.headers)
 
 
+def behind_the_kcl(state: str = "running", leases: int = 1) -> Health:
+    health = working()
+    health.kcl(state, leases, START)
+    return health
+
+
+def test_behind_the_kcl_a_worker_without_leases_is_ready_and_says_that_it_waits() -> None:
+    health = Health(START, COMMIT)
+    health.published(START)
+    health.kcl("running", 0, START)
+    assert readiness(health.view(), START + 35_000) == []
+    assert notes(health.view(), START + 35_000)[0].startswith("waiting for leases for 35 s")
+    health.kcl("running", 1, START + 40_000)
+    assert notes(health.view(), START + 40_000) == []
+
+
+@pytest.mark.parametrize("state", ["starting", "restarting: the KCL's process ended with exit code 1", "stopping"])
+def test_a_worker_whose_kcl_does_not_run_is_not_ready_and_says_why(state: str) -> None:
+    health = behind_the_kcl(state, leases=0)
+    assert reasons(health, 0) == [f"the KCL is {state}"]
+    assert notes(health.view(), START) == []
+    health.kcl("running", 1, START + 5_000)
+    assert reasons(health, 5_000) == []
+
+
+def test_a_shard_that_no_worker_reads_makes_every_worker_not_ready() -> None:
+    health = behind_the_kcl()
+    health.unread({"shard-7": START - 300_000})
+    assert reasons(health, 0) == ["shard shard-7 is read by no worker for 300 s"]
+    health.unread({})
+    assert reasons(health, 0) == []
+
+
+def test_a_worker_that_is_short_of_memory_is_not_ready_and_says_which_setting_it_is() -> None:
+    health = working()
+    health.memory("memory is at 950 of 1000 MiB: reading pauses (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)")
+    assert reasons(health, 0) == ["memory is at 950 of 1000 MiB: reading pauses (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)"]
+    health.memory(None)
+    assert reasons(health, 0) == []
+
+
+def test_the_log_hears_when_readiness_turns_and_every_minute_while_it_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    health = working()
+    readiness_log = Readiness_Log(health)
+
+    def events(at_ms: int) -> list[str]:
+        caplog.clear()
+        readiness_log.tick(START + at_ms)
+        return [record.event for record in caplog.records]  # type: ignore[attr-defined]
+
+    assert events(0) == ["ready"]
+    assert events(1_000) == []
+    health.memory("memory is short")
+    assert events(2_000) == ["not_ready"]
+    assert caplog.records[0].fields == {"reasons": ["memory is short"]}  # type: ignore[attr-defined]
+    assert [at_s for at_s in range(3, 130) if events(at_s * 1000)] == [62, 122]
+    health.memory(None)
+    health.shard("shard-0").read(START + 130_000, 0, "1")
+    health.published(START + 130_000)
+    assert events(130_000) == ["ready"]
+
+
+def test_what_a_start_takes_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    readiness_log = Readiness_Log(Health(START))
+    for at_s in range(10):
+        readiness_log.tick(START + at_s * 1000)
+    assert not caplog.records
+    readiness_log.tick(START + 10_000)
+    assert [record.event for record in caplog.records] == ["not_ready"]  # type: ignore[attr-defined]
+
+
 def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> None:
     health, now_ms = working(), [START]
     server = Health_Server(health, port=0, now_ms=lambda: now_ms[0])
     try:
         assert get(f"{server.url}/health/live")[0] == 200
         status, body, headers = get(f"{server.url}/health/ready")
-        assert (status, body) == (200, {"status": "ready", "reasons": []})
+        assert (status, body) == (200, {"status": "ready", "reasons": [], "notes": []})
         assert headers["cache-control"] == "no-store"
         now_ms[0] += SILENT_MS
         status, body, _ = get(f"{server.url}/health/ready")

@@ -116,7 +116,7 @@ def test_setup_passes_over_a_broken_shim_does_nothing_twice_and_mends_what_is_br
 
 
 def test_requirements_are_pinned_with_hashes_and_name_no_index() -> None:
-    for name in ("build", "runtime", "dev"):
+    for name in ("build", "runtime", "kcl", "dev"):
         text = (PROJECT / "requirements" / f"{name}.txt").read_text()
         assert "://" not in text
         assert "--index-url" not in text

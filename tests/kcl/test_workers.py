@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from sa_stream.commits.keys import number_of, parse_progress_key, progress_prefix
-from tests.kcl.scene import Scene
+from tests.kcl.process_tree import Seen
+from tests.kcl.scene import Kcl_Daemon, Scene
 from tests.real.processes import until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -62,17 +63,27 @@ def newest_progress(scene: Scene) -> dict[str, int]:
     return newest
 
 
+def freeze_with_uncommitted_records(scene: Scene, daemon: Kcl_Daemon) -> Seen:
+    """Stops the KCL of a worker while its engine has records that it has not committed; the process."""
+    jvm = daemon.wait_one("jvm")
+    for _ in range(4):
+        scene.put(200)
+        scene.wait_caught_up(daemon)
+        os.kill(jvm.pid, signal.SIGSTOP)
+        if any(shard["uncommitted_since"] for shard in daemon.get("/health")[1]["shards"].values()):
+            return jvm
+        os.kill(jvm.pid, signal.SIGCONT)  # it has committed just before
+    raise AssertionError(f"it commits more often than it was told to\n{daemon.tail()}")
+
+
 def test_the_old_owner_of_a_stolen_lease_writes_on_and_is_not_believed(set_scene: Callable[..., Scene]) -> None:
     """The first worker's KCL is frozen with records that are read and not committed, its leases become the second's;
     the engine, which knows nothing of it, writes its commit, and asks for a checkpoint that it must not get."""
     scene = set_scene(seed=47, records=3_000, closes_in_s=60)
     scene.put(scene.older)
-    first = scene.run("a", COMMIT_INTERVAL_S="4")
+    first = scene.run("a", COMMIT_INTERVAL_S="6")
     scene.wait_caught_up(first)
-    scene.put(600)
-    scene.wait_caught_up(first)
-    frozen = first.wait_one("jvm")
-    os.kill(frozen.pid, signal.SIGSTOP)
+    frozen = freeze_with_uncommitted_records(scene, first)
     committed = scene.leases.checkpoints()
     for shard in committed:
         scene.leases.steal(shard, scene.worker_id("b"))
@@ -97,6 +108,6 @@ def test_the_old_owner_of_a_stolen_lease_writes_on_and_is_not_believed(set_scene
         20,
         show=first.tail,
     )
-    scene.put(3_000 - scene.older - 1_200)
+    scene.put(600)
     scene.wait_caught_up(first, second)
     scene.stop_and_check(first, second)

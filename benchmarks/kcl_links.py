@@ -1,0 +1,69 @@
+"""The engine behind the KCL without the KCL: 64 children at full speed over the real socket, pipes and protocol."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import Data
+from consumer.application import Application
+from consumer.config import SA__Config
+from consumer.engine import Engine
+from consumer.health import Health
+from consumer.kcl.handover import Handover
+from consumer.kcl.links import Shard_Links
+from consumer.kcl.properties import Fetch_Ahead
+from sa_stream.sources import kinesis_server
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.storage.cache_clients import cache_client__in_process
+from sa_stream.storage.state_store import State_Store
+
+STREAM = "bench"
+YEARS_MS = 10 * 366 * 86_400_000  # the clock is the data's, so nothing is ever lost to retention
+
+
+def many_children(folder: str, count: int, records_each: int, shards: int) -> dict[str, Any]:
+    """From the hand-over of the pipes, one a shard, to every shard committed and released; one thread."""
+    data = Data(Path(folder), count)
+    kinesis = Memory_Kinesis(lambda: data.start_ms)
+    names = [shard.shard_id for shard in kinesis.create_stream(STREAM, shards, YEARS_MS).shards]
+    server = kinesis_server.start(kinesis)
+    os.environ |= {"AWS_ENDPOINT_URL_KINESIS": server.url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+    config = SA__Config.from_env(
+        {
+            "SGRAPH_SEND__SA_STREAM": STREAM,
+            "SGRAPH_SEND__SA_FIELDS": "canonical",
+            "SGRAPH_SEND__SA_STATE_URL": "memory://",
+        }
+    )
+    health = Health(data.start_ms)
+    application = Application(
+        config, health, state=State_Store("memory://"), cache=cache_client__in_process("memory", "")
+    )
+    found = application.describe(threading.Event())
+    assert found is not None
+    application.open(found)
+    application.timing = replace(application.timing, retention_ms=YEARS_MS)
+    application.list_shards()
+    began_s = time.perf_counter()
+    engine = Engine(health, lambda: data.end_ms + int((time.perf_counter() - began_s) * 1000))
+    links = Shard_Links(engine, application, Fetch_Ahead(3))
+    with Handover(engine, links.connect) as path:
+        command = [sys.executable, "-I", "-S", str(Path(__file__).parent / "kcl_feeder.py")]
+        feeder = subprocess.Popen([*command, path, str(data.messages(records_each)), *names])
+        while len(links.held) < shards:
+            engine.poll()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
+        while links.by_shard:
+            engine.poll()
+        seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
+        assert feeder.wait(10) == 0
+    assert not links.uncommitted
+    engine.shutdown()
+    server.stop()
+    return {"records": engine.records, "aggregated": engine.records, "seconds": seconds, "cpu_s": cpu_s}

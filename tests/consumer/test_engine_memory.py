@@ -1,0 +1,104 @@
+"""What the engine does when memory runs short: smaller summaries, then a pause in which everything is committed."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer import engine as engine_module
+from consumer.engine import Engine
+from consumer.health import Health
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.operations import Steps
+from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.records.batch import Batch
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import BEGINNING_MS, Timing
+from tests.log_lines import line_of
+
+LIMIT_MB = 1_000
+NOW_MS = 1_771_252_200_000
+
+
+class Rig:
+    """An engine with one partition, a clock, and a reading of memory that the test turns."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.resident_mb = 100
+        self.now_ms = NOW_MS
+        self.taken = 0
+        self.checkpoints: list[str] = []
+        monkeypatch.setattr(engine_module, "resident_bytes", lambda: self.resident_mb << 20)
+        self.health = Health(NOW_MS)
+        self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
+        self.store = State_Store(f"file://{folder}")
+        self.lane = self.engine.open("p", self._recover(), lambda consumer: None, self._took, lambda name, error: None)
+        self.turn(lambda: self.lane.consumer is not None)
+
+    def _took(self) -> None:
+        self.taken += 1
+
+    def _recover(self) -> Steps[Partition_Consumer]:
+        start = Start(BEGINNING_MS, NOW_MS)
+        state = yield from recover_steps(self.store, "p", None, (), start, Timing(), NOW_MS, "lineage")
+        intake = Intake(resolve_field_lists("canonical", ""))
+        secrets = Secrets(self.store, lambda: b"12345678")
+        return Partition_Consumer(
+            state, self.store, self.checkpoints.append, intake, secrets, NOW_MS, lambda: "another"
+        )
+
+    def turn(self, done: object = None, times: int = 400) -> None:
+        """Let the engine work until a condition holds."""
+        for _ in range(times):
+            self.engine.poll(0.005)
+            self.now_ms += 20
+            if callable(done) and done():
+                return
+        assert not callable(done), "the engine did not get there"
+
+    def deliver(self, first: int, count: int) -> None:
+        numbers = [str(n) for n in range(first, first + count)]
+        values = {"timestamp": f"{NOW_MS // 1000}", "sc-status": "200"}
+        payloads = [line_of({**values, "cs-uri-stem": f"/{number}" + "x" * 1_000}) for number in numbers]
+        self.engine.take(self.lane, Batch(payloads, [NOW_MS] * count, numbers, 5))
+
+    @property
+    def windows(self) -> dict[int, object]:
+        assert self.lane.consumer is not None
+        return dict(self.lane.consumer.state.windows)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    return Rig(tmp_path, monkeypatch)
+
+
+def test_near_the_limit_the_largest_window_shrinks_and_reading_goes_on(rig: Rig) -> None:
+    rig.deliver(1, 12_000)
+    rig.turn(lambda: rig.windows)
+    rig.resident_mb = 850
+    consumer = rig.lane.consumer
+    assert consumer is not None
+    size_bytes = consumer.state.windows[min(rig.windows)].size_bytes
+    rig.deliver(20_001, 10)
+    rig.turn(lambda: consumer.state.counters.get("shrunk_windows"))
+    assert consumer.state.windows[min(rig.windows)].size_bytes < size_bytes / 2
+    assert rig.taken == 2
+    assert rig.health.view().memory is None
+
+
+def test_at_the_limit_nothing_is_read_everything_is_committed_and_leaves_memory(rig: Rig) -> None:
+    rig.deliver(1, 50)
+    rig.turn(lambda: rig.windows)
+    rig.resident_mb = 950
+    rig.turn(lambda: rig.checkpoints == ["50"] and not rig.windows)
+    rig.deliver(51, 50)
+    rig.turn(times=20)
+    assert rig.taken == 1, "the batch waits, and so does the source"
+    assert "reading pauses (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)" in (rig.health.view().memory or "")
+
+    rig.resident_mb = 300
+    rig.turn(lambda: rig.taken == 2)
+    assert rig.health.view().memory is None
+    rig.engine.close(rig.lane)
+    rig.turn(lambda: rig.checkpoints[-1] == "100")
