@@ -31,6 +31,8 @@ bytes.
   one can do: the same decode, and requests and bytes by path.
 - **engine-16-shards**: the same in messages of 1,000 records, over 16 pipes in turn, in one thread; compared with
   engine-10k. p99 is the CPU time that handling a message takes at the 99th percentile, commits included.
+- **engine-64-children**: the same messages of 10,000 records, dealt out to 64 children that answer at once, over the
+  product's own socket, pipes and protocol; compared with engine-10k. A child's whole conversation is in it.
 - **replay-1M**: `sa-stream replay` of the same lines, against a polars script that only parses, dedupes and groups.
 - **replay-to-…**: against DuckDB on one thread, a plain Python loop (both give the same numbers, which is checked), and
   making one of the seed's Type_Safe objects for a line.
@@ -39,6 +41,10 @@ bytes.
   the difference between one and five of them. **commit-…**: one commit of it. **recovery-8-shards**: bringing eight of
   them back from their snapshots and partials.
 - **memory-10M-paths**: one window in which each of 10 million records has a new path.
+- **kcl-…**: `python -m consumer` behind the real KCL, with emulators of Kinesis and DynamoDB, all on the same cores.
+  Memory is that of idle shards after 15 s. CPU is that of the two processes from one moment to another, with
+  4,000 records of four shards read in between. put-to-seen is the time from the put of a single record until `/health`
+  counts it in its window; the KCL asks every 500 ms.
 """
 
 

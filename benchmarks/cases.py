@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, engine, measure, rivals, shards
+from benchmarks import data, engine, kcl_daemon, kcl_links, measure, rivals, shards
 from sa_stream.records.fields import CANONICAL
 
 MB = 1_000_000
@@ -28,10 +28,22 @@ class Sizes:
     objects: int = 20_000
     full_shard_records: int = 1_800_000
     distinct_paths: int = 10_000_000
+    kcl_shards: tuple[int, ...] = (1, 16, 64)  # idle ones; the first and the last give what one takes
+    kcl_records: int = 4_000  # the Kinesis emulator is slow with more
+    kcl_singles: int = 200
 
 
 FULL = Sizes()
-QUICK = Sizes(records=30_000, rounds=1, objects=500, full_shard_records=30_000, distinct_paths=100_000)
+QUICK = Sizes(
+    records=30_000,
+    rounds=1,
+    objects=500,
+    full_shard_records=30_000,
+    distinct_paths=100_000,
+    kcl_shards=(1, 4),
+    kcl_records=1_000,
+    kcl_singles=5,
+)
 
 
 @dataclass(slots=True)
@@ -133,6 +145,18 @@ def engines(bench: Bench) -> Iterator[Line]:
     p99_ms = statistics.median(ran["message_p99_ms"] for ran in small)
     clock_ms = statistics.median(ran["message_p99_clock_ms"] for ran in small)
     yield at_most("engine-16-shards-p99", p99_ms, "ms", 100, f"{clock_ms:.0f} ms by the clock")
+
+
+def many_children(bench: Bench) -> Iterator[Line]:
+    made, children = bench.data(), 64
+    one: list[dict[str, Any]] = []
+    many: list[dict[str, Any]] = []
+    for _ in range(bench.sizes.rounds):
+        one.append(_checked(measure.call(engine.engine, str(made.folder), made.count, 10_000, 1)[0], made.count))
+        ran = measure.call(kcl_links.many_children, str(made.folder), made.count, 10_000, children)[0]
+        many.append(_checked(ran, made.count))
+    rates, baselines = ([ran["records"] / ran["cpu_s"] for ran in rans] for rans in (many, one))
+    yield compared("engine-64-children", rates, baselines, 0.8, _clock(many))
 
 
 def replays(bench: Bench) -> Iterator[Line]:
@@ -276,6 +300,35 @@ def distinct_paths(bench: Bench) -> Iterator[Line]:
     yield at_most("memory-10M-paths", more, "MB", 100, detail)
 
 
+# ---------------------------------------------------------------------- behind the real KCL
+
+
+def kcl_idle(bench: Bench) -> Iterator[Line]:
+    counts = bench.sizes.kcl_shards
+    rans = {count: measure.call(kcl_daemon.idle, count)[0] for count in counts}
+    jvm = ", ".join(f"{rans[count]['jvm_bytes'] / MB:.0f} MB with {count}" for count in counts)
+    yield at_most("kcl-jvm-memory", max(ran["jvm_bytes"] for ran in rans.values()) / MB, "MB", 400, f"{jvm} shards")
+    first, last = rans[counts[0]], rans[counts[-1]]
+    each = (last["engine_bytes"] - first["engine_bytes"]) / (counts[-1] - counts[0]) / MB
+    engines = ", ".join(f"{rans[count]['engine_bytes'] / MB:.0f} MB with {count}" for count in counts)
+    yield at_most("kcl-engine-memory-a-shard", each, "MB", 1, f"the engine: {engines} idle shards")
+    yield at_most("kcl-child-memory", last["child_bytes"] / MB, "MB", 10, "most of it shared")
+    yield at_most("kcl-child-own-memory", last["child_own_bytes"] / MB, "MB", 3)
+    yield at_most("kcl-stop", last["stop_s"], "s", 20, f"SIGTERM with {counts[-1]} idle shards, until all has ended")
+
+
+def kcl_traffic(bench: Bench) -> Iterator[Line]:
+    ran = measure.call(kcl_daemon.traffic, bench.sizes.kcl_records, bench.sizes.kcl_singles)[0]
+    share = ran["engine_cpu_s"] / ran["jvm_cpu_s"]
+    detail = (
+        f"{ran['engine_cpu_s']:.2f} s and {ran['jvm_cpu_s']:.2f} s for {bench.sizes.kcl_records:,} records, 4 shards"
+    )
+    yield at_most("kcl-engine-to-jvm-cpu", share, "of the JVM's", 0.25, detail)
+    singles = f"{bench.sizes.kcl_singles} records, one at a time, until /health counts them"
+    yield at_most("kcl-put-to-seen-median", ran["median_s"], "s", 1.5, singles)
+    yield at_most("kcl-put-to-seen-p99", ran["p99_s"], "s", 4, singles)
+
+
 @contextmanager
 def _kinesis() -> Iterator[str]:
     process = measure.start(["-m", "sa_stream.sources.kinesis_server", "--stream", "bench"])
@@ -308,10 +361,19 @@ def _wait_until_ready(process: Any) -> None:
 type Group = Callable[[Bench], Iterator[Line]]
 GROUPS: dict[Group, tuple[str, ...]] = {
     engines: ("engine-10k", "engine-10k-of-ceiling", "engine-16-shards", "engine-16-shards-p99"),
+    many_children: ("engine-64-children",),
     replays: ("replay-1M", "replay-to-duckdb", "replay-to-loop", "replay-to-objects"),
     memory_at_start: ("memory-start",),
     full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
     distinct_paths: ("memory-10M-paths",),
+    kcl_idle: (
+        "kcl-jvm-memory",
+        "kcl-engine-memory-a-shard",
+        "kcl-child-memory",
+        "kcl-child-own-memory",
+        "kcl-stop",
+    ),
+    kcl_traffic: ("kcl-engine-to-jvm-cpu", "kcl-put-to-seen-median", "kcl-put-to-seen-p99"),
 }
 
 

@@ -26,7 +26,7 @@ from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 
 log = Log("runner")
 
-SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+SHUTDOWN_S = 18.0  # with what is left to do then, 20: ECS sends SIGKILL after 30 unless it is told otherwise
 LAST_PASS_S = 2.0  # of it, for publishing what was committed last
 UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
 PUBLISH_S_MAX = 10.0
@@ -152,6 +152,7 @@ class Kcl_Runner:
                 if links.refused and not links.held:
                     break  # everything is committed and released: it only goes round in circles
                 self._beat()
+                self._health.kcl(supervisor.state, len(links.held), wall_clock_ms())
                 self.engine.poll()
                 supervisor.tick(int(time.monotonic() * 1000))
         left = sorted({*links.uncommitted, *links.held})

@@ -191,7 +191,8 @@ def status_page(health: Mapping[str, Any]) -> RenderableType:
     """The daemon's health as tables."""
     ready = bool(health.get("ready"))
     head = Text("ready" if ready else "not ready", style="green" if ready else "red")
-    head.append_text(_text(f"  up {health.get('uptime_s')} s", "dim"))
+    kcl = f", the KCL {health['kcl']}" if health.get("kcl") else ""
+    head.append_text(_text(f"  up {health.get('uptime_s')} s{kcl}", "dim"))
     reasons = [_text(f"  - {reason}", "red") for reason in health.get("reasons") or []]
     reasons += [_text(f"  {note}", "dim") for note in health.get("notes") or []]
     shards = Table(box=None, pad_edge=False)

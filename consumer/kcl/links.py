@@ -128,8 +128,9 @@ class Shard_Links:
         if isinstance(error, Unknown_Version | Config_Error):
             self.failure = error
         elif not isinstance(error, SA_Stream_Error):
-            folding = None if link.consumer is None else link.consumer.folding
-            self._application.poison.failed(link.shard_id, folding, f"{type(error).__name__}: {error}")
+            consumer, why = link.consumer, f"{type(error).__name__}: {error}"
+            folding, careful = (None, False) if consumer is None else (consumer.folding, consumer.careful)
+            self._application.poison.failed(link.shard_id, folding, why, careful)
 
     def committed(self, link: Shard_Link, number: str) -> None:
         """A checkpoint was confirmed: what broke the engine before it is over."""

@@ -132,6 +132,9 @@ KNOWN = INTEGERS | DECIMALS | BOOLEANS | TEXTS | CHOICES.keys()
 # in the environment (see daemon.py), and the shell splits the rest at its IFS.
 CHILD_COMMAND = '/bin/sh -c exec${IFS}"$SA_STREAM_PYTHON"${IFS}-I${IFS}-S${IFS}"$SA_STREAM_SHARD_CHILD"'
 
+# Two reads a second of 2,000 records are the 2 MB/s that a shard gives, with lines of 500 bytes. The KCL holds several
+# answers a shard, and messages made of them, in a heap of 256 MB.
+RECORDS_MAX = 2_000
 IDLE_TIME_MS = 500  # between reads of a shard; 200 is the least, and Kinesis gives all its readers five reads a second
 SHUTDOWN_GRACE_MS = 15_000  # unset, the daemon asks no shard for its last commit
 # How many answers the KCL holds that it has fetched before the one that it delivers is done with (KCL 3.1.3):
@@ -157,6 +160,7 @@ def kcl_properties(config: SA__Config, env: Mapping[str, str]) -> dict[str, str]
         "awsCredentialsProvider": "DefaultCredentialsProvider",
         "callProcessRecordsEvenForEmptyRecordList": "true",  # a sign of life from shards without traffic
         "retrievalMode": "POLLING",
+        "maxRecords": str(RECORDS_MAX),
         "idleTimeBetweenReadsInMillis": str(IDLE_TIME_MS),
         "shutdownGraceMillis": str(SHUTDOWN_GRACE_MS),
         "metricsLevel": "NONE" if kinesis_endpoint else "SUMMARY",  # an emulator has no CloudWatch beside it

@@ -47,15 +47,17 @@ class Poison:
         self._spots: defaultdict[str, dict[int, _Spot]] = defaultdict(dict)  # partition -> first number ->
         self._careful_to: dict[str, int] = {}  # partition -> number up to which it is read carefully
 
-    def failed(self, partition: str, folding: tuple[str, str] | None, error_text: str) -> None:
+    def failed(self, partition: str, folding: tuple[str, str] | None, error_text: str, careful: bool = True) -> None:
         """The engine failed on a partition, with anything but Lease_Lost, Superseded and Store_Unavailable.
 
         folding  Partition_Consumer.folding at that moment; None (no record was involved) is only remembered as a
                  reason to be careful until the next commit
+        careful  Partition_Consumer.careful at that moment; a failure on batches that were joined is a reason to be
+                 careful, and no more
         """
         first, last = (0, 0) if folding is None else (int(folding[0]), int(folding[1]))
         self._careful_to[partition] = max(last, self._careful_to.get(partition, 0))
-        if folding is not None:
+        if folding is not None and careful:
             spot = self._spots[partition].setdefault(first, _Spot(last, error_text))
             spot.last = min(spot.last, last)
             spot.error = error_text

@@ -29,6 +29,8 @@ from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
 from sa_stream.windows.partition import Partition_State
 from sa_stream.windows.window import Window
 
+LISTINGS_MAX = 3  # of snapshots, while they vanish
+
 
 class Listed(Protocol):
     @property
@@ -168,7 +170,7 @@ def recover_steps(
     """The state in which to go on: that of the highest snapshot at or above the checkpoint (any is as true; records
     that it has seen are skipped), else that of a child of its parents, else a first start.
 
-    `new_lineage` is a fresh random id. Raises Unknown_Version; a snapshot that is corrupt counts as lost.
+    `new_lineage` is a fresh random id. Raises Unknown_Version, Superseded; a snapshot that is corrupt counts as lost.
     """
     state = yield from _snapshot_steps(store, partition, checkpoint, timing)
     if state is not None:
@@ -199,27 +201,39 @@ def recover_steps(
 def _snapshot_steps(
     store: Store, partition: str, at_least: str | None, timing: Timing
 ) -> Steps[Partition_State | None]:
-    """The highest readable snapshot at or above a number; of several lineages there, the one that covers more."""
+    """The highest readable snapshot at or above a number; of several lineages there, the one that covers more.
+
+    One that vanished since it was listed is not lost: somebody has gone past it, so there is a higher one. Raises
+    Superseded if that goes on.
+    """
     least = "" if at_least is None else sortable(at_least)
-    by_number: dict[str, list[str]] = {}
-    for listed in (yield call(store.list, snapshots_prefix(partition))):
-        number = parse_snapshot_key(listed.key)[1]
-        if number >= least:
-            by_number.setdefault(number, []).append(listed.key)
-    for number in sorted(by_number, reverse=True):
-        found = []
-        for key in by_number[number]:
-            data = yield call(store.get, key)
-            try:
-                if data is not None:
-                    found.append(Partition_State.from_bytes(data, timing, key))
-            except Corrupt_State:
-                continue  # as good as lost; the next lower one may serve
-        if found:
-            best = min(found, key=lambda state: (state.since_ms, state.lineage))
-            best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
-            return best
-    return None
+    for _ in range(LISTINGS_MAX):
+        by_number: dict[str, list[str]] = {}
+        for listed in (yield call(store.list, snapshots_prefix(partition))):
+            number = parse_snapshot_key(listed.key)[1]
+            if number >= least:
+                by_number.setdefault(number, []).append(listed.key)
+        vanished = False
+        for number in sorted(by_number, reverse=True):
+            found = []
+            for key in by_number[number]:
+                data = yield call(store.get, key)
+                vanished |= data is None
+                try:
+                    if data is not None:
+                        found.append(Partition_State.from_bytes(data, timing, key))
+                except Corrupt_State:
+                    continue  # as good as lost; the next lower one may serve
+            if found:
+                best = min(found, key=lambda state: (state.since_ms, state.lineage))
+                best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
+                return best
+        if not vanished:
+            return None
+    raise Superseded(
+        f"snapshots of {partition} are deleted faster than they can be read: another worker is ahead of this one; its "
+        "records will be read again"
+    )
 
 
 def _catch_up_with_progress_steps(store: Store, state: Partition_State) -> Steps[None]:

@@ -83,7 +83,9 @@ class Set_Aside_Letter:
 
     def key(self) -> str:
         """Its key in the state store. The source cuts its batches as it likes: other records give another letter."""
-        return f"{PREFIX}{quote(self.partition, safe='')}/{self.number.zfill(56)}/{SET_ASIDE}-{self.last_number.zfill(56)}"
+        return (
+            f"{PREFIX}{quote(self.partition, safe='')}/{self.number.zfill(56)}/{SET_ASIDE}-{self.last_number.zfill(56)}"
+        )
 
     def to_json(self) -> bytes:
         """Its content in the state store; equal letters give equal bytes."""

@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         # Listening before it is printed, so that whoever reads the line can connect.
         listener = socket.create_server((options.host, options.port), backlog=128)
     except OSError as error:
-        print(f"Port {options.port} of {options.host} cannot be used: {error.strerror}. Choose another", file=sys.stderr)
+        print(
+            f"Port {options.port} of {options.host} cannot be used: {error.strerror}. Choose another", file=sys.stderr
+        )
         return 1
     import uvicorn
 

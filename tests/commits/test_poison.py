@@ -56,6 +56,9 @@ def test_the_first_failure_asks_for_care_and_the_third_of_a_kind_sets_aside() ->
     assert not memory.careful("a")
     memory.failed("a", ("10", "90"), BROKEN)
     assert (memory.careful("a"), memory.careful("b"), memory.set_aside("a")) == (True, False, ())
+    for _ in range(FAILURES_MAX):  # batches that were joined: nobody knows in which one it is
+        memory.failed("a", ("10", "90"), BROKEN, careful=False)
+    assert memory.set_aside("a") == ()
     memory.failed("a", ("10", "30"), "Broken: cannot read row 12")  # the same way: only numbers differ
     memory.failed("a", ("10", "20"), "Other: no")
     assert memory.set_aside("a") == ()
@@ -231,7 +234,7 @@ def test_a_shard_with_poison_in_it_is_read_to_its_end_however_its_batches_are_cu
             worker.flush(NOON_MS + MINUTE_MS)
             memory.committed(PARTITION, worker.state.committed_number)
         except Broken as error:
-            memory.failed(PARTITION, worker.consumer.folding, f"Broken: {error}")
+            memory.failed(PARTITION, worker.consumer.folding, f"Broken: {error}", worker.consumer.careful)
             rest = records  # again from the checkpoint
         checkpoint = worker.checkpoint
     assert checkpoint == str(count)

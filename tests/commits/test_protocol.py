@@ -426,6 +426,31 @@ def test_a_lost_snapshot_begins_a_new_lineage_that_covers_only_what_comes_now() 
     assert (progress.lineage, progress.since_ms, progress.number) == ("line-b", now_ms, "2")
 
 
+def test_a_snapshot_that_vanishes_while_it_is_looked_for_was_replaced_and_is_not_lost() -> None:
+    """A worker that stands still in its recovery must not begin a lineage that lacks what others have read."""
+    worker = working(record(1, NOON_MS))
+    store = worker.store
+
+    class Overtaken(Dict_Store):
+        def get(self, key: str) -> bytes | None:
+            if key.startswith("snapshots/") and worker.checkpoint == "1":
+                worker.read([record(2, NOON_MS)], NOON_MS)
+                worker.flush(NOON_MS)  # deletes the snapshot at 1
+            return super().get(key)
+
+    late = Worker(Overtaken(store.objects), "1", NOON_MS, lineage="other")
+    assert (late.state.number, late.state.lineage, late.state.since_ms) == ("2", worker.state.lineage, BEGINNING_MS)
+
+
+def test_a_recovery_that_is_overtaken_again_and_again_gives_up_for_now() -> None:
+    class Racing(Dict_Store):
+        def get(self, key: str) -> bytes | None:
+            return None if key.startswith("snapshots/") else super().get(key)
+
+    with pytest.raises(Superseded, match="snapshots of shard-0 are deleted faster"):
+        Worker(Racing(working(record(1, NOON_MS)).store.objects), "1", NOON_MS)
+
+
 def test_a_corrupt_snapshot_counts_as_lost() -> None:
     worker = working(record(1, NOON_MS))
     damage(worker.store, worker.store.keys("snapshots/")[0])

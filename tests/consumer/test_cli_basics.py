@@ -354,7 +354,7 @@ def test_status_of_another_program_on_the_port_says_so() -> None:
 
 
 def checks(**variables: str) -> dict[str, tuple[bool, str]]:
-    here = {"STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0"}
+    here = {"STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0", "RUNNER": "local"}
     return {check.name: (check.ok, check.sentence) for check in examine(settings(**{**here, **variables}))}
 
 
@@ -411,7 +411,8 @@ def test_doctor_exits_1_when_a_check_fails_and_prints_a_line_each(
 ) -> None:
     assert call("doctor") == 1
     assert capsys.readouterr().out.startswith("✗ configuration: There is nothing to read from")
-    for name, value in {"STREAM": "logs", "STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0"}.items():
+    here = {"STREAM": "logs", "STATE_URL": "memory://", "CACHE_MODE": "memory", "HTTP_PORT": "0", "RUNNER": "local"}
+    for name, value in here.items():
         monkeypatch.setenv(PREFIX + name, value)
     assert call("doctor") == 0
     assert all(line.startswith("✓ ") for line in capsys.readouterr().out.splitlines())

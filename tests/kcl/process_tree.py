@@ -14,28 +14,27 @@ class Seen:
 
     pid: int
     parent: int
-    session: int
     started: int
     command: str
 
     @property
     def role(self) -> str:
-        """guard or daemon (`python -m consumer`, told apart by their parents elsewhere), jvm, child, or other."""
+        """jvm, child, daemon (`python -m consumer`, below the guard that has the same command line), or other."""
         if "MultiLangDaemon" in self.command:
             return "jvm"
         if "shard_child" in self.command:
             return "child"
-        return "python" if "consumer" in self.command else "other"
+        return "daemon" if "consumer" in self.command else "other"
 
 
 def see(pid: int) -> Seen | None:
     """None for a process that is gone; one that only waits to be reaped is gone as well."""
     try:
-        state, parent, _, session, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, parent, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if state in "ZX" else Seen(pid, int(parent), int(session), int(rest[15]), command.strip())
+    return None if state in "ZX" else Seen(pid, int(parent), int(rest[17]), command.strip())
 
 
 def see_all() -> list[Seen]:

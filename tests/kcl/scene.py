@@ -30,6 +30,7 @@ from tests.real.processes import CACHE_KEY, PREFIX, TRACEBACK, Cache, Daemon, Wo
 WINDOW_MS = 1_800_000
 IDLE_MARGIN_S = 5  # an idle shard follows the clock at this distance more than the out-of-orderness
 CHUNK_LINES = 50
+AT_ONCE_S = 5  # what the kernel does itself, on a busy machine
 MARK = "SA_STREAM_TEST_SCENE"
 KCL_PROPERTIES = {  # what the KCL does every few seconds or minutes, several times a second
     "idleTimeBetweenReadsInMillis": "200",
@@ -170,7 +171,7 @@ class Kcl_Daemon(Daemon):
         """By role: daemon, jvm, child, other."""
         roles: dict[str, list[Seen]] = {"daemon": [], "jvm": [], "child": [], "other": []}
         for seen in descendants(self.process.pid):
-            roles["daemon" if seen.role == "python" else seen.role].append(seen)
+            roles[seen.role].append(seen)
         return roles
 
     def wait_one(self, role: str, within_s: float = 30) -> Seen:
@@ -184,7 +185,7 @@ class Kcl_Daemon(Daemon):
         shards = self.get("/health")[1].get("shards") or {}
         return int((shards.get(shard_id) or {}).get("sequence_number") or 0)
 
-    def wait_event(self, name: str, at_least: int = 1, within_s: float = 40) -> list[dict[str, Any]]:
+    def wait_event(self, name: str, at_least: int = 1, within_s: float = 60) -> list[dict[str, Any]]:
         """The log lines of this event, once there are so many."""
 
         def look() -> list[dict[str, Any]]:
@@ -201,6 +202,13 @@ class Kcl_Daemon(Daemon):
         kill(everybody)
         self.process.popen.wait()
         gone(everybody, self)
+
+    def kill_root(self) -> None:
+        """kill -9 of the process that was started; the others must follow it at once."""
+        everybody = descendants(self.process.pid)
+        assert everybody, self.tail()
+        self.process.kill()
+        gone(everybody, self, within_s=AT_ONCE_S)
 
 
 def gone(processes: Sequence[Seen], daemon: Kcl_Daemon, within_s: float = 10) -> None:
@@ -356,7 +364,7 @@ class Scene:
     def expected(self) -> Stream_Oracle:
         return expected_of(self.stream)  # type: ignore[arg-type]
 
-    def wait_caught_up(self, *daemons: Kcl_Daemon, within_s: float = 40) -> None:
+    def wait_caught_up(self, *daemons: Kcl_Daemon, within_s: float = 60) -> None:
         """Wait until what is in the open shards now has been read, by any of these daemons."""
         ends = {}
         for shard in self.stream.open_shards():

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def test_eight_thousand_records_of_four_shards_are_counted_once(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=41, records=8_000, closes_in_s=45)
+    scene = set_scene(seed=41, records=8_000, closes_in_s=38)
     scene.put(scene.older)
     daemon = scene.run()
     scene.flow(8_000 - scene.older, per_s=800).finish()
@@ -46,7 +46,7 @@ def test_after_a_stop_in_the_middle_nothing_is_delivered_again(set_scene: Callab
 def test_a_window_that_overlaps_a_split_and_a_merge_becomes_final_once_and_right(
     set_scene: Callable[..., Scene],
 ) -> None:
-    scene = set_scene(seed=45, records=3_000, closes_in_s=45)
+    scene = set_scene(seed=45, records=3_000, closes_in_s=38)
     scene.put(scene.older)
     daemon = scene.run()
     scene.put(400)

@@ -22,7 +22,7 @@ def passing(seconds: float) -> Iterator[float]:
 
 
 def test_stores_that_are_away_for_20_seconds_only_delay_it(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=48, records=2_500, closes_in_s=65)
+    scene = set_scene(seed=48, records=2_500, closes_in_s=60)
     scene.put(scene.older)
     daemon = scene.run()
     flow = scene.flow(2_500 - scene.older, per_s=60)

@@ -224,7 +224,7 @@ class Checks:
         """Only a batch with poison in it is set aside, in one letter, and by somebody who failed on it often enough."""
         found = parse_set_aside(key)
         actor = self.world.actor
-        if found is None or actor is None or actor.link is None:
+        if found is None or actor is None or actor.link is None or actor.consumer is None:
             return
         first, last = found
         partition = actor.link.shard_id
@@ -233,7 +233,7 @@ class Checks:
         letter = msgspec.json.decode(data)
         if letter["records"] != len(records) or letter["arrival_ms"] != oracle.arrivals_ms[records[0]]:
             raise Violation("dropped", f"{key} says {letter}, it has {len(records)} records")
-        for aside in actor.worker.poison.set_aside(partition):
+        for aside in actor.consumer._set_aside:
             if aside.first <= first and last <= aside.last:
                 poisoned = [n for n, payload in zip(oracle.numbers, oracle.payloads, strict=True) if POISON in payload]
                 if not any(aside.first <= number <= aside.last for number in poisoned):

@@ -759,8 +759,9 @@ class World:
             assert link is not None
             assert link.consumer is not None
             folding = link.consumer.folding
-            link.worker.poison.failed(link.shard_id, folding, f"Engine_Failed: {failure}")
-            if folding is not None:
+            careful = link.consumer.careful
+            link.worker.poison.failed(link.shard_id, folding, f"Engine_Failed: {failure}", careful)
+            if folding is not None and careful:
                 link.worker.failures[link.shard_id, int(folding[0])] += 1
             self.say("engine failed", link.worker.name, link.shard_id[-2:], failure, folding)
             self.end_task(task)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.kcl import links as links_module
+from consumer.kcl_runner import SHUTDOWN_S
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import END, Progress
 from sa_stream.records.parser import Parser
@@ -392,3 +394,25 @@ def _converse(kcl: Fake_Kcl, batches: list[list[dict[str, Any]]]) -> list[str]:
             except BrokenPipeError:
                 break
     return checkpoints
+
+
+def test_a_hundred_shards_are_committed_and_released_in_a_fraction_of_the_time_that_ecs_gives(
+    make_worker: Callable[..., Worker],
+) -> None:
+    worker = make_worker(shards=100)
+    connections = {shard.shard_id: Fake_Kcl(worker.handover.path) for shard in worker.stream.shards}
+    for shard_id, connection in connections.items():
+        connection.initialize(shard_id)
+        connection.process(lines(20))
+    began_s = time.monotonic()
+    for connection in connections.values():
+        connection.send("shutdownRequested")
+    for connection in connections.values():
+        assert connection.confirm("shutdownRequested") == ["20"]
+    for connection in connections.values():
+        connection.ask("leaseLost")
+    assert time.monotonic() - began_s < SHUTDOWN_S / 2
+    assert {found.counters["aggregated"] for found in progress(worker).values()} == {20}
+    assert len(progress(worker)) == 100
+    for connection in connections.values():
+        connection.end()

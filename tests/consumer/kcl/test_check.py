@@ -1,0 +1,61 @@
+"""What `doctor` says of the KCL's needs, against a DynamoDB that nobody here wrote."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from consumer.config import SA__Config
+from consumer.kcl.check import check_java, check_leases
+from sa_stream.errors import Source_Error
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL_DYNAMODB": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
+
+
+def config(application: str) -> SA__Config:
+    return SA__Config.from_env({"SGRAPH_SEND__SA_STREAM": "logs", "SGRAPH_SEND__SA_APPLICATION": application})
+
+
+def make_table(name: str, key: str) -> None:
+    boto3.client("dynamodb").create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def test_a_lease_table_is_found_or_made_later_and_a_strangers_is_refused(dynamodb: ThreadedMotoServer) -> None:
+    assert "the KCL makes it at its first start" in check_leases(config("check-none"))
+    make_table("check-leases", "leaseKey")
+    assert check_leases(config("check-leases")) == "the lease table check-leases is there"
+    make_table("check-customers", "customer")
+    with pytest.raises(Source_Error, match="SGRAPH_SEND__SA_APPLICATION"):
+        check_leases(config("check-customers"))
+
+
+def test_a_dynamodb_that_does_not_answer_is_named(
+    dynamodb: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
+    with pytest.raises(Source_Error, match="AWS_ENDPOINT_URL_DYNAMODB"):
+        check_leases(config("check-none"))
+
+
+def test_the_java_that_is_found_is_named() -> None:
+    assert "the KCL is installed, and runs on" in check_java({"PATH": "/nowhere"})
