@@ -279,5 +279,10 @@ def set_aside_and_still_vouched_for() -> Iterator[None]:
 def set_aside_with_its_neighbours() -> Iterator[None]:
     """After a failure batches are joined as ever, so that sound ones are set aside with the poisoned one."""
 
-    with patched(Poison, "careful", lambda self, partition: False):
+    original = Poison.failed
+
+    def failed(self: Poison, partition: str, folding: Any, error_text: str, careful: bool) -> None:
+        original(self, partition, folding, error_text)
+
+    with patched(Poison, "careful", lambda self, partition: False), patched(Poison, "failed", failed):
         yield

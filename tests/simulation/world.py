@@ -417,7 +417,9 @@ class World:
             ready = [worker for worker in alive if worker.jvm_paused_until_ms <= self.now_ms and not worker.leaving]
             if link is not None and self.keeps(link, ready):
                 continue
-            self.give(shard_id, lease, self.rng.choice(ready or alive))
+            owner = self.workers.get(lease.owner)
+            keeps = owner in ready and not self.faults  # whose process starts again keeps its leases
+            self.give(shard_id, lease, owner if owner and keeps else self.rng.choice(ready or alive))
         for worker in alive:
             if worker.leaving and not any(link.worker is worker and not link.dead for link in self.links):
                 self.crash(worker)

@@ -75,7 +75,7 @@ def test_every_property_of_the_kcl_can_be_given_and_wins_over_ours() -> None:
     mine = properties(**{f"{KCL}AwsCredentialsProvider": "MyProvider"})
     assert mine["awsCredentialsProvider"] == "MyProvider"
     assert "AwsCredentialsProvider" not in mine
-    assert "maxRecords" not in properties(**{f"{KCL}maxRecords": ""})
+    assert "maxLeasesForWorker" not in properties(**{f"{KCL}maxLeasesForWorker": ""})
 
 
 def test_an_unknown_property_is_an_error_that_says_what_was_meant() -> None:
