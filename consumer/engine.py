@@ -238,8 +238,10 @@ class Engine:
             ]
             if sizes:
                 (size_bytes, start_ms), consumer = max(sizes, key=lambda pair: pair[0])
+                cut = consumer.state.counters.get("shrunk_windows", 0)
                 if consumer.shrink(start_ms):
-                    log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB keeps its top paths")
+                    how = "keeps its top paths" if consumer.state.counters.get("shrunk_windows", 0) > cut else "is put by"
+                    log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB {how}")
         release_memory()
 
     def _tell(self, lane: Lane, event: tuple[str, Any]) -> None:

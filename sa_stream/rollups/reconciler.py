@@ -553,9 +553,7 @@ def _is_older(sources: Sources, current: Entry) -> bool:
     """Whether the entry was made from newer partials than these: our list of progress records is a moment old."""
     listed = _names_of(current)
     return any(
-        partition in listed
-        and listed[partition].lineage == name.lineage
-        and int(listed[partition].number) > int(name.number)
+        partition in listed and int(listed[partition].number) > int(name.number)  # of any lineage
         for partition, name in sources
     )
 

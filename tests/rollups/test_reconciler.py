@@ -121,9 +121,10 @@ def test_final_is_never_replaced_by_partial():
         assert status(stream, HALF) == ("final", 0, 5)
 
 
-def test_older_partials_never_replace_newer_ones():
+@pytest.mark.parametrize("lineage", ["l", "m"])  # a shrunk window goes on in another one
+def test_older_partials_never_replace_newer_ones(lineage: str):
     stream = Stream("a")
-    stream.commit("a", 9, NEXT, {W: 5})
+    stream.commit("a", 9, NEXT, {W: 5}, lineage=lineage)
     stream.settle(LATER)
     stream.commit("a", 8, NEXT, {W: 4})  # what a worker with an old list of progress records sees
     assert stream.run(LATER, stream.fresh()).skipped["overtaken"] == 1

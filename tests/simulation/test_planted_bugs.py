@@ -6,9 +6,22 @@ from tests.simulation.__main__ import report
 from tests.simulation.planted import PLANTED
 
 SEEDS_MAX = 150
+FOUND_AT = {  # where the rarer ones were found last: looked at first, to save time
+    "clock_followed_at_processing": 1,
+    "final_replaced_by_partial": 1,
+    "handed_over_without_what_was_read": 3,
+    "ids_forgotten_by_event_time": 2,
+    "lost_lease_ignored": 1,
+    "retention_loss_unnoticed": 7,
+    "set_aside_and_still_vouched_for": 8,
+    "set_aside_with_its_neighbours": 8,
+    "shrunk_in_the_same_lineage": 9,
+    "trimmed_parent_left_out": 37,
+}
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED))
 def test_a_planted_bug_is_found(name: str) -> None:
-    found = next((broken for seed in range(SEEDS_MAX) if (broken := report(seed, name).broken)), "")
+    seeds = [FOUND_AT.get(name, 0), *range(SEEDS_MAX)]
+    found = next((broken for seed in seeds if (broken := report(seed, name).broken)), "")
     assert found not in ("", "crash")
