@@ -238,9 +238,9 @@ class Engine:
             ]
             if sizes:
                 (size_bytes, start_ms), consumer = max(sizes, key=lambda pair: pair[0])
-                cut = consumer.state.counters.get("shrunk_windows", 0)
+                lineage = consumer.state.lineage
                 if consumer.shrink(start_ms):
-                    how = "keeps its top paths" if consumer.state.counters.get("shrunk_windows", 0) > cut else "is put by"
+                    how = "leaves memory" if consumer.state.lineage == lineage else "keeps its top paths"
                     log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB {how}")
         release_memory()
 
