@@ -66,6 +66,14 @@ class Sandbox:
         self.root = folder / "root"
         self.running: list[Running] = []
         self._holder_pid = holder_pid
+        self._at_first = {path: self._names(path) for path in image.volumes}  # this project may lie in /tmp
+
+    def _names(self, path: str) -> set[str]:
+        return {each.name for each in self.volume(path).iterdir()}
+
+    def written(self, path: str) -> list[str]:
+        """What has come into a volume since the beginning."""
+        return sorted(self._names(path) - self._at_first[path])
 
     def volume(self, path: str) -> Path:
         """Where a volume of the image is on this machine."""

@@ -56,12 +56,12 @@ def main() -> None:
     for path in ("/proc", "/sys"):
         (root / path[1:]).mkdir()
         mount("--rbind", path, root / path[1:])
-    for path in wanted["read"]:
-        bind(Path(path), root / path[1:])
     for path, source in wanted["link"].items():
         bind(Path(source), root / path[1:])
     for path, source in wanted["write"].items():
         bind(Path(source), root / path[1:], read_only=False)
+    for path in wanted["read"]:  # last, as this project itself may lie in a place that is written to, such as /tmp
+        bind(Path(path), root / path[1:])
     hosts = root.parent / "hosts"
     hosts.write_text(f"127.0.0.1 {' '.join(['localhost', *wanted['hosts']])}\n")
     bind(hosts, root / "etc/hosts")
