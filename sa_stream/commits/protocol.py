@@ -201,33 +201,34 @@ def recover_steps(
 def _snapshot_steps(
     store: Store, partition: str, at_least: str | None, timing: Timing
 ) -> Steps[Partition_State | None]:
-    """The highest readable snapshot at or above a number; of several lineages there, the one that covers more.
+    """Of the readable snapshots at or above a number those that cover most, and of these the highest.
 
-    One that vanished since it was listed is not lost: somebody has gone past it, so there is a higher one. Raises
-    Superseded if that goes on.
+    Coverage comes first: a worker that lost its lease may have left out records that the owner has not, and its
+    snapshots, although higher, name partials that the owner has gone past. One that vanished since it was listed is not
+    lost: somebody has gone past it, so there is a higher one. Raises Superseded if that goes on.
     """
     least = "" if at_least is None else sortable(at_least)
     for _ in range(LISTINGS_MAX):
-        by_number: dict[str, list[str]] = {}
+        found: list[tuple[str, Partition_State]] = []
+        vanished = False
         for listed in (yield call(store.list, snapshots_prefix(partition))):
             number = parse_snapshot_key(listed.key)[1]
-            if number >= least:
-                by_number.setdefault(number, []).append(listed.key)
-        vanished = False
-        for number in sorted(by_number, reverse=True):
-            found = []
-            for key in by_number[number]:
-                data = yield call(store.get, key)
-                vanished |= data is None
-                try:
-                    if data is not None:
-                        found.append(Partition_State.from_bytes(data, timing, key))
-                except Corrupt_State:
-                    continue  # as good as lost; the next lower one may serve
-            if found:
-                best = min(found, key=lambda state: (state.since_ms, state.lineage))
-                best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
-                return best
+            if number < least:
+                continue
+            data = yield call(store.get, listed.key)
+            vanished |= data is None
+            try:
+                if data is not None:
+                    found.append((number, Partition_State.from_bytes(data, timing, listed.key)))
+            except Corrupt_State:
+                continue  # as good as lost; another one may serve
+        if found:
+            since_ms = min(state.since_ms for _, state in found)
+            number, best = max(
+                (pair for pair in found if pair[1].since_ms == since_ms), key=lambda pair: (pair[0], pair[1].lineage)
+            )
+            best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
+            return best
         if not vanished:
             return None
     raise Superseded(

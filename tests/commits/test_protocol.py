@@ -451,6 +451,22 @@ def test_a_recovery_that_is_overtaken_again_and_again_gives_up_for_now() -> None
         Worker(Racing(working(record(1, NOON_MS)).store.objects), "1", NOON_MS)
 
 
+def test_a_lower_snapshot_that_covers_more_serves_before_a_higher_one_that_left_something_out() -> None:
+    """The owner has committed 2, and deleted the partial at 1. A worker that lost its lease had started from 1, set
+    record 2 aside, and written on: its snapshot is higher, and names the partial that is gone."""
+    owner = working(record(1, NOON_MS), record(2, NOON_MS))
+    zombie = Worker(owner.store, "2", NOON_MS)
+    zombie.state.start_anew(NOON_MS, "line-z")
+    zombie.state.number = "3"
+    zombie.state.partials[NOON_MS] = Partial_Name("line-a", "1")
+    owner.store.put(snapshot_key(PARTITION, "3", "line-z"), zombie.state.to_bytes())
+    again = Worker(owner.store, "2", NOON_MS)
+    assert (again.state.number, again.state.lineage) == ("2", owner.state.lineage)
+    again.read([record(3, NOON_MS)], NOON_MS)
+    again.flush(NOON_MS)
+    assert again.checkpoint == "3"
+
+
 def test_a_corrupt_snapshot_counts_as_lost() -> None:
     worker = working(record(1, NOON_MS))
     damage(worker.store, worker.store.keys("snapshots/")[0])

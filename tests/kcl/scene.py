@@ -41,6 +41,9 @@ KCL_PROPERTIES = {  # what the KCL does every few seconds or minutes, several ti
     "workerMetricsReporterFreqInMillis": "500",
     "inMemoryWorkerMetricsCaptureFrequencyMillis": "500",
     "skipShardSyncAtWorkerInitializationIfLeasesExist": "true",
+    # A hand-over to a worker that has just lost the lease itself waits for this long; and it should not happen often.
+    "gracefulLeaseHandoffTimeoutMillis": "5000",
+    "varianceBalancingFrequency": "10",
 }
 
 
@@ -382,7 +385,7 @@ class Scene:
             show=lambda: f"expected {ends}, found {[daemon.get('/health') for daemon in daemons]}\n{self.tails()}",
         )
 
-    def wait_final(self, oracle: Stream_Oracle, within_s: float = 40) -> None:
+    def wait_final(self, oracle: Stream_Oracle, within_s: float = 60) -> None:
         """Wait until the two windows are final, which is soon after the newer one closes."""
         left = [key for key in closed_keys(oracle, self.boundary_ms) if key.startswith("30min")]
         assert len(left) == 2, sorted(oracle.entries())

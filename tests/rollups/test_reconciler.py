@@ -131,6 +131,27 @@ def test_older_partials_never_replace_newer_ones(lineage: str):
     assert status(stream, HALF) == ("final", 0, 5)
 
 
+def test_shards_are_listed_after_their_progress_was_read_so_no_child_of_an_ended_one_is_overlooked():
+    stream = Stream("a")
+    stream.commit("a", 1, W, {W: 5})
+
+    def list_and_stand_still():
+        listed = list(stream.shards)  # what follows happens after the answer was made, and before it is used
+        stream.shards = [Shard_Info("a", (), True), Shard_Info("b", ("a",), False), Shard_Info("c", ("a",), False)]
+        stream.commit("a", 2, W, ended=True)
+        stream.commit("b", 1, NEXT, parents=("a",))  # c has records of the window, and nobody has begun with it
+        return listed
+
+    slow = Reconciler(stream.store, stream.cache, list_and_stand_still, stream.timing, stream.settings)
+    stream.run(LATER, slow)
+    assert status(stream, HALF) == ("partial", 0, 5)
+    stream.run(LATER)
+    assert status(stream, HALF) == ("partial", 0, 5)
+    stream.commit("c", 1, NEXT, {W: 2}, parents=("a",))
+    stream.settle(LATER)
+    assert status(stream, HALF) == ("final", 0, 7)
+
+
 def test_every_window_has_a_consolidation_result():
     stream = Stream("a")
     stream.commit("a", 1, NEXT, {W: 5})
