@@ -213,8 +213,8 @@ class Reconciler:
         if progress is None:
             result.skipped[PROGRESS_MOVED] += 1
             return result
-        # After the progress: a list from before may lack a child of a shard that has ended by now, while its other child
-        # has passed the window already.
+        # After the progress: a list from before may lack a child of a shard that has ended by now, while its other
+        # child has passed the window already.
         shards: Iterable[Shard_Info] = yield call(self.list_shards)
         stream = Stream_View(shards, progress, self.timing, now_ms)
         result.progress, result.passed_ms, result.stream = progress, stream.passed_ms, stream
