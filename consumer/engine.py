@@ -16,7 +16,7 @@ from typing import Any
 
 from consumer.health import Health
 from consumer.logging import Log
-from consumer.memory import OK, SHRINK, Pressure, memory_limit_bytes, release_memory, resident_bytes
+from consumer.memory import OK, PAUSE, Pressure, memory_limit_bytes, release_memory, resident_bytes
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
@@ -216,7 +216,7 @@ class Engine:
             return
         self._memory_ms = now_ms + LOOK_AT_MEMORY_MS
         level = self._pressure.look(resident_bytes(), now_ms)
-        paused = level not in (OK, SHRINK)
+        paused = level == PAUSE
         if paused != self._paused:
             self._paused = paused
             message = f"{self._pressure}: reading {'pauses' if paused else 'goes on'}"

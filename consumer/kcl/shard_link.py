@@ -197,7 +197,7 @@ class Shard_Link:
         if self.lane is not None:
             act(self.lane)
         elif self.released:
-            self._answer()
+            self.answer()
         else:
             raise Source_Error("The KCL sent something else before `initialize`")
 
@@ -215,7 +215,7 @@ class Shard_Link:
         self._resumed_at = int(number)
         number = "the beginning" if number == NOTHING_READ else number
         log.info("shard_opened", f"{self.shard_id} goes on after {number}", shard=self.shard_id, number=number)
-        self._answer()
+        self.answer()
 
     def _process(self, message: Process_Records) -> None:
         now_ms = wall_clock_ms()
@@ -236,10 +236,7 @@ class Shard_Link:
         self._submit_or_answer(lambda lane: self._links.engine.take(lane, batch))
 
     def answer(self) -> None:
-        """The batch was taken."""
-        self._answer()
-
-    def _answer(self) -> None:
+        """What the KCL sent last was dealt with."""
         message, self._waiting = self._waiting, None
         if message is not None and not self.dead:
             self._send(status_line(message))
@@ -264,7 +261,7 @@ class Shard_Link:
         self.lane = None
         self.released = True
         self._released_s = time.monotonic()
-        self._answer()
+        self.answer()
 
     def overtaken(self) -> None:
         """The KCL opened the same shard on another connection: that one counts."""
