@@ -28,6 +28,8 @@ class Timing:
     idle_margin_ms: int = 5_000  # how far an idle shard's watermark stays behind the time of an empty answer
     coverage_margin_ms: int = 300_000  # a partition vouches for windows from `since` + this
     retention_ms: int = DAY_MS  # how long the stream keeps records
+    past_retentions: tuple[tuple[int, int], ...] = ()  # (until_ms, retention_ms) of each value that it had before
+    retention_least_ms: int = DAY_MS  # no stream ever kept its records for less
     commit_interval_ms: int = 60_000
     map_keep_ms: int = 2 * DAY_MS  # a partial is named at least this long after its window's end
 
@@ -35,6 +37,22 @@ class Timing:
     def keep_ms(self) -> int:
         """How long after its end a window's partial must stay named: while a late record may still amend it."""
         return max(self.map_keep_ms, self.allowed_lateness_ms + DAY_MS)
+
+    @property
+    def content(self) -> tuple[int, ...]:
+        """What decides the content of a window. Another value is another history: it needs another lineage."""
+        return self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedupe_horizon_minutes, self.future_ms
+
+    def kept_from_ms(self, now_ms: int) -> int:
+        """What arrived at or after this time is still in the stream. What a shorter retention of the past has taken
+        stays gone, whatever holds today."""
+        past = (until_ms - retention_ms for until_ms, retention_ms in self.past_retentions)
+        return max(now_ms - self.retention_ms, *past, BEGINNING_MS)
+
+    def vouch_from_ms(self, now_ms: int) -> int:
+        """From when on somebody who has read all that the stream still has may vouch for it: a little later, since the
+        stream goes on trimming while it is read."""
+        return self.kept_from_ms(now_ms) + self.coverage_margin_ms
 
 
 def window_start_ms(time_ms: int) -> int:

@@ -1,6 +1,7 @@
 """Progress records to bytes and back (windows and snapshots have their codecs beside their classes)."""
 
 from sa_stream.commits.progress import Partial_Name, Progress
+from sa_stream.timing import BEGINNING_MS
 from sa_stream.windows.format import pack, unpack
 
 KIND = "progress"
@@ -21,15 +22,18 @@ def encode_progress(progress: Progress) -> bytes:
             list(progress.parents),
             partials,
             sorted(progress.counters.items()),
+            list(progress.followed),
+            progress.began_ms,
+            progress.amendable_from_ms,
         ],
     )
 
 
 def decode_progress(data: bytes, key: str = "") -> Progress:
     """Raises Corrupt_State, Unknown_Version."""
-    partition, number, lineage, watermark_ms, since_ms, ended, position_ms, parents, partials, counters = unpack(
-        KIND, data, key
-    )
+    content = unpack(KIND, data, key)
+    partition, number, lineage, watermark_ms, since_ms, ended, position_ms, parents, partials, counters = content[:10]
+    followed, began_ms, amendable_from_ms = content[10:] or ((), BEGINNING_MS, BEGINNING_MS)  # version 1 had none
     return Progress(
         partition=partition,
         number=number,
@@ -41,4 +45,7 @@ def decode_progress(data: bytes, key: str = "") -> Progress:
         parents=tuple(parents),
         partials={window_ms: Partial_Name(line, last) for window_ms, line, last in partials},
         counters=dict(counters),
+        followed=tuple(followed),
+        began_ms=began_ms,
+        amendable_from_ms=amendable_from_ms,
     )

@@ -4,7 +4,7 @@ to the number in it. Numbers carry their length in front, so that keys sort as t
 
 from datetime import UTC, datetime
 
-from sa_stream.commits.progress import END, Partial_Name
+from sa_stream.commits.progress import END, RETIRED, Partial_Name
 
 PARTIALS_PREFIX = "partials/"
 SNAPSHOTS_PREFIX = "snapshots/"
@@ -13,19 +13,22 @@ CHECKPOINTS_PREFIX = "checkpoints/"
 SUMMARIES_PREFIX = "summaries/"
 DEAD_LETTERS_PREFIX = "dead-letters/"
 SECRETS_PREFIX = "secrets/"
+DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
+EDITIONS_PREFIX = "editions/"
+RETENTIONS_PREFIX = "meta/retention/"
 
 
 def sortable(number: str) -> str:
-    """A sequence number as text that sorts as the number does; END sorts above every number."""
-    if number == END:
-        return END
+    """A sequence number as text that sorts as the number does; END sorts above every number, RETIRED above END."""
+    if number in (END, RETIRED):
+        return number
     digits = str(int(number))
     return f"{len(digits):03d}{digits}"
 
 
 def number_of(text: str) -> str:
     """The number that `sortable` was made from."""
-    return END if text == END else text[3:]
+    return text if text in (END, RETIRED) else text[3:]
 
 
 def window_label(window_ms: int) -> str:
@@ -77,5 +80,18 @@ def summary_key(cache_key: str, content_hash: str) -> str:
     return f"{SUMMARIES_PREFIX}{cache_key}/{content_hash}"
 
 
-def secret_key(month: str) -> str:
-    return f"{SECRETS_PREFIX}{month}"
+def edition_key(cache_key: str, revision: int) -> str:
+    return f"{EDITIONS_PREFIX}{cache_key}/{revision:06d}"
+
+
+def secret_key(month: str, attempt: int = 0) -> str:
+    """`attempt`: how many secrets of this month were found torn before this one."""
+    return f"{SECRETS_PREFIX}{month}" + (f".{attempt}" if attempt else "")
+
+
+def destroyed_secret_key(month: str) -> str:
+    return f"{DESTROYED_SECRETS_PREFIX}{month}"
+
+
+def retention_key(at_ms: int, retention_ms: int) -> str:
+    return f"{RETENTIONS_PREFIX}{at_ms:015d}-{retention_ms}"

@@ -6,11 +6,13 @@ immutable: each has its own key, and the highest (number, watermark) is the part
 
 from dataclasses import dataclass, field
 
+from sa_stream.timing import BEGINNING_MS
 from sa_stream.windows.partition import Partial_Name
 
-__all__ = ["END", "Partial_Name", "Progress", "Shard_Info"]
+__all__ = ["END", "RETIRED", "Partial_Name", "Progress", "Shard_Info"]
 
 END = "END"  # the number of a partition that has ended; sorts above every sequence number
+RETIRED = "RETIRED"  # the number of a tombstone: the partition is over and forgotten; sorts above END
 
 
 @dataclass(slots=True)
@@ -24,6 +26,9 @@ class Progress:
     position_ms   up to this arrival time, all has been read
     partials      window start (ms) -> name of its partial, open and closed windows alike
     counters      what was dropped and seen, by name; only grow within a lineage
+    followed      those of its parents whose last snapshot it began from
+    began_ms      its position at its very beginning: what arrived before was its ancestors' to read
+    amendable_from_ms  windows that start before it take no more records here
     """
 
     partition: str
@@ -36,6 +41,13 @@ class Progress:
     parents: tuple[str, ...] = ()
     partials: dict[int, Partial_Name] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
+    followed: tuple[str, ...] = ()
+    began_ms: int = BEGINNING_MS
+    amendable_from_ms: int = BEGINNING_MS
+
+    @property
+    def retired(self) -> bool:
+        return self.number == RETIRED
 
 
 @dataclass(slots=True, frozen=True)

@@ -12,7 +12,8 @@ import xxhash
 from sa_stream.errors import Corrupt_State, Unknown_Version
 
 MAGIC = b"SAS\x1a"
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)  # objects of version 1 lack the last fields of some kinds; whoever unpacks them fills these in
 HEADER_BYTES = len(MAGIC) + 2 + 16
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -38,9 +39,9 @@ def unpack(kind: str, data: bytes, key: str = "") -> Any:
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
         raise Corrupt_State(f"{name} is not an object of sa-stream: it does not begin with its magic bytes")
     version = int.from_bytes(data[4:6], "big")
-    if version != VERSION:
+    if version not in READABLE:
         raise Unknown_Version(
-            f"{name} has format version {version}; this program knows version {VERSION}. Use the program that wrote "
+            f"{name} has format version {version}; this program knows versions up to {VERSION}. Use the program that wrote "
             "it, or point SGRAPH_SEND__SA_STATE_URL at another place"
         )
     body = memoryview(data)[HEADER_BYTES:]
