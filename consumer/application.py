@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from consumer.config import LATEST, SA__Config
 from consumer.field_choice import Field_Choice
@@ -14,10 +15,11 @@ from consumer.logging import Log
 from consumer.publisher import Publisher
 from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
-from sa_stream.commits.operations import Steps
+from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
+from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
@@ -84,7 +86,8 @@ class Application:
         Config_Error, Store_Unavailable."""
         config = self.config
         self.state.claim(config.application, info.name)
-        self.timing = config.timing(info.retention_ms)
+        past = drive(observe_steps(self.state, info.retention_ms, self.source_clock_ms()))
+        self.timing = replace(config.timing(info.retention_ms), past_retentions=past)
         self.start = Start(self._resolve_start(), info.created_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
@@ -92,6 +95,11 @@ class Application:
         settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
         reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
         self.publisher = Publisher(reconciler, self.store, self.health, publish_interval_s, on_pass)
+
+    def source_clock_ms(self) -> int:
+        """What time it is for the source, which stamps the records and trims them: ours, put right by as much as is
+        known to be wrong with it."""
+        return wall_clock_ms() + self.reader.clock_offset_ms
 
     def list_shards(self) -> list[Shard_Info]:
         """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error."""
@@ -115,7 +123,7 @@ class Application:
     ) -> Steps[Partition_Consumer]:
         """The consumer of a shard, in the state in which it goes on after its checkpoint (None: it never had one).
         `commit` takes a checkpoint at a number."""
-        now_ms = wall_clock_ms()
+        now_ms = self.source_clock_ms()
         partition = shard.shard_id
         if checkpoint is not None:
             self.poison.committed(partition, checkpoint)

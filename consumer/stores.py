@@ -5,11 +5,10 @@ from typing import Any
 
 from consumer.config import SA__Config
 from consumer.health import Store_Health
-from sa_stream.commits.protocol import Listed
 from sa_stream.errors import Store_Unavailable
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
-from sa_stream.storage.state_store import State_Store
+from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import wall_clock_ms
 
 DEFAULT_STATE_URL = "file://./.sa-stream/state"

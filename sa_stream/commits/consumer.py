@@ -4,52 +4,76 @@ It holds no thread and no clock. Whoever drives it says what time it is and make
 a step waits, the partition waits, which is all there is to backpressure.
 """
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import xxhash
 
-from sa_stream.commits.keys import secret_key
+from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
-from sa_stream.errors import Corrupt_State
+from sa_stream.errors import Corrupt_State, Store_Unavailable
 from sa_stream.records.batch import Batch
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.fields import Field_Lists
 from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
 from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS
-from sa_stream.windows.fold import FOLD_ROWS
-from sa_stream.windows.partition import Partition_State, month_of
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
+from sa_stream.windows.fold import FOLD_ROWS, hash_of
+from sa_stream.windows.partition import Partition_State, end_of_month, month_of
+
+log = logging.getLogger(__name__)
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
+SECRET_BYTES = 8
 
 
 class Secrets:
     """The secret of each month, from which hashes of request ids and agents are made. Made once per month with a
-    create-only put, so that all workers use the same."""
+    create-only put, so that all workers use the same.
+
+    seeds      month -> the secret as a number
+    destroyed  months whose secret is gone for good: they take no more records
+    """
 
     def __init__(self, store: Store, make: Callable[[], bytes]) -> None:
         self._store = store
         self._make = make
         self.seeds: dict[str, int] = {}
+        self.destroyed: set[str] = set()
 
     def load_steps(self, months: Sequence[str]) -> Steps[None]:
+        """Raises Store_Unavailable. A secret that is torn (a store without fsync) is passed over by everybody alike,
+        for the next one that is whole."""
         for month in months:
-            if month not in self.seeds:
-                key = secret_key(month)
+            attempt = 0
+            while month not in self.seeds and month not in self.destroyed:
+                key = secret_key(month, attempt)
                 data = yield call(self._store.get, key)
                 if data is None:
+                    if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
+                        self.destroyed.add(month)
+                        return
                     yield call(self._store.create, key, self._make())
                     data = yield call(self._store.get, key)
-                if data is None or len(data) != 8:
-                    raise Corrupt_State(f"{key} is not a secret of 8 bytes")
-                self.seeds[month] = int.from_bytes(data, "big")
+                if data is None:
+                    raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
+                if len(data) == SECRET_BYTES:
+                    self.seeds[month] = int.from_bytes(data, "big")
+                else:
+                    log.error("%s has %d bytes, a secret has %d: the next one is used", key, len(data), SECRET_BYTES)
+                    attempt += 1
+
+    def tag(self, month: str) -> int:
+        """A few bits that tell a secret from another, and nothing of it."""
+        return hash_of("tag", self.seeds[month]) & 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,12 @@ class Intake:
     lists: Field_Lists
     rules: Path_Rules = field(default_factory=Path_Rules)
     keep_text: bool = False  # dead letters with their text
+
+    def settings(self, timing: Timing) -> str:
+        """What decides the content of a window, besides its records."""
+        lists = [fields.names for fields in self.lists.lists]
+        content = (timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
+        return xxhash.xxh3_64_hexdigest(repr(content).encode())
 
 
 @dataclass(slots=True)
@@ -116,12 +146,14 @@ class Partition_Consumer:
         self._secrets = secrets
         self._new_lineage = new_lineage
         self._published = published
+        state.read_with(intake.settings(state.timing), new_lineage)
         self._set_aside = tuple(set_aside)
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
         self._segments: list[_Segment] = []
         self._last_received = int(state.number)
         self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
         self._position_ms = state.position_ms  # of what was received, folded or not
+        self._source_ms = BEGINNING_MS  # the source's clock was here or later
         self._committed_edge = self._edge()
         self._first_uncommitted = ""  # number of the first record folded since the last commit
         self._working = False  # while steps are under way
@@ -131,12 +163,20 @@ class Partition_Consumer:
     def receive(self, batch: Batch, now_ms: int) -> None:
         """Take in one read, in order; nothing is parsed before `work_steps`. Records that the state has seen (a
         redelivery) are skipped."""
-        lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(now_ms, self._position_ms)
+        first = self._seen(batch.sequence_numbers)
+        if first < len(batch.payloads) and (self.state.first_start is not None or self.state.first_vouched):
+            self.state.first_records(batch.arrivals_ms[first])
+            self._position_ms = self.state.position_ms
+        # by the source's clock, where a record tells it: ours may be wrong
+        if batch.arrivals_ms:
+            self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
+        if not batch.clock_off:
+            self._source_ms = max(self._source_ms, now_ms)
+        lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
         if lost:
-            self._segments.append(_Segment(lost_at_ms=now_ms, since_ms=now_ms))
+            self._segments.append(_Segment(lost_at_ms=self._source_ms, since_ms=now_ms))
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
-        first = self._seen(batch.sequence_numbers)
         if first < len(batch.payloads):
             for begin, end, aside in self._pieces(batch.sequence_numbers, first):
                 segment = self._open_segment(now_ms, aside)
@@ -153,9 +193,11 @@ class Partition_Consumer:
             if not self._segments or self._segments[-1].tip is not None:
                 self._segments.append(_Segment(since_ms=now_ms))
             self._segments[-1].tip = batch
-            self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
-        elif lost:
-            self._position_ms = now_ms - self.state.timing.retention_ms + self.state.timing.coverage_margin_ms
+            if not batch.clock_off:
+                self.state.first_vouched = False  # our clock is right, so what was vouched for at the start is too
+                self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
+        if lost:
+            self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
 
     def _open_segment(self, now_ms: int, aside: Set_Aside | None) -> _Segment:
         """The last one if more records may join it, else a new one."""
@@ -223,10 +265,14 @@ class Partition_Consumer:
         yield from self._commit_steps(now_ms, ended=False)
         self._working = False
 
-    def end_steps(self, now_ms: int) -> Steps[None]:
-        """The shard has ended: everything was received."""
+    def end_steps(self, now_ms: int, gone: bool = False) -> Steps[None]:
+        """The shard has ended: everything was received that the stream still had. `gone`: the stream does not know it
+        any more, so there may have been more."""
         self._working = True
         yield from self._fold_steps(now_ms)
+        source_ms = max(self._source_ms, now_ms)
+        if gone or self.state.may_have_lost_records(source_ms, self.state.position_ms):
+            self.state.lose(source_ms, self._new_lineage())
         yield from self._commit_steps(now_ms, ended=True)
         self._working = False
 
@@ -264,13 +310,21 @@ class Partition_Consumer:
 
     def _take_steps(self, segment: _Segment, columns: Columns, now_ms: int) -> Steps[None]:
         starts = self.state.starts(columns)
-        yield from self._secrets.load_steps(sorted({month_of(start) for start in starts}))
+        months = sorted({month_of(start) for start in starts})
+        yield from self._secrets.load_steps(months)
+        for month in months:
+            if month in self._secrets.destroyed:
+                self.state.close_until(end_of_month(month), self._new_lineage())
+                starts = self.state.starts(columns)
+            elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
+                log.error("%s: %s has another hash secret: it covers what comes now", self.state.partition, month)
+                self.state.lose_secret(month, tag, now_ms, self._new_lineage())
         for start in starts:
             try:
                 yield from load_steps(self._store, self.state, [start])
-            except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
-                del self.state.partials[start]
-                self.state.start_anew(now_ms, self._new_lineage())
+            except Corrupt_State as error:  # a wrong number must never become final: vouch only for what comes now
+                log.error("%s covers only what comes now: %s", self.state.partition, error)
+                self.state.lose_window(start, now_ms, self._new_lineage())
         dropped = self.state.take(
             columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
         )

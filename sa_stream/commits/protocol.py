@@ -26,7 +26,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import END, Partial_Name, Progress
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition import NOTHING_READ, First_Start, Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish
@@ -154,7 +154,22 @@ def progress_of(state: Partition_State, number: str, ended: bool) -> Progress:
         parents=state.parents,
         partials=dict(state.partials),
         counters=dict(state.counters),
+        followed=state.followed,
+        began_ms=state.began_ms,
+        amendable_from_ms=state.amendable_from_ms,
     )
+
+
+def restore_end_steps(store: Store, partition: str, timing: Timing) -> Steps[bool]:
+    """Put the last progress record of an ended partition again, from its last snapshot: it was lost. Whether that could
+    be done."""
+    state = yield from _snapshot_steps(store, partition, END, timing)
+    if state is None:
+        return False
+    progress = progress_of(state, END, ended=True)
+    key = progress_key(partition, END, progress.watermark_ms, state.lineage)
+    yield call(store.put, key, encode_progress(progress))
+    return True
 
 
 def recover_steps(
@@ -172,30 +187,65 @@ def recover_steps(
 
     `new_lineage` is a fresh random id. Raises Unknown_Version, Superseded; a snapshot that is corrupt counts as lost.
     """
+    if checkpoint is not None and checkpoint != END and not checkpoint.isdigit():
+        checkpoint = NOTHING_READ  # torn: any snapshot is as true, and without one all that it stood for is lost
     state = yield from _snapshot_steps(store, partition, checkpoint, timing)
     if state is not None:
         yield from _catch_up_with_progress_steps(store, state)
         return state
-    if checkpoint is not None:  # it was committed once, and is lost: vouch only for what comes now
+
+    def lost(number: str) -> Partition_State:
+        """It was read once, and what was known is lost: vouch only for what comes now."""
         return Partition_State(
-            partition, new_lineage, timing, tuple(parents), number=checkpoint, since_ms=now_ms, position_ms=now_ms
+            partition,
+            new_lineage,
+            timing,
+            tuple(parents),
+            number=number,
+            since_ms=now_ms,
+            position_ms=now_ms,
+            began_ms=now_ms,
+            first_vouched=True,
         )
+
+    if checkpoint is not None:
+        return lost(checkpoint)
     states = []
     for parent in parents:
         ended = yield from _ended_parent_steps(store, parent, timing)
         if ended is not None:
             states.append(ended)
         elif (yield call(store.list, progress_prefix(parent))):  # it was consumed, and its last snapshot is lost
-            return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=now_ms, position_ms=now_ms)
+            return lost(NOTHING_READ)
     if parents and len(states) == len(parents):
         return Partition_State.child_of(partition, states, new_lineage, timing)
-    since_ms = start.from_ms
-    oldest_kept_ms = now_ms - timing.retention_ms + timing.coverage_margin_ms
-    if start.born_ms < oldest_kept_ms:
-        since_ms = max(since_ms, oldest_kept_ms)
-    # nothing was read yet: by the first read, the retention may have taken what arrived from `since` on
+    return _first_start(partition, parents, start, timing, now_ms, new_lineage)
+
+
+def _first_start(
+    partition: str, parents: Sequence[str], start: Start, timing: Timing, now_ms: int, new_lineage: str
+) -> Partition_State:
+    """Of a partition without any past. A stream younger than any retention has lost nothing."""
+    first = First_Start(
+        reach_ms=max(start.from_ms, start.born_ms),
+        from_ms=start.from_ms,
+        kept_ms=timing.vouch_from_ms(now_ms),
+        sure_ms=now_ms - timing.retention_least_ms + timing.coverage_margin_ms,
+    )
+    trimmed = first.reach_ms < max(first.kept_ms, first.sure_ms)
+    since_ms = first.since_ms if trimmed else start.from_ms
+    # nothing was read yet: by the first read, the retention may have taken what arrived from here on
     position_ms = max(since_ms, start.born_ms)
-    return Partition_State(partition, new_lineage, timing, tuple(parents), since_ms=since_ms, position_ms=position_ms)
+    return Partition_State(
+        partition,
+        new_lineage,
+        timing,
+        tuple(parents),
+        since_ms=since_ms,
+        position_ms=position_ms,
+        began_ms=position_ms,
+        first_start=first if trimmed else None,
+    )
 
 
 def _snapshot_steps(
@@ -268,7 +318,8 @@ def _ended_parent_steps(store: Store, parent: str, timing: Timing) -> Steps[Part
 def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> Steps[None]:
     """Bring back the partials of windows that are not in memory, before records touch them.
 
-    Raises Superseded when one that we named is gone: somebody has gone past us and deleted it.
+    One that we named and that is gone was deleted by somebody who has gone past us: Superseded. Whoever does that has a
+    snapshot above ours; if nobody has, it is lost, and Corrupt_State is raised as for one that is torn.
     """
     for start, name in [(start, state.partials[start]) for start in starts if start in state.partials]:
         if start in state.windows:
@@ -276,7 +327,13 @@ def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> S
         key = partial_key(start, state.partition, name)
         data = yield call(store.get, key)
         if data is None:
-            raise Superseded(f"{key} is gone: another worker has moved past this one; its records will be read again")
+            ours = sortable(state.committed_number) if state.committed_number else ""
+            for listed in (yield call(store.list, snapshots_prefix(state.partition))):
+                if parse_snapshot_key(listed.key)[1] > ours:
+                    raise Superseded(
+                        f"{key} is gone: another worker has moved past this one; its records will be read again"
+                    )
+            raise Corrupt_State(f"{key} is gone, although nobody has moved past it")
         state.windows[start] = Window.from_bytes(data, key)
 
 

@@ -41,8 +41,8 @@ def unpack(kind: str, data: bytes, key: str = "") -> Any:
     version = int.from_bytes(data[4:6], "big")
     if version not in READABLE:
         raise Unknown_Version(
-            f"{name} has format version {version}; this program knows versions up to {VERSION}. Use the program that wrote "
-            "it, or point SGRAPH_SEND__SA_STATE_URL at another place"
+            f"{name} has format version {version}; this program knows versions up to {VERSION}. Use the program that "
+            "wrote it, or point SGRAPH_SEND__SA_STATE_URL at another place"
         )
     body = memoryview(data)[HEADER_BYTES:]
     if xxhash.xxh3_128_digest(body) != data[6:HEADER_BYTES]:

@@ -4,7 +4,7 @@ Everything but the published watermark and the coverage is a function of the par
 neither on batches nor on anybody's clock, so whoever computes it again gets the same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -14,7 +14,7 @@ import polars as pl
 
 from sa_stream.records.parser import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.fold import fold, hash_expression, hash_of
 from sa_stream.windows.format import pack, unpack
 from sa_stream.windows.ids import Recent_Ids
@@ -22,6 +22,7 @@ from sa_stream.windows.summaries import Int64s, UInt64s
 from sa_stream.windows.window import Window
 
 KIND = "partition"
+CONTENT_FIELDS = 12  # of version 1; what came later has defaults
 NOTHING_READ = "0"
 RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
 SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
@@ -40,10 +41,61 @@ def month_of(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")
 
 
+def start_of_month(month: str) -> int:
+    """The reverse of `month_of`."""
+    return int(datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def end_of_month(month: str) -> int:
+    """Where the next month begins: at most 31 days on, and never two months."""
+    return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class First_Start:
+    """What a partition that starts without a past, in a stream that may have trimmed something, can be sure of.
+
+    What retention the stream had before we first asked is known to nobody, only that it was never below a day. So the
+    first record that is still there says from when on all are.
+
+    reach_ms  the first moment that it was to read: the stream's birth, or the position that was asked for
+    from_ms   what it vouches from if nothing was trimmed (BEGINNING_MS: for everything)
+    kept_ms   no more than what the retention has left when it started
+    sure_ms   from here on all is there, whatever the retention was
+    """
+
+    reach_ms: int
+    from_ms: int
+    kept_ms: int
+    sure_ms: int
+
+    @property
+    def since_ms(self) -> int:
+        """Before the first record was read."""
+        return max(self.from_ms, self.kept_ms, self.sure_ms)
+
+    def since_first_ms(self, arrival_ms: int, margin_ms: int) -> int:
+        """Now that the oldest record that is there is known to have arrived at this time."""
+        if self.reach_ms >= self.kept_ms and arrival_ms <= self.reach_ms + margin_ms:
+            return self.from_ms
+        return max(self.from_ms, self.kept_ms, min(arrival_ms, self.sure_ms))
+
+
 @dataclass(slots=True)
 class Partition_State:
-    """State of one partition. `number` is the last record's; `partials` names the partial of every window that has one;
-    `windows` holds those in memory; `touched` the number of the last record that touched each since the last commit."""
+    """State of one partition.
+
+    number             of the last record; `partials` names the partial of every window that has one; `windows` holds
+                       those in memory; `touched` the number of the last record that touched each since the last commit
+    position_ms        up to this arrival time, all has been read; `began_ms`: where that was at the very beginning
+    amendable_from_ms  windows that start before it are too late, for ever: what a partition forgot, no setting makes
+                       it begin anew
+    followed           parents from whose last snapshots it began
+    settings           what decides the content of a window, besides records: another value needs another lineage
+    secret_tags        month -> a few bits that tell its hash secret from another
+    first_start        until the first record is read, if that settles what is vouched for
+    first_vouched      vouch for nothing before the first record that is read now: what was read before is lost
+    """
 
     partition: str
     lineage: str
@@ -54,7 +106,14 @@ class Partition_State:
     newest_arrival_ms: int = BEGINNING_MS
     published_watermark_ms: int = BEGINNING_MS
     since_ms: int = NEVER_MS
-    position_ms: int = BEGINNING_MS  # up to this arrival time, all has been read
+    position_ms: int = BEGINNING_MS
+    began_ms: int = BEGINNING_MS
+    amendable_from_ms: int = BEGINNING_MS
+    followed: tuple[str, ...] = ()
+    settings: str = ""
+    secret_tags: dict[str, int] = field(default_factory=dict)
+    first_start: First_Start | None = None
+    first_vouched: bool = False
     ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
     counters: dict[str, int] = field(default_factory=dict)
     partials: dict[int, Partial_Name] = field(default_factory=dict)
@@ -74,10 +133,11 @@ class Partition_State:
         starts = columns.event_ms // WINDOW_MS * WINDOW_MS
         moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
         newest = max(self.record_watermark_ms, int(moves.max(initial=BEGINNING_MS)))
+        closed = starts < self.amendable_from_ms
         lateness = WINDOW_MS + self.timing.allowed_lateness_ms
         touching = [
-            starts[starts + lateness > self.record_watermark_ms],
-            columns.arrival_ms[starts + lateness <= newest] // WINDOW_MS * WINDOW_MS,  # may be dropped as too late
+            starts[(starts + lateness > self.record_watermark_ms) & ~closed],
+            columns.arrival_ms[(starts + lateness <= newest) | closed] // WINDOW_MS * WINDOW_MS,  # may be too late
             columns.payload_arrivals_ms[columns.dropped.payload] // WINDOW_MS * WINDOW_MS,
         ]
         return sorted({start for times_ms in touching for start in distinct(times_ms)})
@@ -102,7 +162,9 @@ class Partition_State:
         arrived = np.maximum.accumulate(np.concatenate(([self.newest_arrival_ms], columns.arrival_ms)))
         self.newest_arrival_ms = int(arrived[-1])
         late = starts + WINDOW_MS <= before
-        too_late = starts + (WINDOW_MS + self.timing.allowed_lateness_ms) <= before
+        lateness_ms = WINDOW_MS + self.timing.allowed_lateness_ms
+        too_late = (starts + lateness_ms <= before) | (starts < self.amendable_from_ms)
+        self.amendable_from_ms = max(self.amendable_from_ms, self.record_watermark_ms - lateness_ms + 1)
         in_time = ~too_late
         hashed = hash_columns(columns, starts, in_time, seeds)
         duplicate = self._duplicates(hashed, arrived[1:] // MINUTE_MS)
@@ -188,19 +250,30 @@ class Partition_State:
     # ------------------------------------------------------------------ time
 
     def tip_was_empty(self, not_fetched_before_ms: int, clock_off: bool = False) -> None:
-        """An empty answer at the tip of the stream: nothing arrived before this time that has not been read."""
+        """An empty answer at the tip of the stream: nothing arrived before this time that has not been read. A clock
+        that is off says nothing."""
+        if clock_off:
+            return
         self.position_ms = max(self.position_ms, not_fetched_before_ms)
-        if not clock_off:
-            watermark_ms = not_fetched_before_ms - self.timing.out_of_orderness_ms - self.timing.idle_margin_ms
-            self.published_watermark_ms = max(self.published_watermark_ms, watermark_ms)
+        watermark_ms = not_fetched_before_ms - self.timing.out_of_orderness_ms - self.timing.idle_margin_ms
+        self.published_watermark_ms = max(self.published_watermark_ms, watermark_ms)
+
+    def first_records(self, arrival_ms: int) -> None:
+        """The first record since the start, before it is taken in, settles what is vouched for."""
+        if self.first_start is not None:
+            self.since_ms = self.first_start.since_first_ms(arrival_ms, self.timing.coverage_margin_ms)
+            self.position_ms = min(self.position_ms, arrival_ms)
+        if self.first_vouched:  # whatever our clock said at the start
+            self.since_ms = max(self.since_ms, arrival_ms)
+        self.first_start, self.first_vouched = None, False
 
     def may_have_lost_records(self, now_ms: int, position_ms: int) -> bool:
         """Whether records that arrived after `position_ms` may be gone from the stream by now."""
-        return now_ms - position_ms > self.timing.retention_ms - self.timing.coverage_margin_ms
+        return position_ms < self.timing.vouch_from_ms(now_ms)
 
     def lose(self, now_ms: int, lineage: str) -> None:
         """Records are gone, or may be: vouch only for what the stream still had, in a new lineage."""
-        oldest_kept_ms = now_ms - self.timing.retention_ms + self.timing.coverage_margin_ms
+        oldest_kept_ms = self.timing.vouch_from_ms(now_ms)
         self.start_anew(oldest_kept_ms, lineage)
         self.position_ms = max(self.position_ms, oldest_kept_ms)
 
@@ -209,9 +282,38 @@ class Partition_State:
         self._vouch_from(since_ms, lineage)
         self._count(RETENTION_GAPS, 1)
 
+    def lose_window(self, start: int, now_ms: int, lineage: str) -> None:
+        """What was known of a window is gone: vouch for nothing of what was read so far. The records say when that was,
+        as our clock may be wrong."""
+        self.partials.pop(start, None)
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1, start + 1), lineage)
+
     def _vouch_from(self, since_ms: int, lineage: str) -> None:
         self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
         self.lineage = lineage
+        self.first_start = None
+
+    def read_with(self, settings: str, new_lineage: Callable[[], str]) -> None:
+        """What decides the content of windows, besides their records. If it is not what it was, the partition goes on
+        in a new lineage, as a key must name one content; what it covers stays as it is."""
+        if self.settings and settings != self.settings:
+            self.lineage = new_lineage()
+        self.settings = settings
+
+    def close_until(self, end_ms: int, lineage: str) -> None:
+        """Take no more records of windows that start before this time. Where that is news, it is no function of the
+        records alone: in a new lineage."""
+        if end_ms > self.amendable_from_ms:
+            self.amendable_from_ms, self.lineage = end_ms, lineage
+
+    def knows_secret(self, month: str, tag: int) -> bool:
+        """Whether a month's hashes here are made with this secret, as far as is known."""
+        return self.secret_tags.setdefault(month, tag) == tag
+
+    def lose_secret(self, month: str, tag: int, now_ms: int, lineage: str) -> None:
+        """Hashes of this month are made with another secret from now on: what came before cannot be told apart."""
+        self.secret_tags[month] = tag
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1), lineage)
 
     def set_aside(self, numbers: Sequence[str], arrivals_ms: Sequence[int], lineage: str) -> None:
         """Pass over records unread: they may belong to any window up to the time at which they came, so vouch only for
@@ -256,6 +358,7 @@ class Partition_State:
 
     def to_bytes(self) -> bytes:
         """Everything but the windows, which have partials of their own. Equal states give equal bytes."""
+        months = {month_of(start) for start in self.partials}
         return pack(
             KIND,
             [
@@ -271,6 +374,12 @@ class Partition_State:
                 self.ids.content(self.newest_arrival_ms // MINUTE_MS),
                 sorted(self.counters.items()),
                 [[start, name.lineage, name.number] for start, name in sorted(self.partials.items())],
+                self.began_ms,
+                self.amendable_from_ms,
+                list(self.followed),
+                self.settings,
+                sorted((month, tag) for month, tag in self.secret_tags.items() if month in months),
+                self.first_vouched,
             ],
         )
 
@@ -278,6 +387,9 @@ class Partition_State:
     def from_bytes(cls, data: bytes, timing: Timing, key: str = "") -> Self:
         """Raises Corrupt_State, Unknown_Version."""
         content: list[Any] = unpack(KIND, data, key)
+        began_ms, amendable_from_ms, followed, settings, tags, first_vouched = content[CONTENT_FIELDS:] or (
+            *(BEGINNING_MS, BEGINNING_MS, (), "", (), False),
+        )
         return cls(
             partition=content[0],
             lineage=content[1],
@@ -292,21 +404,34 @@ class Partition_State:
             ids=Recent_Ids.from_content(timing.dedupe_horizon_minutes, [content[9]]),
             counters=dict(content[10]),
             partials={start: Partial_Name(lineage, number) for start, lineage, number in content[11]},
+            began_ms=began_ms,
+            amendable_from_ms=amendable_from_ms,
+            followed=tuple(followed),
+            settings=settings,
+            secret_tags=dict(tags),
+            first_vouched=first_vouched,
         )
 
     @classmethod
     def child_of(cls, partition: str, parents: Sequence[Self], lineage: str, timing: Timing) -> Self:
         """The state in which a child shard starts: what all its parents passed, covered and read, and all their ids."""
+        position_ms = min(parent.position_ms for parent in parents)
+        names = tuple(parent.partition for parent in parents)
         return cls(
             partition=partition,
             lineage=lineage,
             timing=timing,
-            parents=tuple(parent.partition for parent in parents),
+            parents=names,
+            followed=names,
+            began_ms=position_ms,
+            amendable_from_ms=min(parent.amendable_from_ms for parent in parents),
+            # of parents that differ, none: a wrong tag would only cost coverage, a missing one is learnt again
+            secret_tags=dict(set.intersection(*(set(parent.secret_tags.items()) for parent in parents))),
             record_watermark_ms=min(parent.record_watermark_ms for parent in parents),
             newest_arrival_ms=min(parent.newest_arrival_ms for parent in parents),
             published_watermark_ms=min(parent.published_watermark_ms for parent in parents),
             since_ms=max(parent.since_ms for parent in parents),
-            position_ms=min(parent.position_ms for parent in parents),
+            position_ms=position_ms,
             ids=Recent_Ids.from_content(
                 timing.dedupe_horizon_minutes,
                 [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],

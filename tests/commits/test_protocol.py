@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.commits.codec import decode_progress, encode_progress
+from sa_stream.commits.consumer import Secrets
 from sa_stream.commits.keys import (
     number_of,
     parse_progress_key,
@@ -19,7 +20,7 @@ from sa_stream.commits.keys import (
 )
 from sa_stream.commits.progress import END, Partial_Name, Progress
 from sa_stream.commits.protocol import Start
-from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
+from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
@@ -423,7 +424,8 @@ def test_a_lost_snapshot_begins_a_new_lineage_that_covers_only_what_comes_now() 
     again.flush(now_ms)
     assert again.state.partials == {NOON_MS: Partial_Name("line-b", "2")}
     progress = latest_progress(worker.store)
-    assert (progress.lineage, progress.since_ms, progress.number) == ("line-b", now_ms, "2")
+    first_ms = now_ms + 1_000  # when the first record came that it read: our clock may have been wrong
+    assert (progress.lineage, progress.since_ms, progress.number) == ("line-b", first_ms, "2")
 
 
 def test_a_snapshot_that_vanishes_while_it_is_looked_for_was_replaced_and_is_not_lost() -> None:
@@ -488,7 +490,7 @@ def test_below_a_corrupt_snapshot_the_next_one_at_or_above_the_checkpoint_serves
 
 def test_an_unknown_version_of_a_snapshot_is_refused_by_name() -> None:
     worker = working(record(1, NOON_MS))
-    damage(worker.store, worker.store.keys("snapshots/")[0], place=5, flip=2)
+    damage(worker.store, worker.store.keys("snapshots/")[0], place=5, flip=1)
     with pytest.raises(Unknown_Version, match=r"partition snapshots/shard-0/0011/line-a has format version 3"):
         Worker(worker.store, "1", NOON_MS)
 
@@ -511,8 +513,9 @@ def test_a_corrupt_partial_begins_a_new_lineage_and_is_never_taken_for_zero() ->
     now_ms = NOON_MS + 2 * HOUR_MS
     worker.read([record(3, NOON_MS, now_ms)], now_ms)
     worker.flush(now_ms)
-    assert (worker.state.lineage, worker.state.since_ms) == ("line-a-1", now_ms)
-    assert latest_progress(worker.store).since_ms == now_ms
+    since_ms = now_ms + 1_001  # the newest record that was read came a second after our now
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-a-1", since_ms)
+    assert latest_progress(worker.store).since_ms == since_ms
     assert worker.state.partials[NOON_MS] == Partial_Name("line-a-1", "3")
 
 
@@ -627,9 +630,35 @@ def test_the_secret_of_a_month_is_made_once_by_whoever_comes_first() -> None:
     assert made == worker.store.keys("secrets/")
 
 
-def test_a_secret_of_the_wrong_size_is_refused() -> None:
+def test_a_torn_secret_is_passed_over_by_everybody_alike() -> None:
     store = Dict_Store({secret_key("2026-02"): b"short"})
     worker = Worker(store, now_ms=NOON_MS)
     worker.read([record(1, NOON_MS)], NOON_MS)
-    with pytest.raises(Corrupt_State, match="secrets/2026-02 is not a secret of 8 bytes"):
-        worker.flush(NOON_MS)
+    worker.flush(NOON_MS)
+    assert store.keys("secrets/") == [secret_key("2026-02"), secret_key("2026-02", 1)]
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-a", BEGINNING_MS)
+
+
+def test_another_secret_than_the_one_that_was_used_begins_a_new_lineage_that_covers_what_comes_now() -> None:
+    """Hashes of the two cannot be compared: duplicates would count again."""
+    worker = working(record(1, NOON_MS))
+    worker.store.objects[secret_key("2026-02")] = b""  # torn after a power cut
+    now_ms = NOON_MS + MINUTE_MS
+    again = Worker(worker.store, "1", now_ms, lineage="line-b")
+    again.consumer._secrets = Secrets(worker.store, lambda: b"another ")
+    again.read([record(2, NOON_MS, now_ms)], now_ms)
+    again.flush(now_ms)
+    assert (again.state.lineage, again.state.since_ms) == ("line-b-1", now_ms)
+    once_more = Worker(worker.store, "2", now_ms + MINUTE_MS, lineage="line-c")
+    once_more.read([record(3, NOON_MS, now_ms + MINUTE_MS)], now_ms + MINUTE_MS)
+    once_more.flush(now_ms + MINUTE_MS)
+    assert once_more.state.lineage == "line-b-1"
+
+
+def test_a_torn_checkpoint_is_no_dead_end() -> None:
+    worker = working(record(1, NOON_MS))
+    again = Worker(worker.store, "", NOON_MS + MINUTE_MS, lineage="line-b")
+    assert (again.state.lineage, again.state.number) == ("line-a", "1")
+    worker.store.delete(worker.store.keys("snapshots/"))
+    anew = Worker(worker.store, "4\0", NOON_MS + MINUTE_MS, lineage="line-c")
+    assert (anew.state.lineage, anew.state.number, anew.state.since_ms) == ("line-c", "0", NOON_MS + MINUTE_MS)

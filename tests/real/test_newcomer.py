@@ -150,7 +150,7 @@ def test_the_state_of_another_application_or_version_is_refused_by_name(world: W
     written = stamp.read_bytes()
     stamp.write_bytes(of_a_later_version(written))
     error = the_error(world.command(env, "run"), FAILED)
-    assert f"has format version {VERSION + 1}; this program knows version {VERSION}" in error
+    assert f"has format version {VERSION + 1}; this program knows versions up to {VERSION}" in error
 
 
 def of_a_later_version(packed: bytes) -> bytes:

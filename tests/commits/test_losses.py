@@ -1,0 +1,249 @@
+"""What a partition vouches for after something is gone or has changed: retention, partials, snapshots, settings."""
+
+import pytest
+
+from sa_stream.commits.keys import RETENTIONS_PREFIX
+from sa_stream.commits.operations import drive
+from sa_stream.commits.progress import END, Progress
+from sa_stream.commits.protocol import Start
+from sa_stream.commits.retention import observe_steps
+from sa_stream.errors import Superseded
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from tests.commits.test_protocol import NOON_MS, latest_progress, working
+from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, record
+
+WEEK = Timing(retention_ms=7 * DAY_MS)
+MARGIN_MS = WEEK.coverage_margin_ms
+
+
+def anew(worker: Worker, now_ms: int, timing: Timing, lineage: str = "line-b") -> Worker:
+    """The same partition after a restart."""
+    return Worker(worker.store, worker.checkpoint, now_ms, timing, lineage=lineage)
+
+
+# ---------------------------------------------------------------------- retention, now and before
+
+
+def test_each_retention_that_was_seen_held_until_the_next_one_was() -> None:
+    store = Dict_Store()
+
+    def seen(retention_ms: int, now_ms: int) -> tuple[tuple[int, int], ...]:
+        return drive(observe_steps(store, retention_ms, now_ms))
+
+    assert seen(DAY_MS, NOON_MS) == ()
+    assert seen(DAY_MS, NOON_MS + HOUR_MS) == ()
+    assert seen(7 * DAY_MS, NOON_MS + 2 * HOUR_MS) == ((NOON_MS + 2 * HOUR_MS, DAY_MS),)
+    assert seen(DAY_MS, NOON_MS) == ((NOON_MS + 2 * HOUR_MS, DAY_MS), (NOON_MS + 2 * HOUR_MS + 1, 7 * DAY_MS))
+    assert len(store.keys(RETENTIONS_PREFIX)) == 3
+
+
+def test_what_a_shorter_retention_has_taken_stays_gone_when_it_is_raised() -> None:
+    raised = Timing(retention_ms=7 * DAY_MS, past_retentions=((NOON_MS, DAY_MS), (NOON_MS + DAY_MS, 3 * DAY_MS)))
+    assert raised.kept_from_ms(NOON_MS + DAY_MS) == NOON_MS - DAY_MS
+    assert raised.kept_from_ms(NOON_MS + 6 * DAY_MS) == NOON_MS - DAY_MS
+    assert raised.kept_from_ms(NOON_MS + 8 * DAY_MS) == NOON_MS + DAY_MS
+    assert Timing().kept_from_ms(NOON_MS) == NOON_MS - DAY_MS
+
+
+def test_a_retention_that_was_raised_during_an_outage_does_not_bring_back_what_it_took() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    now_ms = NOON_MS + 30 * HOUR_MS
+    raised = Timing(retention_ms=7 * DAY_MS, past_retentions=((now_ms, DAY_MS),))
+    again = anew(worker, now_ms, raised)
+    again.read([record(500, now_ms - 20 * HOUR_MS, now_ms - 20 * HOUR_MS)], now_ms)
+    again.flush(now_ms)
+    assert again.state.since_ms == now_ms - DAY_MS + MARGIN_MS
+    assert again.state.lineage == "line-b-1"
+
+
+def first_read(first_ms: int, born_ms: int, now_ms: int = NOON_MS, timing: Timing = WEEK) -> int:
+    """What a partition vouches for that finds its first record with this arrival time."""
+    worker = Worker(None, None, now_ms, timing, start=Start(BEGINNING_MS, born_ms))
+    worker.read([record(1, first_ms, first_ms)], now_ms)
+    worker.flush(now_ms)
+    assert latest_progress(worker.store).since_ms == worker.state.since_ms
+    return worker.state.since_ms
+
+
+def test_an_old_stream_vouches_from_the_first_record_that_it_still_has() -> None:
+    """Its retention may have been raised yesterday: what the old one has trimmed would be taken for nothing."""
+    first_ms = NOON_MS - 2 * DAY_MS
+    assert first_read(first_ms, NOON_MS - 90 * DAY_MS) == first_ms
+    assert first_read(first_ms, NOON_MS - 5 * DAY_MS) == first_ms  # younger than the retention, and than the old one
+    assert first_read(NOON_MS - 8 * DAY_MS, NOON_MS - 90 * DAY_MS) == NOON_MS - 7 * DAY_MS + MARGIN_MS
+
+
+def test_a_day_is_kept_whatever_the_retention_was() -> None:
+    sure_ms = NOON_MS - DAY_MS + MARGIN_MS
+    assert first_read(NOON_MS - HOUR_MS, NOON_MS - 90 * DAY_MS) == sure_ms  # a quiet night
+    worker = Worker(None, None, NOON_MS, WEEK, start=Start(BEGINNING_MS, NOON_MS - 90 * DAY_MS))
+    worker.tip(NOON_MS)
+    worker.flush(NOON_MS)
+    assert latest_progress(worker.store).since_ms == sure_ms
+
+
+def test_a_stream_that_has_lost_nothing_is_covered_from_its_beginning() -> None:
+    assert first_read(NOON_MS - HOUR_MS, NOON_MS - 20 * HOUR_MS) == BEGINNING_MS
+    born_ms = NOON_MS - 6 * DAY_MS
+    assert first_read(born_ms + MARGIN_MS, born_ms) == BEGINNING_MS  # the first record came with the stream itself
+    assert first_read(born_ms + MARGIN_MS + 1, born_ms) == born_ms + MARGIN_MS + 1
+
+
+def test_a_position_in_the_unknown_past_vouches_from_the_first_record_too() -> None:
+    from_ms, first_ms = NOON_MS - 3 * DAY_MS, NOON_MS - 2 * DAY_MS
+    worker = Worker(None, None, NOON_MS, WEEK, start=Start(from_ms, NOON_MS - 90 * DAY_MS))
+    worker.read([record(1, first_ms, first_ms)], NOON_MS)
+    assert worker.state.since_ms == first_ms
+    recent_ms = NOON_MS - HOUR_MS
+    assert Worker(None, None, NOON_MS, WEEK, start=Start(recent_ms, 0)).state.since_ms == recent_ms
+
+
+def test_a_loss_after_the_first_read_is_noticed_from_where_reading_stands() -> None:
+    """And not from what was vouched for before the first record told how old the backlog is."""
+    first_ms = NOON_MS - 6 * DAY_MS
+    worker = Worker(None, None, NOON_MS, WEEK, start=Start(BEGINNING_MS, NOON_MS - 90 * DAY_MS))
+    worker.read([record(1, first_ms, first_ms)], NOON_MS)
+    worker.flush(NOON_MS)
+    later_ms = NOON_MS + 2 * DAY_MS
+    again = anew(worker, later_ms, WEEK)
+    again.read([record(2, later_ms, later_ms)], later_ms)
+    again.flush(later_ms)
+    assert again.state.since_ms == later_ms - 7 * DAY_MS + MARGIN_MS
+
+
+def test_a_loss_is_noticed_by_the_records_where_our_clock_is_days_behind() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    wrong_ms = NOON_MS - 5 * DAY_MS
+    again = anew(worker, wrong_ms, Timing())
+    first_ms = NOON_MS + 30 * HOUR_MS
+    batch = batch_of([record(9, first_ms, first_ms)], millis_behind_latest=HOUR_MS)
+    again.consumer.receive(batch, wrong_ms)
+    again.flush(wrong_ms)
+    assert again.state.since_ms == first_ms + HOUR_MS - DAY_MS + MARGIN_MS
+
+
+def test_a_clock_that_is_off_moves_neither_the_watermark_nor_the_position() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    before = worker.state.published_watermark_ms, worker.state.position_ms
+    worker.tip(NOON_MS + 25 * HOUR_MS, clock_off=True)
+    worker.flush(NOON_MS + 1_000)
+    assert (worker.state.published_watermark_ms, worker.state.position_ms) == before
+
+
+# ---------------------------------------------------------------------- the end of a shard
+
+
+def end_of(worker: Worker) -> Progress:
+    own = latest_progress(worker.store)
+    assert own.number == END
+    return own
+
+
+def test_a_loss_is_asked_for_before_the_end_too() -> None:
+    """Else one key would get two contents: what an owner who was in time had at the end, and what is left of it."""
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    now_ms = NOON_MS + 30 * HOUR_MS
+    again = anew(worker, now_ms, Timing())
+    again.end(now_ms)
+    own = end_of(again)
+    assert (own.lineage, own.since_ms) == ("line-b-1", now_ms - DAY_MS + MARGIN_MS)
+
+
+def test_a_shard_that_the_stream_forgot_ends_and_vouches_for_nothing_that_it_did_not_read() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    again = anew(worker, NOON_MS + HOUR_MS, Timing())
+    again.run(again.consumer.end_steps(NOON_MS + HOUR_MS, gone=True))
+    own = end_of(again)
+    assert (own.lineage, own.since_ms) == ("line-b-1", NOON_MS + HOUR_MS - DAY_MS + MARGIN_MS)
+
+
+def test_a_shard_that_was_read_in_time_ends_as_it_is() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    worker.end(NOON_MS + HOUR_MS)
+    assert (end_of(worker).lineage, end_of(worker).since_ms) == ("line-a", BEGINNING_MS)
+
+
+def test_a_child_says_what_it_was_started_from() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    worker.end(NOON_MS + 1_000)
+    child = Worker(worker.store, None, NOON_MS + 2_000, Timing(), "child", (PARTITION,), "line-c")
+    child.read([record(5, NOON_MS + 3_000)], NOON_MS + 5_000)
+    child.flush(NOON_MS + 5_000)
+    again = Worker(worker.store, child.checkpoint, NOON_MS + 9_000, Timing(), "child", (PARTITION,), "line-d")
+    for state in (child.state, again.state):
+        assert (state.followed, state.began_ms) == ((PARTITION,), NOON_MS)
+    assert latest_progress(worker.store, "child").followed == (PARTITION,)
+    alone = Worker(Dict_Store(), None, NOON_MS, Timing(), "child", (PARTITION,))
+    assert alone.state.followed == ()
+
+
+# ---------------------------------------------------------------------- partials that are gone
+
+
+def test_a_missing_partial_is_taken_for_corrupt_where_nobody_has_moved_past() -> None:
+    worker = working(record(1, NOON_MS))
+    worker.store.delete(worker.store.keys("partials/"))
+    now_ms = NOON_MS + MINUTE_MS
+    again = anew(worker, now_ms, worker.state.timing)
+    again.read([record(2, NOON_MS, now_ms)], now_ms)
+    again.flush(now_ms)
+    assert again.state.lineage == "line-b-1"
+    assert again.state.since_ms == now_ms
+    assert again.state.windows[NOON_MS].total_requests == 1
+
+
+def test_a_missing_partial_says_that_somebody_has_moved_past_where_somebody_has() -> None:
+    worker = working(record(1, NOON_MS))
+    slow = anew(worker, NOON_MS, worker.state.timing)
+    worker.read([record(2, NOON_MS)], NOON_MS + 1_000)
+    worker.flush(NOON_MS + 1_000)
+    slow.read([record(2, NOON_MS)], NOON_MS + 2_000)
+    with pytest.raises(Superseded):
+        slow.flush(NOON_MS + 2_000)
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def too_late_after(worker: Worker, first: Record, timing: Timing) -> Worker:
+    again = anew(worker, first.arrival_ms, timing)
+    again.read([first], first.arrival_ms)
+    again.flush(first.arrival_ms)
+    return again
+
+
+def test_a_window_that_was_too_late_stays_so_when_the_lateness_is_raised() -> None:
+    """Its partial may be forgotten: begun anew, it would replace what the entry has of this partition."""
+    day = Timing(retention_ms=300 * DAY_MS)
+    worker = working(record(1, NOON_MS), record(2, NOON_MS + 60 * HOUR_MS), timing=day)
+    now_ms = NOON_MS + 60 * HOUR_MS + MINUTE_MS
+    week = Timing(retention_ms=300 * DAY_MS, allowed_lateness_ms=7 * DAY_MS)
+    again = too_late_after(worker, record(3, NOON_MS + 1_000, now_ms), week)
+    assert again.state.counters["too_late"] == 1
+    # what the old setting could still have amended, the new one may
+    late_ms = NOON_MS + 40 * HOUR_MS
+    again = too_late_after(again, record(4, late_ms, now_ms + 1_000), week)
+    assert again.state.partials[late_ms // WINDOW_MS * WINDOW_MS].number == "4"
+
+
+def test_the_first_window_that_is_not_too_late_is_the_same_by_the_setting_and_by_the_state() -> None:
+    timing = Timing(retention_ms=300 * DAY_MS)
+    worker = working(record(1, NOON_MS), timing=timing)
+    edge_ms = worker.state.record_watermark_ms - timing.allowed_lateness_ms - WINDOW_MS
+    assert worker.state.amendable_from_ms == edge_ms + 1
+    assert latest_progress(worker.store).amendable_from_ms == edge_ms + 1
+
+
+def test_another_setting_that_decides_content_begins_a_new_lineage_and_covers_the_same() -> None:
+    worker = working(record(1, NOON_MS), timing=WEEK)
+    for number, timing in enumerate(
+        (
+            WEEK,
+            Timing(retention_ms=7 * DAY_MS, allowed_lateness_ms=HOUR_MS),
+            Timing(retention_ms=7 * DAY_MS, out_of_orderness_ms=1_000),
+            Timing(retention_ms=7 * DAY_MS, dedupe_horizon_minutes=1),
+        )
+    ):
+        again = anew(worker, NOON_MS, timing)
+        assert again.state.lineage == ("line-a" if number == 0 else "line-b-1")
+        assert again.state.since_ms == BEGINNING_MS
