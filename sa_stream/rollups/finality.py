@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 OPEN = "open"  # the window has not ended yet
 LAGGING = "lagging"  # this partition has not passed the window's end
@@ -19,6 +19,7 @@ WAITING_FOR_CHILDREN = "waiting-for-children"  # the shard ended, and ListShards
 BEFORE_START = "before-start"  # the window lies before the first record that this partition could read
 SET_ASIDE = "set-aside"  # records that may belong to it are in the dead letters, unread
 NOT_COVERED = "not-covered"  # records of it may be lost: retention was shorter than a standstill
+OLD_LIST = "old-list"  # ListShards answers from before this shard was made, so there may be others that it lacks
 
 type Sources = tuple[tuple[str, Partial_Name], ...]
 
@@ -59,29 +60,43 @@ class Window_View:
 class Stream_View:
     """All windows at one moment: every shard that ListShards or a progress record knows, and how far each is.
 
-    progress  partition -> the highest of its progress records
+    progress  partition -> the highest of its progress records, or its tombstone
     now_ms    tells windows that are still open from those that a shard is late for; decides nothing else
     """
 
     def __init__(
         self, shards: Iterable[Shard_Info], progress: Mapping[str, Progress], timing: Timing, now_ms: int
     ) -> None:
-        self.progress = progress
+        self.retired = {partition: own for partition, own in progress.items() if own.retired}
+        living = {partition: own for partition, own in progress.items() if not own.retired}
+        self._lost = self._lost_parents(living)
+        self.progress = {partition: own for partition, own in living.items() if partition not in self._lost}
         self.timing = timing
         self.now_ms = now_ms
-        self._listed = {shard.shard_id: shard for shard in shards}
-        self.merge_set = sorted(self._listed.keys() | progress.keys())
-        self.named = {window_ms for own in progress.values() for window_ms in own.partials}  # by some partition
+        self.any_listed = False
+        self._listed: dict[str, Shard_Info] = {}
+        for shard in shards:
+            self.any_listed = True
+            if shard.shard_id not in self.retired:  # the stream may list it for a while yet
+                self._listed[shard.shard_id] = shard
+        self.merge_set = sorted(self._listed.keys() | self.progress.keys())
+        self.named = {window_ms for own in self.progress.values() for window_ms in own.partials}  # by some partition
         self._parents = {partition: self._parents_of(partition) for partition in self.merge_set}
         self._children: dict[str, list[str]] = {partition: [] for partition in self.merge_set}
         for partition, parents in self._parents.items():
             for parent in parents:
                 self._children[parent].append(partition)
+        self._newest_position_ms = max((own.position_ms for own in self.progress.values()), default=BEGINNING_MS)
         self._watermarks: dict[str, int] = {}
         self._passes: dict[str, int] = {}
         self._sinces: dict[str, int] = {}
+        self._consumed_below: dict[str, bool] = {}
+        self._unlisted = [partition for partition in self.merge_set if self._proves_the_list_old(partition)]
         self.passed_ms = min((self._passes_ms(partition) for partition in self.merge_set), default=BEGINNING_MS)
-        self.since_ms = max((self._since_ms(partition) for partition in self.merge_set), default=NEVER_MS)
+        if self._unlisted:
+            self.passed_ms = BEGINNING_MS
+        sinces = [self._since_ms(partition) for partition in self.merge_set] or [NEVER_MS]
+        self.since_ms = max([*sinces, *(own.since_ms for own in self.retired.values()), *self._lost.values()])
 
     def _parents_of(self, partition: str) -> list[str]:
         """Parents that are in the merge set. A trimmed parent whose records were all published is in neither list."""
@@ -98,21 +113,87 @@ class Stream_View:
     def parents(self, partition: str) -> list[str]:
         return self._parents[partition]
 
-    @property
-    def any_listed(self) -> bool:
-        return bool(self._listed)
-
     def listed(self, partition: str) -> bool:
         return partition in self._listed
 
-    def _skipped(self, partition: str) -> bool:
-        """A closed shard that nobody consumed, while its children are (the application started at LATEST)."""
+    def skipped(self, partition: str) -> bool:
+        """A closed shard that nobody consumed, while descendants of it are (the application started at LATEST)."""
         return (
             partition not in self.progress
             and partition in self._listed
             and self._listed[partition].closed
-            and any(child in self.progress for child in self._children[partition])
+            and partition not in self._lost
+            and self._is_consumed_below(partition)
         )
+
+    @property
+    def lost(self) -> list[str]:
+        """Shards that have ended, and whose last progress record is gone or unreadable."""
+        unreadable = [partition for partition, own in self.progress.items() if own.since_ms == NEVER_MS]
+        return sorted([*self._lost, *(partition for partition in unreadable if self._is_over(partition))])
+
+    def coverage_ms(self, partition: str) -> int:
+        """From when on this partition, and what only it knows of others, vouches."""
+        lost = [since_ms for parent, since_ms in self._lost.items() if parent in self.progress[partition].followed]
+        return max([self._since_ms(partition), *lost])
+
+    @property
+    def settled_until_ms(self) -> int:
+        """Nothing that a partition has not passed may be forgotten, whatever our clock says."""
+        return min(self.now_ms, self.passed_ms)
+
+    @property
+    def amendable_from_ms(self) -> int:
+        """No partition takes records of windows that start before this any more. One that never read a record has none
+        to amend."""
+        return min(
+            (own.amendable_from_ms for own in self.progress.values() if not own.ended and own.number != NOTHING_READ),
+            default=NEVER_MS,
+        )
+
+    @property
+    def retention_longest_ms(self) -> int:
+        return max([self.timing.retention_ms, *(value for _, value in self.timing.past_retentions)])
+
+    def _is_consumed_below(self, partition: str) -> bool:
+        if partition not in self._consumed_below:
+            self._consumed_below[partition] = any(
+                child in self.progress or self._is_consumed_below(child) for child in self._children[partition]
+            )
+        return self._consumed_below[partition]
+
+    def _lost_parents(self, living: Mapping[str, Progress]) -> dict[str, int]:
+        """Shards whose last progress record is gone or unreadable, since a child has begun from their end -> from when
+        on that lacks nothing: all that arrived later was the child's to read."""
+        lost: dict[str, int] = {}
+        for own in living.values():
+            for parent in own.followed:
+                if parent not in self.retired and (parent not in living or not living[parent].ended):
+                    lost[parent] = max(lost.get(parent, BEGINNING_MS), own.began_ms)
+        return lost
+
+    def _is_over(self, partition: str) -> bool:
+        """Whether others go on with its records: it has ended; or the stream has forgotten it before it was read to its
+        end, as a child that somebody reads shows."""
+        own = self.progress.get(partition)
+        return own is not None and (own.ended or (partition not in self._listed and bool(self._consumed(partition))))
+
+    def _consumed(self, partition: str) -> list[str]:
+        return [child for child in self._children[partition] if child in self.progress]
+
+    def _is_trimmed(self, partition: str) -> bool:
+        """Whether an ended shard that is not listed is so old that the stream has trimmed it, and by now what came
+        after it too. Not by our clock alone, which may be ahead."""
+        clock_ms = min(self.now_ms, self._newest_position_ms)
+        return self.progress[partition].position_ms + self.retention_longest_ms < clock_ms
+
+    def _proves_the_list_old(self, partition: str) -> bool:
+        """Somebody reads this shard, or has, and the list does not know it, nor its children, which it would if it were
+        trimmed: then it may lack others as well."""
+        own = self.progress.get(partition)
+        if own is None or partition in self._listed or self._children[partition]:
+            return False
+        return not own.ended or not self._is_trimmed(partition)
 
     def _watermark_ms(self, partition: str) -> int:
         """Own published watermark; of a shard that has not started, its parents', with which it will start."""
@@ -124,13 +205,16 @@ class Stream_View:
         return self._watermarks[partition]
 
     def _passes_ms(self, partition: str) -> int:
-        """Windows that end at or before this are passed by the shard *and* by who goes on with its records: an ended
-        or skipped shard is as far as its children are. An ended one without a known child has passed nothing: a child
-        may appear in ListShards only later, and may bring records of any window."""
+        """Windows that end at or before this are passed by the shard *and* by who goes on with its records: one that is
+        over or skipped is as far as its children are. One that ended without a known child has passed nothing (a child
+        may appear in ListShards only later, and may bring records of any window) but where it is long trimmed: then so
+        were its children."""
         if partition not in self._passes:
-            own = self.progress.get(partition)
-            if (own is not None and own.ended) or self._skipped(partition):
-                passes = min(map(self._passes_ms, self._children[partition]), default=BEGINNING_MS)
+            if self._is_over(partition) or self.skipped(partition) or partition in self._lost:
+                alone_ms = BEGINNING_MS
+                if partition in self.progress and partition not in self._listed and self._is_trimmed(partition):
+                    alone_ms = NEVER_MS
+                passes = min(map(self._passes_ms, self._children[partition]), default=alone_ms)
             else:
                 passes = self._watermark_ms(partition)
             self._passes[partition] = passes
@@ -140,18 +224,34 @@ class Stream_View:
         """Own coverage; of a skipped shard what its children cover (which must have a beginning: a child that lacks
         nothing of its own says nothing of a parent that was never read); of one that has not started its parents'."""
         if partition in self.progress:
-            return self.progress[partition].since_ms
+            own = self.progress[partition]
+            if own.ended or not self._is_over(partition):
+                return own.since_ms
+            # an unreadable record knows nothing; who went on knows from when on it did
+            own_ms = BEGINNING_MS if own.since_ms == NEVER_MS else own.since_ms
+            return max([own_ms, *(self.progress[child].began_ms for child in self._consumed(partition))])
+        if partition in self._lost:
+            return self._lost[partition]
         if partition not in self._sinces:
-            if self._skipped(partition):
-                children = [self.progress.get(child) for child in self._children[partition]]
-                sinces = [NEVER_MS if c is None or c.since_ms == BEGINNING_MS else c.since_ms for c in children]
+            if self.skipped(partition):
+                sinces = [self._since_below_ms(child) for child in self._children[partition]]
             else:
                 sinces = [self._since_ms(parent) for parent in self._parents[partition]]
             self._sinces[partition] = max(sinces, default=NEVER_MS)
         return self._sinces[partition]
 
+    def _since_below_ms(self, child: str) -> int:
+        """What a child of a skipped shard covers of it."""
+        known = child in self.progress or self.skipped(child)
+        since_ms = self._since_ms(child) if known else NEVER_MS
+        return NEVER_MS if since_ms == BEGINNING_MS else since_ms
+
     def _covers(self, since_ms: int, start_ms: int) -> bool:
         return since_ms == BEGINNING_MS or start_ms >= since_ms + self.timing.coverage_margin_ms
+
+    def covers(self, window_ms: int) -> bool:
+        """Whether nobody lacks records of a window that begins then."""
+        return self._covers(self.since_ms, window_ms)
 
     def sources(self, window_ms: int) -> Sources:
         named = ((partition, self.progress[partition].partials.get(window_ms)) for partition in sorted(self.progress))
@@ -181,21 +281,32 @@ class Stream_View:
         found = [
             Missing(partition, reason) for partition in self.merge_set if (reason := self._why(partition, window_ms))
         ]
+        elsewhere = {partition: own.since_ms for partition, own in self.retired.items()} | {
+            partition: since_ms for partition, since_ms in self._lost.items() if partition not in self._listed
+        }
+        found += [
+            Missing(partition, NOT_COVERED)
+            for partition, since_ms in sorted(elsewhere.items())
+            if not self._covers(since_ms, window_ms)
+        ]
         return tuple(found) or (Missing("", NOT_STARTED),)  # no shard is known at all
 
     def _why(self, partition: str, window_ms: int) -> str:
         own = self.progress.get(partition)
         if not self._covers(self._since_ms(partition), window_ms):
-            if own is None and not self._skipped(partition):
-                return NOT_STARTED
-            counters = own.counters if own is not None else {}
-            if counters.get(SET_ASIDE_RECORDS):
+            if own is None:
+                if partition in self._lost:
+                    return NOT_COVERED
+                return BEFORE_START if self.skipped(partition) else NOT_STARTED
+            if own.counters.get(SET_ASIDE_RECORDS):
                 return SET_ASIDE
-            return NOT_COVERED if counters.get(RETENTION_GAPS) else BEFORE_START
+            return NOT_COVERED if own.counters.get(RETENTION_GAPS) else BEFORE_START
+        if partition in self._unlisted:
+            return OLD_LIST
         end_ms = window_ms + WINDOW_MS
         if end_ms <= self._passes_ms(partition):
             return ""
-        if self._children[partition] and ((own is not None and own.ended) or self._skipped(partition)):
+        if self._children[partition] and (self._is_over(partition) or self.skipped(partition)):
             return ""
         if end_ms + self.timing.out_of_orderness_ms > self.now_ms:
             return OPEN

@@ -8,9 +8,10 @@ from typing import Protocol
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import Progress
+from sa_stream.commits.progress import RETIRED, Progress
 from sa_stream.errors import Corrupt_State
 from sa_stream.timing import BEGINNING_MS, NEVER_MS
+from sa_stream.windows.partition import NOTHING_READ
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,14 @@ class Progress_Reader:
         return None
 
     def _highest(self, partition: str, keys: list[str]) -> Steps[Progress | None]:
-        """The highest readable record; None if one of the highest is gone."""
+        """The highest readable record; None if one of the highest is gone. A tombstone says all in its key, and nothing
+        that anybody writes after it counts."""
+        partition = parse_progress_key(keys[0])[0]
+        since_ms = max(
+            (since for _, number, since, _ in map(parse_progress_key, keys) if number == RETIRED), default=-1
+        )
+        if since_ms >= 0:
+            return Progress(partition, RETIRED, "", BEGINNING_MS, since_ms or BEGINNING_MS, ended=True)
 
         def rank(key: str) -> tuple[str, int]:
             _, number, watermark_ms, _ = parse_progress_key(key)
@@ -67,17 +75,19 @@ class Progress_Reader:
         for _, tied in groupby(sorted(keys, key=rank, reverse=True), rank):
             records = []
             for key in sorted(tied):
-                if key not in self._records and key not in self.unreadable:
+                if key not in self._records:  # an unreadable one may have been put again
                     data = yield call(self.store.get, key)
                     if data is None:
                         return None
                     try:
                         self._records[key] = decode_progress(data, key)
+                        self.unreadable.discard(key)
                     except Corrupt_State as error:  # an older record of the partition is as true; counted for health
+                        if key not in self.unreadable:
+                            log.error("progress record unreadable: %s", error)
                         self.unreadable.add(key)
-                        log.error("progress record unreadable: %s", error)
                 if key in self._records:
                     records.append(self._records[key])
             if records:
                 return max(records, key=lambda record: (record.watermark_ms, -record.since_ms, record.lineage))
-        return Progress(partition, "0", "", BEGINNING_MS, NEVER_MS, ended=False)
+        return Progress(partition, NOTHING_READ, "", BEGINNING_MS, NEVER_MS, ended=False)

@@ -1,45 +1,58 @@
 """Clears the state store of what nobody can need any more: the records of shards that ended long ago, which keep their
-windows in the merge set until then, and the partials of windows that every partition forgot."""
+windows in the merge set until then, the partials of windows that every partition forgot, the hash secrets of closed
+months; and puts right what was lost.
 
-from collections.abc import Sequence
+Nothing goes that the *stream* has not passed, whatever our clock says: a backlog of days is read in minutes, and a
+clock may be days ahead. And nothing goes that is young by the store's own clock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
     PARTIALS_PREFIX,
+    PROGRESS_PREFIX,
     SECRETS_PREFIX,
+    destroyed_secret_key,
     parse_progress_key,
+    progress_key,
     progress_prefix,
     snapshots_prefix,
     window_label,
 )
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import Progress
+from sa_stream.commits.progress import RETIRED, Progress
+from sa_stream.commits.protocol import Store as Commit_Store
+from sa_stream.commits.protocol import restore_end_steps
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
-from sa_stream.rollups.periods import MONTHLY, from_iso
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache, Store
-from sa_stream.timing import WINDOW_MS
-from sa_stream.windows.partition import NOTHING_READ
+from sa_stream.rollups.periods import MONTHLY
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.windows.partition import NOTHING_READ, end_of_month, start_of_month
 
 
-def retirable(stream: Stream_View, settled: dict[int, Sources], any_listed: bool) -> list[str]:
+def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:
     """Ended partitions that may be forgotten.
 
-    settled     window -> partials that its entry lists (Pass_Result.settled)
-    any_listed  whether ListShards named any shard at all; an empty answer proves nothing
+    settled  window -> partials that its entry lists (Pass_Result.settled)
 
-    The stream has trimmed the shard; every child has read something; all windows are published and so old that nothing
-    amends them; and its own parents are gone already, as an ended shard without a known child has passed nothing.
+    The stream has trimmed the shard, as its list says (one that is not empty) and its age; every child has read
+    something; all windows are published and so old that nothing amends them; and its own parents are gone already, as
+    an ended shard without a known child has passed nothing.
     """
-    old_ms = stream.now_ms - stream.timing.keep_ms
+    old_ms = stream.settled_until_ms - stream.timing.keep_ms
+    trimmed_ms = stream.settled_until_ms - stream.retention_longest_ms
 
     def forgettable(partition: str, own: Progress) -> bool:
         children = [stream.progress.get(child) for child in stream.children(partition)]
         return (
             own.ended
-            and any_listed
+            and stream.any_listed
             and not stream.listed(partition)
             and not stream.parents(partition)
+            and own.position_ms < trimmed_ms
             and own.watermark_ms < old_ms
             and all(child is not None and (child.ended or child.number != NOTHING_READ) for child in children)
             and all(
@@ -51,55 +64,103 @@ def retirable(stream: Stream_View, settled: dict[int, Sources], any_listed: bool
     return [partition for partition, own in stream.progress.items() if forgettable(partition, own)]
 
 
-def retire_steps(store: Store, partition: str) -> Steps[None]:
-    """Delete a partition's snapshots, then its progress records, the lowest first: at any moment, what is left says
-    that it has ended."""
-    snapshots = yield call(store.list, snapshots_prefix(partition))
-    for item in snapshots:
-        yield call(store.delete, item.key)
-    records = yield call(store.list, progress_prefix(partition))
-    for item in sorted(records, key=lambda item: parse_progress_key(item.key)[1:3]):
-        yield call(store.delete, item.key)
+def retire_steps(store: Commit_Store, partition: str, since_ms: int) -> Steps[None]:
+    """Put a tombstone, then delete everything else: whatever somebody who slept through it writes later, the tombstone
+    stands above it. In its key is what the partition covered, for windows that become final only later."""
+    since_ms = max(0, since_ms)
+    tombstone = Progress(partition, RETIRED, "", BEGINNING_MS, since_ms or BEGINNING_MS, ended=True)
+    yield call(store.put, progress_key(partition, RETIRED, since_ms, RETIRED), encode_progress(tombstone))
+    for prefix in (snapshots_prefix(partition), progress_prefix(partition)):
+        listed = yield call(store.list, prefix)
+        if keys := [item.key for item in listed if f"/{RETIRED}/" not in item.key]:
+            yield call(store.delete, keys)
 
 
-class Folder_Store(Store, Protocol):
+class Aged(Protocol):
+    @property
+    def key(self) -> str: ...
+    @property
+    def modified_ms(self) -> int: ...
+
+
+class Folder_Store(Protocol):
+    """What the clean-up needs of the state store. `modified_ms` is by the store's own clock."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def create(self, key: str, data: bytes) -> bool: ...
+    def get(self, key: str) -> bytes | None: ...
+    def list(self, prefix: str) -> Sequence[Aged]: ...
     def list_folders(self, prefix: str) -> Sequence[str]: ...
+    def delete(self, keys: str | Sequence[str]) -> None: ...
 
 
-def forget_partials_steps(store: Folder_Store, stream: Stream_View) -> Steps[int]:
+def forget_partials_steps(store: Folder_Store, stream: Stream_View, store_clock_ms: int) -> Steps[int]:
     """Delete the partials of windows that ended long ago and that no partition names; how many. Until then they serve
     a late record in another partition: an entry lists them, and is made of all that it lists."""
     named = {f"{PARTIALS_PREFIX}{window_label(window_ms)}" for window_ms in stream.named}
-    first_kept = f"{PARTIALS_PREFIX}{window_label(stream.now_ms - 2 * stream.timing.keep_ms)}"
+    passed_ms = min(stream.settled_until_ms, stream.amendable_from_ms)
+    if passed_ms == BEGINNING_MS:
+        return 0
+    first_kept = f"{PARTIALS_PREFIX}{window_label(passed_ms - 2 * stream.timing.keep_ms)}"
     deleted = 0
     folders: Sequence[str] = yield call(store.list_folders, PARTIALS_PREFIX)
     for folder in folders:
         if folder < first_kept and folder not in named:
             listed = yield call(store.list, f"{folder}/")
-            for item in listed:
-                yield call(store.delete, item.key)
-                deleted += 1
+            old = [item.key for item in listed if store_clock_ms - item.modified_ms >= stream.timing.keep_ms]
+            if old:
+                yield call(store.delete, old)
+                deleted += len(old)
     return deleted
 
 
-def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
-    """Destroy the hash secrets of closed months: final, and too old to be amended. Without it, nobody can find out any
-    more whose request id or agent a stored hash was made of. Returns the months."""
-    closed = []
+def forget_secrets_steps(store: Folder_Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
+    """Destroy the hash secrets of closed months: final or never to be, and too old to be amended. Without it, nobody
+    can find out any more whose request id or agent a stored hash was made of. Returns the months.
+
+    That it was destroyed is written down first: a month whose secret is gone takes no more records.
+    """
+    closed: dict[str, list[str]] = {}
     for item in (yield call(store.list, SECRETS_PREFIX)):
-        month = item.key.removeprefix(SECRETS_PREFIX)
+        month = item.key.removeprefix(SECRETS_PREFIX).partition(".")[0]
+        if end_of_month(month) + stream.timing.keep_ms < stream.settled_until_ms:
+            closed.setdefault(month, []).append(item.key)
+    for month, keys in list(closed.items()):
         entry = yield call(cache.retrieve_entry, AGGREGATE_NAMESPACE, f"{MONTHLY}/{month}")
-        if entry is None or entry["status"] != FINAL:
+        if (entry is None or entry["status"] != FINAL) and stream.covers(start_of_month(month)):
+            del closed[month]  # it waits for something
             continue
-        if from_iso(entry["window_end"]) + stream.timing.keep_ms < stream.now_ms:
-            yield call(store.delete, item.key)
-            closed.append(month)
-    return closed
+        yield call(store.create, destroyed_secret_key(month), b"")
+        yield call(store.delete, keys)
+    return list(closed)
 
 
-def clean_up_steps(store: Folder_Store, cache: Cache, stream: Stream_View, settled: dict[int, Sources]) -> Steps[None]:
+def clean_up_steps(
+    store: Folder_Store, cache: Cache, stream: Stream_View, settled: Mapping[int, Sources]
+) -> Steps[None]:
     """All of it; now and then is enough."""
-    for partition in retirable(stream, settled, stream.any_listed):
-        yield from retire_steps(store, partition)
-    yield from forget_partials_steps(store, stream)
+    for partition in stream.lost:
+        yield from restore_end_steps(store, partition, stream.timing)
+    for partition in retirable(stream, settled):
+        yield from retire_steps(store, partition, stream.coverage_ms(partition))
+    listed: Sequence[Aged] = yield call(store.list, PROGRESS_PREFIX)
+    yield from _exorcise_steps(store, listed)
+    # the newest progress record was written now or earlier
+    store_clock_ms = max((item.modified_ms for item in listed), default=BEGINNING_MS)
+    yield from forget_partials_steps(store, stream, store_clock_ms)
     yield from forget_secrets_steps(store, cache, stream)
+
+
+def _exorcise_steps(store: Folder_Store, listed: Iterable[Aged]) -> Steps[None]:
+    """Delete what somebody wrote of a partition that was retired meanwhile."""
+    keys: dict[str, list[str]] = {}
+    retired = set()
+    for item in listed:
+        partition, number, _, _ = parse_progress_key(item.key)
+        if number == RETIRED:
+            retired.add(partition)
+        else:
+            keys.setdefault(partition, []).append(item.key)
+    for partition in sorted(retired & keys.keys()):
+        snapshots = yield call(store.list, snapshots_prefix(partition))
+        yield call(store.delete, [*keys[partition], *(item.key for item in snapshots)])

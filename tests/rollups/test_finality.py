@@ -1,11 +1,14 @@
 """Each rule of finality, by name."""
 
-from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
+import pytest
+
+from sa_stream.commits.progress import END, RETIRED, Partial_Name, Progress, Shard_Info
 from sa_stream.rollups.finality import (
     BEFORE_START,
     LAGGING,
     NOT_COVERED,
     NOT_STARTED,
+    OLD_LIST,
     OPEN,
     SET_ASIDE,
     WAITING_FOR_CHILDREN,
@@ -138,7 +141,7 @@ def test_an_ended_shard_without_a_known_child_has_not_passed():
 
 
 def test_a_child_that_only_a_progress_record_knows_is_a_known_child():
-    assert look([], a=progress(0, ended=True), b=progress(E, parents=("a",))).passed
+    assert look([shard("b", "a")], a=progress(0, ended=True), b=progress(E, parents=("a",))).passed
 
 
 def test_a_closed_shard_that_was_never_consumed_passes_and_covers_with_its_children():
@@ -216,3 +219,104 @@ def test_every_window_that_is_not_final_names_somebody():
         assert not found.final
         assert all(isinstance(missing, Missing) and missing.reason for missing in found.missing)
         assert found.missing
+
+
+# ---------------------------------------------------------------------- lists that are old, shards that are gone
+
+
+def reason_of(found: Window_View, partition: str) -> str:
+    return dict(reasons(found)).get(partition, "")
+
+
+def test_a_list_from_before_a_split_passes_nothing_although_a_childs_progress_is_there():
+    """The other child has records that nobody knows of."""
+    parent, child = progress(0, ended=True), progress(E, parents=("p",))
+    found = look([shard("p")], p=parent, a=child)
+    assert not found.passed
+    assert reason_of(found, "a") == OLD_LIST
+    full = [shard("p", closed=True), shard("a", "p"), shard("b", "p")]
+    assert not look(full, p=parent, a=child).passed
+    assert look(full, p=parent, a=child, b=child).final
+
+
+def test_a_shard_that_was_trimmed_before_its_end_has_ended_where_a_child_is_read():
+    """And covers nothing of what it did not read."""
+    children = {"a": progress(E, W - HOUR_MS), "b": progress(E, W - HOUR_MS)}
+    for own in children.values():
+        own.parents, own.began_ms = ("p",), W - HOUR_MS
+    listed = [shard("a", "p"), shard("b", "p")]
+    assert look(listed, p=progress(0), **children).final
+    children["a"].began_ms = W
+    found = look(listed, p=progress(0), **children)
+    assert (found.passed, found.covered) == (True, False)
+
+
+def test_an_ended_shard_without_a_known_child_holds_up_nothing_once_the_stream_has_trimmed_its_children():
+    """An outage longer than the retention: what came after it was trimmed unread, and who goes on says so itself."""
+    gone, alive = progress(0, ended=True), progress(E)
+    gone.position_ms, alive.position_ms = W - 30 * HOUR_MS, W
+    assert look([shard("d", "c")], p=gone, d=alive).passed
+    alive.position_ms = W - 10 * HOUR_MS  # by the stream's own time, not only by our clock
+    assert reason_of(look([shard("d", "c")], p=gone, d=alive), "p") == OLD_LIST
+
+
+@pytest.mark.parametrize("since_ms", [BEGINNING_MS, W - 24 * HOUR_MS])
+@pytest.mark.parametrize("left", [None, progress(0)])
+def test_a_parent_whose_end_is_lost_is_not_taken_for_one_that_nobody_read(since_ms: int, left: Progress | None):
+    listed = [shard("p", closed=True), shard("a", "p"), shard("b", "p")]
+    children = {name: progress(E, since_ms, parents=("p",)) for name in "ab"}
+    for own in children.values():
+        own.followed, own.began_ms = ("p",), W
+    records = {**children, **({"p": left} if left else {})}
+    for shards in (listed, listed[1:]):  # listed or trimmed
+        found = look(shards, **records)
+        assert (found.passed, found.covered) == (True, False)
+        assert reason_of(found, "p") == NOT_COVERED
+    for own in children.values():
+        own.began_ms = W - 5 * MINUTE_MS  # all that came later was theirs
+    assert look(listed, **records).final
+
+
+def test_a_tombstone_takes_a_shard_out_of_the_merge_set_and_keeps_its_coverage():
+    tombstone = Progress("p", RETIRED, "", BEGINNING_MS, W - 5 * MINUTE_MS, ended=True)
+    listed = [shard("p", closed=True), shard("a", "p")]
+    child = progress(E, parents=("p",))
+    child.followed = ("p",)
+    assert look(listed, p=tombstone, a=child).final
+    tombstone.since_ms += 1
+    assert reasons(look(listed, p=tombstone, a=child)) == [("p", NOT_COVERED)]
+
+
+# ---------------------------------------------------------------------- shards that were never read
+
+
+GENERATIONS = {
+    "two generations": [
+        shard("s0", closed=True),
+        shard("s1", "s0"),
+        shard("s2", "s0", closed=True),
+        shard("s3", "s2"),
+        shard("s4", "s2"),
+    ],
+    "split and merge": [
+        shard("s0", closed=True),
+        shard("s1", "s0", closed=True),
+        shard("s2", "s0", closed=True),
+        shard("s3", "s1", "s2"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_shards_that_were_passed_over_at_the_start_follow_those_that_are_read_over_generations(name: str):
+    """LATEST behind the KCL: it makes leases for shards that were open at the start, and no others."""
+    shards = GENERATIONS[name]
+    read = {one.shard_id: progress(E, W - 5 * MINUTE_MS) for one in shards if not one.closed}
+    assert look(shards, **read).final
+    last = next(reversed(read))
+    read[last].since_ms += 1
+    assert not look(shards, **read).covered
+    read[last] = progress(E - 1, W - 5 * MINUTE_MS)
+    assert not look(shards, **read).passed
+    read[last] = progress(E)  # lacks nothing of its own, and says nothing of what was never read
+    assert not look(shards, **read).covered

@@ -10,12 +10,8 @@ from sa_stream.commits.operations import Call, drive
 from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups import reconciler as module
-from sa_stream.rollups.finality import Stream_View
-from sa_stream.rollups.periods import from_iso
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE, Reconciler
-from sa_stream.rollups.retirement import forget_partials_steps, forget_secrets_steps, retirable, retire_steps
-from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.rollups.reconciler import CONSOLIDATED_NAMESPACE, Reconciler
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
@@ -623,81 +619,6 @@ def test_a_record_that_vanished_between_list_and_read_is_looked_up_in_a_fresh_li
     found = drive(Progress_Reader(store).steps())
     assert found is not None
     assert found["a"] == record("12", 5)
-
-
-# ---------------------------------------------------------------------- retirement
-
-
-def test_an_ended_shard_is_forgotten_only_when_nobody_can_need_it():
-    old, now = W, W + 10 * DAY_MS
-    stream = Stream(Shard_Info("b", ("a",), False))
-    stream.commit("a", 1, old, {old - WINDOW_MS: 5}, ended=True)
-    stream.commit("b", 0, old, parents=("a",))
-
-    def to_retire(now_ms: int = now, any_listed: bool = True) -> list[str]:
-        result = stream.run(now_ms)
-        view = Stream_View(stream.shards, result.progress, stream.timing, now_ms)
-        return retirable(view, result.settled, any_listed)
-
-    stream.run(now)
-    assert to_retire() == []  # the child has read nothing yet
-    stream.commit("b", 3, now, parents=("a",))
-    stream.settle(now)
-    assert to_retire() == ["a"]
-    assert to_retire(any_listed=False) == []
-    assert to_retire(old + DAY_MS) == []
-    drive(retire_steps(stream.store, "a"))
-    stream.settle(now)
-    assert status(stream, "30min/2026-02-16-1330") == ("final", 0, 5)
-    assert set(stream.run(now).progress) == {"b"}
-
-
-def test_a_shard_is_forgotten_after_its_parents_as_one_without_a_known_child_passes_nothing():
-    progress = {
-        "a": Progress("a", END, "l", W, BEGINNING_MS, True),
-        "b": Progress("b", END, "l", W, BEGINNING_MS, True, parents=("a",)),
-        "c": Progress("c", "5", "l", W + 9 * DAY_MS, BEGINNING_MS, False, parents=("b",)),
-    }
-    assert retirable(Stream_View([], progress, Timing(), W + 9 * DAY_MS), {}, True) == ["a"]
-    assert retirable(Stream_View([], progress, Timing(), W + DAY_MS), {}, True) == []
-    del progress["a"]
-    assert retirable(Stream_View([], progress, Timing(), W + 9 * DAY_MS), {}, True) == ["b"]
-
-
-def test_partials_of_forgotten_windows_go_when_no_lagging_partition_can_need_them():
-    store = State_Store("memory://")
-    name = Partial_Name("l", "1")
-    old, named, young = W - 40 * DAY_MS, W - 41 * DAY_MS, W - 2 * DAY_MS
-    for start in (old, named, young):
-        store.put(partial_key(start, "a", name), b"")
-    progress = record("5", W)
-    progress.partials[named] = name
-    view = Stream_View([], {"a": progress}, Timing(), W)
-    assert drive(forget_partials_steps(store, view)) == 1
-    kept = [item.key for item in store.list("partials/")]
-    assert kept == [partial_key(start, "a", name) for start in (named, young)]
-
-
-def test_the_secret_of_a_month_is_destroyed_once_the_month_is_final_and_too_old_to_amend():
-    store, cache = State_Store("memory://"), Memory_Cache()
-    for month in ("2026-01", "2026-02"):
-        store.put(f"secrets/{month}", b"12345678")
-    entry = {"status": "final", "window_end": "2026-02-01T00:00:00Z"}
-    cache.store_entry(AGGREGATE_NAMESPACE, "monthly/2026-01", entry)
-    end_ms = from_iso(entry["window_end"])
-
-    def closed(now_ms: int) -> list[str]:
-        return drive(forget_secrets_steps(store, cache, Stream_View([], {}, Timing(), now_ms)))
-
-    assert closed(end_ms + Timing().keep_ms) == []
-    assert closed(end_ms + Timing().keep_ms + 1) == ["2026-01"]
-    assert [item.key for item in store.list("secrets/")] == ["secrets/2026-02"]
-
-
-def test_a_listed_shard_is_never_forgotten():
-    shards = [Shard_Info("a", (), True), Shard_Info("b", ("a",), False)]
-    progress = {"a": record(END, W), "b": record("5", W + 9 * DAY_MS)}
-    assert retirable(Stream_View(shards, progress, Timing(), W + 9 * DAY_MS), {}, True) == []
 
 
 def test_a_reconciler_of_nothing_does_nothing():

@@ -1,0 +1,359 @@
+"""The clean-up: nothing goes that the stream has not passed, or that is young by the store's own clock."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pytest
+from rollup_stream import Stream
+
+from sa_stream.commits.codec import encode_progress
+from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_key, snapshot_key
+from sa_stream.commits.operations import drive
+from sa_stream.commits.progress import END, RETIRED, Partial_Name, Progress, Shard_Info
+from sa_stream.commits.protocol import Start
+from sa_stream.errors import Lease_Lost
+from sa_stream.rollups.finality import NOT_COVERED, Stream_View
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
+from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result
+from sa_stream.rollups.retirement import (
+    clean_up_steps,
+    forget_partials_steps,
+    forget_secrets_steps,
+    retirable,
+    retire_steps,
+)
+from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.storage.state_store import Listed, State_Store
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from tests.windows.partition_feed import Worker
+from tests.windows.partition_feed import record as stream_record
+
+W = int(datetime(2026, 2, 16, 14, tzinfo=UTC).timestamp() * 1000)
+HALF = cache_key(HALF_HOUR, W)
+
+
+class Aged_Store(State_Store):
+    """A state store whose clock stands `ahead_ms` after that of what it holds: everything is as old as that, but for
+    what is named `young`. The newest progress record says what time it is."""
+
+    def __init__(self, ahead_ms: int = 400 * DAY_MS) -> None:
+        super().__init__("memory://")
+        self.ahead_ms = ahead_ms
+        self.young: set[str] = set()
+
+    def list(self, prefix: str) -> list[Listed]:
+        return [
+            Listed(item.key, item.size_bytes, self.ahead_ms if self._is_new(item.key) else 0)
+            for item in super().list(prefix)
+        ]
+
+    def _is_new(self, key: str) -> bool:
+        return key.startswith("progress/") or key in self.young
+
+
+def record(number: str, watermark_ms: int, since_ms: int = BEGINNING_MS, lineage: str = "l") -> Progress:
+    return Progress("a", number, lineage, watermark_ms, since_ms, number == END)
+
+
+def put_progress(store: State_Store, *records: Progress) -> None:
+    for own in records:
+        store.put(progress_key(own.partition, own.number, own.watermark_ms, own.lineage), encode_progress(own))
+
+
+def view_of(progress: Iterable[Progress], now_ms: int, shards: Iterable[Shard_Info] = ()) -> Stream_View:
+    return Stream_View(shards, {own.partition: own for own in progress}, Timing(), now_ms)
+
+
+def clean_up(stream: Stream, now_ms: int, passes: int = 3) -> Pass_Result:
+    """Passes far enough apart for the map to forget by, then a clean-up as the publisher does it."""
+    for number in range(passes):
+        result = stream.run(now_ms + number * 700_000)
+    assert result.stream is not None
+    drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
+    return result
+
+
+# ---------------------------------------------------------------------- shards
+
+
+def test_an_ended_shard_is_forgotten_only_when_nobody_can_need_it():
+    old, now = W, W + 10 * DAY_MS
+    stream = Stream(Shard_Info("b", ("a",), False))
+    stream.commit("a", 1, old, {old - WINDOW_MS: 5}, ended=True)
+    stream.commit("b", 0, old, parents=("a",))
+    settled = {old - WINDOW_MS: (("a", Partial_Name("l", "1")),)}
+
+    def to_retire(now_ms: int = now, any_listed: bool = True) -> list[str]:
+        shards = stream.shards if any_listed else []
+        return retirable(Stream_View(shards, stream.run(now_ms).progress, stream.timing, now_ms), settled)
+
+    stream.run(now)
+    assert to_retire() == []  # the child has read nothing yet
+    stream.commit("b", 3, now, parents=("a",))
+    stream.settle(now)
+    assert to_retire() == ["a"]
+    assert to_retire(any_listed=False) == []
+    assert to_retire(old + DAY_MS) == []
+    drive(retire_steps(stream.store, "a", BEGINNING_MS))
+    stream.settle(now)
+    half = stream.entries["30min/2026-02-16-1330"]
+    assert (half["status"], half["revision"], half["total_requests"]) == ("final", 0, 5)
+    assert stream.run(now).stream.merge_set == ["b"]  # type: ignore[union-attr]
+
+
+def test_a_shard_is_not_forgotten_while_another_lags_behind_its_windows():
+    """However old it is by the clock: who lags may still amend what it is part of."""
+    shards = [Shard_Info("b", ("a",), False), Shard_Info("slow", (), False)]
+    progress = [
+        Progress("a", END, "l", W, BEGINNING_MS, True),
+        Progress("b", "5", "l", W + 9 * DAY_MS, BEGINNING_MS, False, parents=("a",)),
+        Progress("slow", "5", "l", W, BEGINNING_MS, False),
+    ]
+    assert retirable(view_of(progress, W + 9 * DAY_MS, shards), {}) == []
+    progress[2].watermark_ms = W + 9 * DAY_MS
+    assert retirable(view_of(progress, W + 9 * DAY_MS, shards), {}) == ["a"]
+
+
+def test_a_shard_is_forgotten_after_its_parents_as_one_without_a_known_child_passes_nothing():
+    progress = {
+        "a": Progress("a", END, "l", W, BEGINNING_MS, True),
+        "b": Progress("b", END, "l", W, BEGINNING_MS, True, parents=("a",)),
+        "c": Progress("c", "5", "l", W + 9 * DAY_MS, BEGINNING_MS, False, parents=("b",)),
+    }
+    shards = [Shard_Info("c", ("b",), False)]
+    assert retirable(Stream_View(shards, progress, Timing(), W + 9 * DAY_MS), {}) == ["a"]
+    assert retirable(Stream_View(shards, progress, Timing(), W + DAY_MS), {}) == []
+    del progress["a"]
+    assert retirable(Stream_View(shards, progress, Timing(), W + 9 * DAY_MS), {}) == ["b"]
+
+
+def test_a_listed_shard_is_never_forgotten():
+    shards = [Shard_Info("a", (), True), Shard_Info("b", ("a",), False)]
+    progress = {"a": record(END, W), "b": record("5", W + 9 * DAY_MS)}
+    assert retirable(Stream_View(shards, progress, Timing(), W + 9 * DAY_MS), {}) == []
+
+
+def test_one_list_that_lacks_an_old_shard_does_not_retire_it_while_the_stream_keeps_it():
+    progress = [
+        Progress("p", END, "l", W + HOUR_MS, BEGINNING_MS, True, position_ms=W + HOUR_MS),
+        Progress("a", "9", "l", W + 4 * DAY_MS, BEGINNING_MS, False, parents=("p",)),
+    ]
+    view = Stream_View(
+        [Shard_Info("a", ("p",), False)],
+        {own.partition: own for own in progress},
+        Timing(retention_ms=7 * DAY_MS),
+        W + 4 * DAY_MS,
+    )
+    assert retirable(view, {}) == []
+
+
+def test_what_is_retired_stays_retired_although_the_stream_lists_it_again():
+    stream = Stream(Shard_Info("p", (), True), Shard_Info("a", ("p",), False))
+    stream.commit("a", 9, W + 9 * DAY_MS, {W: 5}, parents=("p",))
+    drive(retire_steps(stream.store, "p", BEGINNING_MS))
+    stream.settle(W + 9 * DAY_MS)
+    assert stream.entries[HALF]["status"] == "final"
+
+
+def test_what_somebody_writes_of_a_retired_shard_holds_up_nothing_and_is_deleted():
+    """A worker that slept while its shard ended, was trimmed and retired, wakes up in the middle of a commit."""
+    stream = Stream(Shard_Info("p", (), False))
+    start = Start(BEGINNING_MS, W - HOUR_MS)
+    zombie = Worker(stream.store, None, W, Timing(), "p", start=start)  # type: ignore[arg-type]
+    zombie.read([stream_record(1, W)], W)
+    zombie.flush(W)
+    zombie.read([stream_record(2, W + 10_000)], W)  # received, not committed: here the machine is suspended
+    drive(retire_steps(stream.store, "p", BEGINNING_MS))
+    assert [item.key.split("/")[2] for item in stream.store.list("progress/p/")] == [RETIRED]
+    stream.shards = [Shard_Info("a", ("p",), False)]
+    stream.commit("a", 9, W + HOUR_MS, {W: 1}, parents=("p",))
+
+    def lost(number: str) -> None:
+        raise Lease_Lost("not yours any more")
+
+    zombie.consumer._checkpoint = lost
+    with pytest.raises(Lease_Lost):
+        zombie.flush(W + HOUR_MS)
+    assert len(list(stream.store.list("progress/p/"))) == 2
+    clean_up(stream, W + HOUR_MS)
+    assert stream.entries[HALF]["status"] == "final"
+    assert [item.key.split("/")[2] for item in stream.store.list("progress/p/")] == [RETIRED]
+    assert list(stream.store.list("snapshots/p/")) == []
+
+
+def test_coverage_that_only_a_retired_shard_knew_outlives_it():
+    stream = Stream(Shard_Info("c", ("p",), False))
+    lacking = W + 10 * HOUR_MS
+    stream.commit("p", 9, W + HOUR_MS, {W: 60}, since_ms=lacking, ended=True, counters={"retention_gaps": 1})
+    stream.commit("c", 9, W + 6 * DAY_MS, {}, parents=("p",))
+    clean_up(stream, W + 6 * DAY_MS)
+    assert [item.key.split("/")[2] for item in stream.store.list("progress/p/")] == [RETIRED]
+    stream.settle(W + 6 * DAY_MS + HOUR_MS, stream.fresh())
+    entry = stream.entries[HALF]
+    assert (entry["status"], entry["missing_sources"]) == ("partial", [{"partition": "p", "reason": NOT_COVERED}])
+
+
+def test_the_last_progress_record_of_a_parent_is_put_again_from_its_last_snapshot():
+    stream = Stream(Shard_Info("p", (), True), Shard_Info("a", ("p",), False))
+    start = Start(BEGINNING_MS, W - HOUR_MS)
+    parent = Worker(stream.store, None, W, Timing(), "p", start=start)  # type: ignore[arg-type]
+    parent.read([stream_record(number, W + number * 1_000) for number in (1, 2, 3)], W + MINUTE_MS)
+    parent.end(W + MINUTE_MS)
+    before = {item.key: stream.store.get(item.key) for item in stream.store.list("progress/p/")}
+    child = Worker(stream.store, None, W + MINUTE_MS, Timing(), "a", ("p",), "line-c", start)  # type: ignore[arg-type]
+    child.read([stream_record(4, W + HOUR_MS)], W + HOUR_MS)
+    child.flush(W + HOUR_MS)
+    for key in before:
+        stream.store.delete(key)
+    stream.settle(W + HOUR_MS)
+    assert HALF not in stream.entries  # its only source is lost: nothing is final, and nothing says zero
+    clean_up(stream, W + HOUR_MS)
+    assert {item.key: stream.store.get(item.key) for item in stream.store.list("progress/p/")} == before
+    stream.settle(W + 2 * HOUR_MS)
+    assert (stream.entries[HALF]["status"], stream.entries[HALF]["total_requests"]) == ("final", 3)
+
+
+# ---------------------------------------------------------------------- partials
+
+
+NAME = Partial_Name("l", "1")
+
+
+def test_partials_of_forgotten_windows_go_when_no_lagging_partition_can_need_them():
+    store = Aged_Store()
+    old, named, young = W - 40 * DAY_MS, W - 41 * DAY_MS, W - 2 * DAY_MS
+    for start in (old, named, young):
+        store.put(partial_key(start, "a", NAME), b"")
+    progress = record("5", W)
+    progress.partials[named] = NAME
+    progress.amendable_from_ms = W
+    view = view_of([progress], W, [Shard_Info("a", (), False)])
+    assert drive(forget_partials_steps(store, view, store.ahead_ms)) == 1
+    kept = [item.key for item in store.list("partials/")]
+    assert kept == [partial_key(start, "a", NAME) for start in (named, young)]
+
+
+@pytest.mark.parametrize(
+    ("watermark_ms", "amendable_ms", "store_age_ms"),
+    [
+        (W - 38 * DAY_MS, W, 400 * DAY_MS),  # a shard lags: by the clock the window is old, the stream is not past it
+        (W, W - 39 * DAY_MS, 400 * DAY_MS),  # a shard may still amend it
+        (W, W, HOUR_MS),  # record time runs faster than the store's: it was committed an hour ago
+    ],
+)
+def test_no_partial_goes_that_somebody_may_still_need(watermark_ms: int, amendable_ms: int, store_age_ms: int):
+    store = Aged_Store(store_age_ms)
+    key = partial_key(W - 40 * DAY_MS, "a", NAME)
+    store.put(key, b"")
+    progress = record("5", watermark_ms)
+    progress.amendable_from_ms = amendable_ms
+    view = view_of([progress], W, [Shard_Info("a", (), False)])
+    drive(forget_partials_steps(store, view, store.ahead_ms))
+    assert store.get(key) is not None
+
+
+def test_a_backlog_older_than_twice_the_time_that_partials_are_kept_loses_nothing_in_the_clean_up():
+    """A pass reads the progress, a shard commits the next window meanwhile, and the clean-up comes last."""
+    now, timing = W, Timing(retention_ms=7 * DAY_MS)
+    window = (now - 6 * DAY_MS) // WINDOW_MS * WINDOW_MS
+    stream = Stream("p", timing=timing)
+    worker = Worker(stream.store, None, now, timing, "p", start=Start(BEGINNING_MS, now - 300 * DAY_MS))  # type: ignore[arg-type]
+    for number, start in enumerate((window - WINDOW_MS, window), 1):
+        result = stream.run(now)
+        worker.read([stream_record(number, start)], now)
+        worker.flush(now)
+        assert result.stream is not None
+        drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
+    assert len(list(stream.store.list("partials/"))) == 2
+
+
+def test_a_worker_whose_clock_is_days_ahead_deletes_nothing_of_others():
+    stream = Stream("p")
+    stream.commit("p", 1, W, {W - WINDOW_MS: 5})
+    result = stream.run(W + 5 * DAY_MS)
+    stream.commit("p", 2, W + MINUTE_MS, {W: 7})
+    assert result.stream is not None
+    drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
+    assert len(list(stream.store.list("partials/"))) == 2
+
+
+def test_a_window_of_a_shard_that_lags_for_days_becomes_final_with_what_the_quick_one_had():
+    now = W + 10 * DAY_MS
+    window, since = W + 4 * DAY_MS, W
+    stream = Stream("quick", "slow", timing=Timing(retention_ms=14 * DAY_MS))
+    stream.commit("quick", 1, window + WINDOW_MS, {window: 100}, since_ms=since)
+    stream.commit("slow", 1, window - 3 * WINDOW_MS, {}, since_ms=since)
+    stream.run(now)
+    stream.commit("quick", 2, now, {}, since_ms=since, forget=(window,))
+    clean_up(stream, now)
+    for number, count in ((2, 5), (3, 9)):
+        stream.commit("slow", number, window + number * MINUTE_MS, {window: count}, since_ms=since)
+        clean_up(stream, now + number * HOUR_MS)
+    stream.commit("slow", 4, now, {}, since_ms=since)
+    stream.settle(now + 9 * HOUR_MS)
+    entry = stream.entries[cache_key(HALF_HOUR, window)]
+    assert (entry["status"], entry["total_requests"]) == ("final", 109)
+
+
+# ---------------------------------------------------------------------- secrets
+
+MONTH_END = from_iso("2026-02-01T00:00:00Z")
+KEEP = Timing().keep_ms
+
+
+def months_closed(now_ms: int, passed_ms: int, since_ms: int = BEGINNING_MS, status: str = "final") -> list[str]:
+    store, cache = State_Store("memory://"), Memory_Cache()
+    for month in ("2026-01", "2026-02"):
+        store.put(f"secrets/{month}", b"12345678")
+    if status:
+        cache.store_entry(AGGREGATE_NAMESPACE, "monthly/2026-01", {"status": status})
+    view = view_of([record("5", passed_ms, since_ms)], now_ms, [Shard_Info("a", (), False)])
+    closed = drive(forget_secrets_steps(store, cache, view))
+    left = [item.key.removeprefix("secrets/") for item in store.list("secrets/")]
+    assert sorted(closed + left) == ["2026-01", "2026-02"]
+    assert [item.key for item in store.list("secrets-destroyed/")] == [destroyed_secret_key(month) for month in closed]
+    return closed
+
+
+def test_the_secret_of_a_month_is_destroyed_once_the_month_is_final_and_too_old_to_amend():
+    late = MONTH_END + KEEP + 1
+    assert months_closed(late - 1, late) == []
+    assert months_closed(late, late) == ["2026-01"]
+    assert months_closed(late, late, status="partial") == []
+    assert months_closed(late, late, status="") == []
+
+
+def test_the_secret_of_a_month_stays_while_a_shard_lags_within_the_lateness_of_that_month():
+    assert months_closed(MONTH_END + 30 * DAY_MS, MONTH_END + KEEP) == []
+
+
+def test_the_secret_of_a_month_that_cannot_become_final_goes_as_well():
+    late = MONTH_END + KEEP + 1
+    assert months_closed(late, late, since_ms=MONTH_END - DAY_MS, status="partial") == ["2026-01"]
+
+
+def test_a_month_whose_secret_was_destroyed_takes_no_more_records():
+    """A shard that was idle for a month still would, by its records' own clock; hashed with another secret, what came
+    before would count once more."""
+    store = State_Store("memory://")
+    start = Start(BEGINNING_MS, MONTH_END - DAY_MS)
+    worker = Worker(store, None, MONTH_END, Timing(retention_ms=90 * DAY_MS), "p", start=start)  # type: ignore[arg-type]
+    worker.read([stream_record(1, MONTH_END - HOUR_MS)], MONTH_END)
+    worker.flush(MONTH_END)
+    store.put(destroyed_secret_key("2026-01"), b"")
+    store.delete("secrets/2026-01")
+    later = MONTH_END + 20 * DAY_MS
+    again = Worker(store, worker.checkpoint, later, worker.state.timing, "p", lineage="other", start=start)  # type: ignore[arg-type]
+    again.read([stream_record(2, MONTH_END - HOUR_MS, later)], later)
+    again.flush(later)
+    assert again.state.counters["too_late"] == 1
+    assert again.state.lineage.startswith("other")
+    assert list(store.list("secrets/")) == []
+
+
+def test_snapshots_of_a_retired_shard_are_gone():
+    store = State_Store("memory://")
+    store.put(snapshot_key("p", END, "l"), b"")
+    put_progress(store, Progress("p", END, "l", W, W, True))
+    drive(retire_steps(store, "p", W))
+    assert [item.key for item in store.list("")] == [progress_key("p", RETIRED, W, RETIRED)]
