@@ -246,8 +246,7 @@ class World:
             while True:
                 result = steps.send(result() if result else None)
         except StopIteration as stop:
-            found: dict[str, Progress] = stop.value
-            return found
+            return {partition: own for partition, own in stop.value.items() if not own.retired}
 
     def seed_of(self, window_ms: int) -> int:
         """The hash secret of a window's month."""
@@ -682,9 +681,9 @@ class World:
                 worker.settled = result.settled
                 shards = yield Call(self.list_shards)
                 stream = Stream_View(shards, result.progress, self.timing, self.clock_ms(worker))
-                for partition in retirable(stream, result.settled, bool(shards)):
+                for partition in retirable(stream, result.settled):
                     self.say("retire", partition[-2:])
-                    yield from retire_steps(self.store, partition)
+                    yield from retire_steps(self.store, partition, stream.coverage_ms(partition))
             except Store_Unavailable:
                 continue
 
