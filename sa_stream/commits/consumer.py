@@ -188,6 +188,11 @@ class Partition_Consumer:
             return 0
         return bisect_right(numbers, self._last_received, key=int)
 
+    @property
+    def received_to_ms(self) -> int:
+        """Up to this arrival time, all was received, folded or not."""
+        return self._position_ms
+
     # ------------------------------------------------------------------ work
 
     def due(self, now_ms: int) -> bool:
@@ -223,10 +228,13 @@ class Partition_Consumer:
         yield from self._commit_steps(now_ms, ended=False)
         self._working = False
 
-    def end_steps(self, now_ms: int) -> Steps[None]:
-        """The shard has ended: everything was received."""
+    def end_steps(self, now_ms: int, gone: bool = False) -> Steps[None]:
+        """The shard has ended: everything was received. `gone`: all that was left of it, as the source no longer has
+        the shard; what was not read is lost."""
         self._working = True
         yield from self._fold_steps(now_ms)
+        if gone:
+            self.state.lose(now_ms, self._new_lineage())
         yield from self._commit_steps(now_ms, ended=True)
         self._working = False
 
