@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Protocol
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key
+from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key, progress_prefix
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
@@ -55,6 +55,15 @@ class Progress_Reader:
                 present[partition] = found
             else:
                 return present
+        return None
+
+    def one_steps(self, partition: str) -> Steps[Progress | None]:
+        """The highest progress record of one partition, as in `steps`. None: it has none, or they kept moving."""
+        for _ in range(LISTINGS_MAX):
+            keys = [item.key for item in (yield call(self.store.list, progress_prefix(partition)))]
+            found = yield from self._highest(partition, keys)
+            if found is not None:
+                return found if keys else None
         return None
 
     def _highest(self, partition: str, keys: list[str]) -> Steps[Progress | None]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consumer import engine as engine_module
-from consumer.engine import Engine
+from consumer.engine import Engine, Lane
 from consumer.health import Health
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.operations import Steps
@@ -48,10 +48,13 @@ class Rig:
         self.taken = 0
         self.health = Health(NOW_MS)
         self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
-        self.lane = self.engine.open(
+        self.lane = self.open()
+        self.turn(lambda: self.lane.consumer is not None)
+
+    def open(self) -> Lane:
+        return self.engine.open(
             "p", self._recover(), lambda consumer: None, self._took, lambda name, error: self.closed.append(error)
         )
-        self.turn(lambda: self.lane.consumer is not None)
 
     def _took(self) -> None:
         self.taken += 1
@@ -88,7 +91,9 @@ class Rig:
         self.engine.take(self.lane, batch(*numbers))
 
     def begin_work(self) -> None:
-        """A batch is being folded, and its dead letter waits for the store."""
+        """No commit is due; a batch is being folded, and its dead letter waits for the store."""
+        self.deliver(1)
+        self.turn(lambda: self.checkpoints == ["1"])
         self.store.gate.clear()
         malformed = Record("3", NOW_MS + 5, b"malformed\n")
         self.engine.take(self.lane, batch_of([record(2, NOW_MS), malformed]))
@@ -125,7 +130,7 @@ def test_batches_that_wait_behind_the_work_are_committed_too(rig: Rig) -> None:
     rig.engine.close(rig.lane)
     rig.store.gate.set()
     rig.turn(lambda: rig.closed)
-    assert (rig.closed, rig.checkpoints[-1:], rig.taken) == ([None], ["5"], 3)
+    assert (rig.closed, rig.checkpoints[-1:], rig.taken) == ([None], ["5"], 4)
 
 
 def test_a_flush_that_began_before_the_close_is_not_the_last_one(rig: Rig) -> None:
