@@ -1,4 +1,5 @@
-"""Shards whose end is in doubt: trimmed before they were read, not listed yet, or said to have ended while open. What the stream lists decides."""
+"""Shards whose end is in doubt: trimmed unread, not listed yet, or said to have ended while open. What the stream lists
+decides."""
 
 import time
 from collections.abc import Callable
