@@ -10,18 +10,19 @@ from dataclasses import replace
 
 from consumer.config import LATEST, SA__Config
 from consumer.field_choice import Field_Choice
-from consumer.health import Health
+from consumer.health import Health, iso
 from consumer.logging import Log
 from consumer.publisher import Publisher
 from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.poison import Poison
-from sa_stream.commits.progress import Shard_Info
+from sa_stream.commits.progress import Progress, Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
+from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
@@ -111,6 +112,10 @@ class Application:
         self._kinesis_health.ok(wall_clock_ms())
         return listed
 
+    def progress(self, partition: str) -> Progress | None:
+        """The highest progress record of a partition; waits for the state store. Raises Store_Unavailable."""
+        return drive(Progress_Reader(self.store).one_steps(partition))
+
     def position(self, number: str) -> str:
         """Where reading goes on after a number, as a Shard_Reader takes it."""
         if number != NOTHING_READ:
@@ -142,6 +147,23 @@ class Application:
             lambda window_ms, name: self.publisher.published(partition, window_ms, name),
             careful=self.poison.careful(partition),
             set_aside=self.poison.set_aside(partition),
+        )
+
+    def end_steps(self, consumer: Partition_Consumer, gone: bool) -> Steps[None]:
+        """Commit a shard at its end. `gone`: the stream no longer has it, and it was not seen to be read to its end."""
+        now_ms = wall_clock_ms()
+        if not gone:
+            yield from consumer.end_steps(now_ms)
+            return
+        partition, read_to_ms = consumer.state.partition, consumer.received_to_ms
+        yield from consumer.end_steps(now_ms, gone=True)
+        self.health.gone(partition, read_to_ms)
+        log.error(
+            "shard_gone",
+            f"{partition} was closed, and the retention of the stream took it before it was read to its end: what came "
+            f"after {iso(read_to_ms) or 'its beginning'} is in no number, and the windows of that time stay partial",
+            partition=partition,
+            read_to=iso(read_to_ms),
         )
 
     def _resolve_start(self) -> int:

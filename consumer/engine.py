@@ -27,6 +27,8 @@ from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("engine")
 
+type Ending = Callable[[Partition_Consumer, int], Steps[None]]  # (consumer, now in ms) -> steps that commit at END
+
 POOL_THREADS = 8
 RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
 BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
@@ -85,6 +87,8 @@ class Lane:
     inbox    batches not yet received by the consumer; None marks the end of the shard
     steps    the protocol that is under way, if any; `call` is what it waits for
     closing  flush, then leave; `flushing`: flush, and stay
+    ending   everything was received, the shard has no more: `end`, then leave
+    leaving  the steps under way are the last: they began after everything was received
     """
 
     partition: str
@@ -92,6 +96,7 @@ class Lane:
     on_open: Callable[[Partition_Consumer], None]
     on_taken: Callable[[], None]
     on_closed: Callable[[str, BaseException | None], None]
+    end: Ending
     consumer: Partition_Consumer | None = None
     quality: Quality = field(default_factory=lambda: Quality(0, 0))
     dead_letters: int = 0  # as of the last time that somebody was told
@@ -102,6 +107,7 @@ class Lane:
     closing: bool = False
     flushing: bool = False
     ending: bool = False
+    leaving: bool = False
 
 
 class Engine:
@@ -145,10 +151,11 @@ class Engine:
         on_open: Callable[[Partition_Consumer], None],
         on_taken: Callable[[], None],
         on_closed: Callable[[str, BaseException | None], None],
+        end: Ending = Partition_Consumer.end_steps,
     ) -> Lane:
         """Start a partition: `recover` makes its consumer, then `on_open` may start reading; `on_taken` is called for
-        every batch that left the inbox."""
-        lane = Lane(partition, recover, on_open, on_taken, on_closed)
+        every batch that left the inbox. `end` makes the steps of a shard that has no more."""
+        lane = Lane(partition, recover, on_open, on_taken, on_closed, end)
         self.lanes[partition] = lane
         lane.steps = recover
         self._advance(lane, None)
@@ -171,7 +178,8 @@ class Engine:
         self._selector.unregister(descriptor)
 
     def close(self, lane: Lane) -> None:
-        """Flush and commit what the partition has, then let it go."""
+        """Flush and commit what the partition has, then let it go. Batches that memory has no room for, and those that
+        come while the last flush is under way, stay in the source."""
         lane.closing = True
         self._work(lane)
 
@@ -285,8 +293,10 @@ class Engine:
             if consumer.due(now_ms):
                 break
         if lane.ending:
-            lane.steps = consumer.end_steps(now_ms)
-        elif (lane.closing and not lane.inbox) or lane.flushing:
+            lane.leaving = True
+            lane.steps = lane.end(consumer, now_ms)
+        elif lane.flushing or (lane.closing and (self._paused or not lane.inbox)):
+            lane.leaving = lane.closing and (self._paused or not lane.inbox)
             lane.flushing = False
             lane.steps = consumer.flush_steps(now_ms)
         elif consumer.due(now_ms):
@@ -358,11 +368,9 @@ class Engine:
             lane.dead_letters = _dead_letters(value.state.counters)
             shard.resumed(None if value.state.number == NOTHING_READ else value.state.number)
             lane.on_open(value)
-        elif lane.ending:
-            shard.ended()
-            self._leave(lane, None)
-            return
-        elif lane.closing and not lane.inbox:
+        elif lane.leaving:
+            if lane.ending:
+                shard.ended()
             self._leave(lane, None)
             return
         consumer: Partition_Consumer = lane.consumer

@@ -5,7 +5,7 @@ import time
 
 from consumer.application import Application
 from consumer.health import Health
-from sa_stream.errors import Field_List_Error, Store_Unavailable
+from sa_stream.errors import Field_List_Error, Shard_Gone, Store_Unavailable
 from sa_stream.records.fields import DETECT_LINES
 from sa_stream.records.parser import unpacked
 from sa_stream.sources.kinesis_reader import Shard_Reader
@@ -61,7 +61,7 @@ class Field_Scout:
             for info in application.list_shards():
                 start = application.position(NOTHING_READ)
                 self._readers[info.shard_id] = Shard_Reader(application.reader, info.shard_id, start)
-        for shard_id, reader in self._readers.items():
+        for shard_id, reader in list(self._readers.items()):
             now_ms = wall_clock_ms()
             if now_ms < reader.ready_at_ms:
                 continue
@@ -70,6 +70,9 @@ class Field_Scout:
             except Store_Unavailable as error:
                 self._kinesis_health.failed(now_ms, str(error))
                 raise
+            except Shard_Gone:  # trimmed since it was listed: it has no records to learn from
+                del self._readers[shard_id]
+                continue
             if batch is not None:
                 shard = self._health.shard(shard_id, now_ms)
                 if not batch.payloads:  # an empty stream is ready; one with records is, once they are really read

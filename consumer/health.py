@@ -75,7 +75,11 @@ class Kcl_View:
 
 @dataclass(slots=True)
 class Health_View:
-    """Everything that is known, at one moment. kcl: None when shards are read without it."""
+    """Everything that is known, at one moment.
+
+    kcl   None when shards are read without it
+    gone  shard that the stream no longer had before it was read to its end -> up to when (ms) it was read
+    """
 
     started_ms: int
     commit_interval_ms: int
@@ -86,6 +90,7 @@ class Health_View:
     last_published_ms: int | None = None
     memory: str | None = None
     kcl: Kcl_View | None = None
+    gone: dict[str, int] = field(default_factory=dict)
 
 
 class Shard_Health:
@@ -211,6 +216,11 @@ class Health:
         with self._lock:
             self._view.memory = reason
 
+    def gone(self, partition: str, read_to_ms: int) -> None:
+        """The stream no longer has this shard, and what came after a time was never read."""
+        with self._lock:
+            self._view.gone[partition] = read_to_ms
+
     def kcl(self, state: str, leases: int, now_ms: int) -> None:
         """What the KCL's process is doing, and how many shards it lets this worker read."""
         with self._lock:
@@ -285,13 +295,18 @@ def _kcl_reasons(kcl: Kcl_View, now_ms: int) -> list[str]:
 
 
 def notes(view: Health_View, now_ms: int) -> list[str]:
-    """What somebody who looks may want to know, although nothing is wrong."""
-    if view.kcl is None or view.kcl.idle_since_ms is None:
-        return []
-    return [
-        f"waiting for leases for {_seconds(now_ms - view.kcl.idle_since_ms)}: other workers have them, or a dead "
-        "worker's are about to be taken over (up to two minutes)"
+    """What somebody who looks may want to know, although nothing is wrong with what is done now."""
+    found = [
+        f"shard {partition} was gone from the stream before it was read to its end: what came after "
+        f"{iso(read_to_ms) or 'its beginning'} is in no number"
+        for partition, read_to_ms in sorted(view.gone.items())
     ]
+    if view.kcl is not None and view.kcl.idle_since_ms is not None:
+        found.append(
+            f"waiting for leases for {_seconds(now_ms - view.kcl.idle_since_ms)}: other workers have them, or a dead "
+            "worker's are about to be taken over (up to two minutes)"
+        )
+    return found
 
 
 def _shard_reasons(shard: Shard_View, now_ms: int, overdue_ms: int) -> list[str]:
@@ -317,19 +332,19 @@ def detail(view: Health_View, now_ms: int) -> dict[str, Any]:
         "ready": not reasons,
         "reasons": reasons,
         "notes": notes(view, now_ms),
-        "now": _iso(now_ms),
-        "started": _iso(view.started_ms),
+        "now": iso(now_ms),
+        "started": iso(view.started_ms),
         "uptime_s": (now_ms - view.started_ms) // 1000,
         "versions": view.versions,
         "clock_offset_ms": view.clock_offset_ms,
         "kcl": None if view.kcl is None else view.kcl.state,
-        "last_published": _iso(view.last_published_ms),
+        "last_published": iso(view.last_published_ms),
         "shards": {partition: _shard_detail(shard) for partition, shard in sorted(view.shards.items())},
         "stores": {
             name: {
                 "ok": store.failing_since_ms is None,
-                "last_ok": _iso(store.last_ok_ms),
-                "failing_since": _iso(store.failing_since_ms),
+                "last_ok": iso(store.last_ok_ms),
+                "failing_since": iso(store.failing_since_ms),
                 "reason": store.reason,
             }
             for name, store in sorted(view.stores.items())
@@ -341,11 +356,11 @@ def _shard_detail(shard: Shard_View) -> dict[str, Any]:
     return {
         "sequence_number": shard.sequence_number,
         "lag_ms": shard.lag_ms,
-        "watermark": _iso(shard.watermark_ms),
-        "open_windows": {_iso(start_ms): count for start_ms, count in sorted(shard.windows.items())},
-        "last_read": _iso(shard.last_read_ms),
-        "last_commit": _iso(shard.last_commit_ms),
-        "uncommitted_since": _iso(shard.uncommitted_since_ms),
+        "watermark": iso(shard.watermark_ms),
+        "open_windows": {iso(start_ms): count for start_ms, count in sorted(shard.windows.items())},
+        "last_read": iso(shard.last_read_ms),
+        "last_commit": iso(shard.last_commit_ms),
+        "uncommitted_since": iso(shard.uncommitted_since_ms),
         "ended": shard.ended,
         "blocked": shard.blocked,
         "malformed": shard.malformed,
@@ -357,7 +372,7 @@ def _seconds(duration_ms: int) -> str:
     return f"{duration_ms // 1000} s"
 
 
-def _iso(time_ms: int | None) -> str | None:
+def iso(time_ms: int | None) -> str | None:
     """ISO time in UTC; None also for the watermarks that stand before and after all times."""
     if time_ms is None or not 0 <= time_ms < 253_402_300_800_000:  # the year 10000
         return None

@@ -16,9 +16,9 @@ from consumer.logging import Log
 from consumer.readiness_log import Readiness_Log
 from consumer.shard_finder import Shard_Finder
 from sa_stream.commits.consumer import Partition_Consumer
-from sa_stream.commits.keys import checkpoint_key
-from sa_stream.commits.progress import Shard_Info
-from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
+from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
+from sa_stream.commits.progress import END, Shard_Info
+from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
@@ -26,6 +26,7 @@ from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import wall_clock_ms
+from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
 
@@ -37,6 +38,7 @@ class _Shard:
     info: Shard_Info
     lane: Lane | None = None
     reader: threading.Thread | None = None
+    gone: bool = False  # the stream no longer has it
     credits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(BATCHES_AHEAD))
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -70,6 +72,7 @@ class Local_Runner:
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._kinesis_health = health.store("Kinesis")
+        self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
     def stop(self) -> None:
         """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
@@ -87,6 +90,7 @@ class Local_Runner:
             self._finder = Shard_Finder(
                 application,
                 self._checkpoint,
+                self._checkpoints,
                 _now_and_then(lock.refresh, REFRESH_S),
             )
             self._finder.start()
@@ -117,8 +121,22 @@ class Local_Runner:
         self._failure = self._failure or self._finder.failure
 
     def _checkpoint(self, partition: str) -> str | None:
+        """The committed number. A torn one (a power cut) is no reason to stop: the snapshots know how far it was."""
         data = self.application.store.get(checkpoint_key(partition))
-        return None if data is None else data.decode()
+        if data is None or data == END.encode() or data.isdigit():
+            return None if data is None else data.decode()
+        if partition not in self._torn:
+            self._torn.add(partition)
+            log.error(
+                "checkpoint_torn",
+                f"{checkpoint_key(partition)} is torn ({data[:40]!r} is neither a sequence number nor {END}): the "
+                "partition goes on from its last snapshot, and its next commit puts the checkpoint again",
+                partition=partition,
+            )
+        return NOTHING_READ
+
+    def _checkpoints(self) -> list[str]:
+        return [item.key.removeprefix(CHECKPOINTS_PREFIX) for item in self.application.store.list(CHECKPOINTS_PREFIX)]
 
     def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
         shard = self.shards[info.shard_id] = _Shard(info)
@@ -130,6 +148,7 @@ class Local_Runner:
             lambda consumer: self._start_reading(shard, consumer),
             shard.credits.release,
             self._closed,
+            lambda consumer, now_ms: self.application.end_steps(consumer, shard.gone),
         )
 
     def _closed(self, partition: str, error: BaseException | None) -> None:
@@ -178,6 +197,10 @@ class Local_Runner:
                     batch = reader.read(wall_clock_ms())
                 except Store_Unavailable as error:
                     self._kinesis_health.failed(wall_clock_ms(), str(error))
+                except Shard_Gone:  # what was left of it can no longer be read
+                    shard.gone = True
+                    batch = None
+                    break
                 except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
                     self._failure = error
                     return

@@ -38,5 +38,9 @@ class Source_Error(SA_Stream_Error):
     """The input cannot be read, and trying again would not help (no such stream, no such file, no permission)."""
 
 
+class Shard_Gone(Source_Error):
+    """The stream no longer has this shard: it was closed, and the retention has taken all that was in it."""
+
+
 class In_Use(SA_Stream_Error):
     """Something that only one process may hold (a port, a state store) is held by another."""

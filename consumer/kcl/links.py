@@ -13,13 +13,14 @@ from consumer.logging import Log
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Shard_Info
-from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable, Unknown_Version
+from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
 from sa_stream.sources.kcl_messages import Buffers
 from sa_stream.timing import wall_clock_ms
 
 log = Log("links")
 
 MESSAGES_MAX = 4  # that are read at the same time; each may take some ten megabytes
+LIST_OLD_S = 30.0  # so long a list of shards may be behind what the KCL says of a shard's end
 STUCK_S = 180.0  # nothing from a shard that is ours for so long: the KCL sits still
 BROKEN_S = 10.0  # after a connection broke, the other shards have so long to commit
 
@@ -121,6 +122,7 @@ class Shard_Links:
             link.opened,
             link.answer,
             lambda partition, error: link.closed(error),
+            self._end_steps,
         )
 
     def failed(self, link: Shard_Link, error: BaseException) -> None:
@@ -154,13 +156,45 @@ class Shard_Links:
     def _recover_steps(
         self, shard_id: str, checkpoint: str | None, commit: Answered_Later
     ) -> Steps[Partition_Consumer]:
-        shard = yield call(self._shard_info, shard_id)
+        shard = yield call(self._shard_info, shard_id, checkpoint)
         return (yield from self._application.consumer_steps(shard, checkpoint, commit))
 
-    def _shard_info(self, shard_id: str) -> Shard_Info:
-        """What the stream says of a shard. Raises Store_Unavailable: ask again."""
+    def _shard_info(self, shard_id: str, checkpoint: str | None) -> Shard_Info:
+        """What is known of a shard: by the stream, or, if that no longer lists it, by us, who have read it. Raises
+        Store_Unavailable: ask again. So it is for one that nobody has begun with, as a list may be older than a child
+        that the KCL has just heard of."""
         if shard_id not in self._listed:
             self._listed = {shard.shard_id: shard for shard in self._application.list_shards()}
-        if shard_id not in self._listed:
+        if shard_id in self._listed:
+            return self._listed[shard_id]
+        progress = self._application.progress(shard_id)
+        if progress is None and checkpoint is None:
             raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
-        return self._listed[shard_id]
+        return Shard_Info(shard_id, () if progress is None else progress.parents, closed=True)
+
+    def _end_steps(self, consumer: Partition_Consumer, now_ms: int) -> Steps[None]:
+        """The KCL says that a shard has ended; what becomes of that is decided by the stream, asked anew."""
+        gone = yield call(self._is_gone, consumer, time.monotonic())
+        yield from self._application.end_steps(consumer, gone)
+
+    def _is_gone(self, consumer: Partition_Consumer, since_s: float) -> bool:
+        """False: it was read to its end, as the stream lists it as closed. True: the stream no longer has it, though it
+        has its children, or all that we have not read of it was trimmed. The KCL says the same of both, and of an open
+        shard of a stream that was deleted and made anew.
+
+        Raises Store_Unavailable (ask again) while the list may be old, then Source_Error.
+        """
+        shard_id = consumer.state.partition
+        listed = {shard.shard_id: shard for shard in self._application.list_shards()}
+        if shard_id in listed and listed[shard_id].closed:
+            return False
+        if shard_id not in listed:
+            children = any(shard_id in shard.parents for shard in listed.values())
+            vouch_from_ms = self._application.timing.vouch_from_ms(wall_clock_ms())
+            if children or consumer.received_to_ms <= vouch_from_ms:
+                return True
+        how = "lists it as open" if shard_id in listed else "lists neither it nor a child of it"
+        what = f"the KCL says that {shard_id} has ended, but the stream {how}"
+        if time.monotonic() - since_s < LIST_OLD_S:
+            raise Store_Unavailable(f"{what}: waiting for a newer list")
+        raise Source_Error(f"{what}: it is read again from its last checkpoint")

@@ -35,13 +35,15 @@ class Unread_Shards:
 
 def _is_due(stream: Stream_View, partition: str) -> bool:
     """Whether somebody has to read it: it is listed, has not ended, is not one that the application passed over, and
-    its parents have ended."""
+    its parents have ended or were passed over."""
     progress = stream.progress.get(partition)
     if not stream.listed(partition) or (progress is not None and progress.ended):
         return False
     if progress is not None:
         return True
-    if any(child in stream.progress for child in stream.children(partition)):
+    if stream.skipped(partition):
         return False
-    parents = (stream.progress.get(parent) for parent in stream.parents(partition))
-    return all(parent is not None and parent.ended for parent in parents)
+    return all(
+        stream.skipped(parent) or ((read := stream.progress.get(parent)) is not None and read.ended)
+        for parent in stream.parents(partition)
+    )

@@ -230,6 +230,11 @@ class Partition_Consumer:
             return 0
         return bisect_right(numbers, self._last_received, key=int)
 
+    @property
+    def received_to_ms(self) -> int:
+        """Up to this arrival time, all was received, folded or not."""
+        return self._position_ms
+
     # ------------------------------------------------------------------ work
 
     def due(self, now_ms: int) -> bool:

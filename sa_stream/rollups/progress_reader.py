@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Protocol
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key
+from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key, progress_prefix
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import RETIRED, Progress
 from sa_stream.errors import Corrupt_State
@@ -58,14 +58,21 @@ class Progress_Reader:
                 return present
         return None
 
+    def one_steps(self, partition: str) -> Steps[Progress | None]:
+        """The highest progress record of one partition, as in `steps`. None: it has none, or they kept moving."""
+        for _ in range(LISTINGS_MAX):
+            keys = [item.key for item in (yield call(self.store.list, progress_prefix(partition)))]
+            found = yield from self._highest(partition, keys)
+            if found is not None:
+                return found if keys else None
+        return None
+
     def _highest(self, partition: str, keys: list[str]) -> Steps[Progress | None]:
         """The highest readable record; None if one of the highest is gone. A tombstone says all in its key, and nothing
         that anybody writes after it counts."""
-        partition = parse_progress_key(keys[0])[0]
-        since_ms = max(
-            (since for _, number, since, _ in map(parse_progress_key, keys) if number == RETIRED), default=-1
-        )
-        if since_ms >= 0:
+        tombstones = [since for _, number, since, _ in map(parse_progress_key, keys) if number == RETIRED]
+        if tombstones:
+            since_ms = max(tombstones)
             return Progress(partition, RETIRED, "", BEGINNING_MS, since_ms or BEGINNING_MS, ended=True)
 
         def rank(key: str) -> tuple[str, int]:

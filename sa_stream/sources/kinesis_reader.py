@@ -27,7 +27,7 @@ from botocore.exceptions import (
 )
 
 from sa_stream.commits.progress import Shard_Info
-from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.errors import Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.records.batch import Batch
 from sa_stream.timing import HOUR_MS, wall_clock_ms
 
@@ -218,13 +218,14 @@ class Kinesis_Reader:
     def _explain(self, error: ClientError) -> NoReturn:
         code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         region = self.client.meta.region_name
-        if code in _MISSING and "shard" not in text.lower():
+        about_shard = "shard" in text.replace(self.stream.rpartition("/")[2], "").lower()
+        if code in _MISSING and not about_shard:
             raise Source_Error(
                 f"There is no Kinesis stream {self.stream} in the region {region} (at {self.endpoint}). Check "
                 "SGRAPH_SEND__SA_STREAM and AWS_REGION"
             ) from error
         if code in _MISSING:
-            raise Source_Error(f"The Kinesis stream {self.stream} no longer has this shard: {text}") from error
+            raise Shard_Gone(f"The Kinesis stream {self.stream} no longer has this shard: {text}") from error
         if code in _REFUSED:
             raise Source_Error(
                 f"Kinesis refuses {error.operation_name} on {self.stream} ({code}: {text}). Check the credentials and "
@@ -268,7 +269,8 @@ class Shard_Reader:
         """The next records, at most 10,000 and 10 MiB, perhaps none; None once the shard has ended.
 
         Raises Store_Unavailable when Kinesis throttles or does not answer, or when it is not yet `ready_at_ms`: the
-        position is kept, call again at `ready_at_ms`. Raises Source_Error when no later call can succeed.
+        position is kept, call again at `ready_at_ms`. Raises Source_Error when no later call can succeed, Shard_Gone if
+        that is because the stream no longer has the shard.
         """
         if self.ended:
             return None

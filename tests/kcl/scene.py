@@ -6,6 +6,7 @@ the newer of the two closes only `closes_in_s` after the scene began: until then
 of an open window.
 """
 
+import json
 import secrets
 import signal
 import sys
@@ -19,8 +20,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from consumer.application import START_KEY
+from consumer.config import LATEST
 from consumer.kcl.identity import Worker_Identity
 from sa_stream.sources.generator import Chunk, Traffic, put_lines
+from sa_stream.storage.state_store import State_Store
 from tests.kcl.emulators import Emulators, emulators
 from tests.kcl.process_tree import Seen, descendants, kill, marked, still_there
 from tests.oracle import Stream_Oracle
@@ -110,13 +114,17 @@ class Leases:
         self._table = table
 
     def create(self, shards: Sequence[dict[str, Any]], owners: Sequence[str]) -> None:
-        """The owners take turns."""
+        """One for each of these shards."""
         self._client.create_table(
             TableName=self._table,
             KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
         )
+        self.add(shards, owners)
+
+    def add(self, shards: Sequence[dict[str, Any]], owners: Sequence[str]) -> None:
+        """The owners take turns."""
         for number, shard in enumerate(shards):
             lease = {
                 "leaseKey": {"S": shard["ShardId"]},
@@ -129,6 +137,9 @@ class Leases:
                 "ownerSwitchesSinceCheckpoint": {"N": "0"},
             }
             self._client.put_item(TableName=self._table, Item=lease)
+
+    def remove(self, shard: str) -> None:
+        self._client.delete_item(TableName=self._table, Key={"leaseKey": {"S": shard}})
 
     def all(self) -> dict[str, dict[str, str]]:
         """shard -> its lease, every value as text."""
@@ -314,6 +325,15 @@ class Scene:
         return flow
 
     # ---- daemons
+
+    def begun_at_latest(self, from_ms: int) -> None:
+        """As if the application had begun at LATEST at that time, with the shards that are open now: these have
+        leases, as the KCL makes them then, and no others. To be called before the first daemon runs."""
+        for shard in self.leases.all():
+            self.leases.remove(shard)
+        self.leases.add(self.stream.open_shards(), [self.worker_id()])
+        state = State_Store(f"file://{self.state_folder}")
+        state.create(START_KEY, json.dumps({"position": LATEST, "from_ms": from_ms}).encode())
 
     def env(self, worker: str = "a", **more: str) -> dict[str, str]:
         """The environment of a worker; names of settings come without their prefix."""

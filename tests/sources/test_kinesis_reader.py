@@ -11,10 +11,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from sa_stream.errors import In_Use, Source_Error, Store_Unavailable
+from sa_stream.errors import In_Use, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
+from sa_stream.timing import DAY_MS
 
 SHARD = "shardId-000000000000"
 
@@ -215,9 +216,25 @@ def test_no_such_stream_is_said_with_its_region(aws, server):
         Kinesis_Reader("missing").describe()
 
 
-def test_no_such_shard_is_a_source_error(reader, clock):
-    with pytest.raises(Source_Error, match="no longer has this shard"):
+def test_a_shard_that_the_stream_does_not_have_is_gone(reader, clock):
+    with pytest.raises(Shard_Gone, match="no longer has this shard"):
         Shard_Reader(reader, "shardId-000000000099", "TRIM_HORIZON").read(clock.ms)
+
+
+def test_a_shard_that_is_trimmed_while_it_is_read_is_gone(reader, kinesis, clock):
+    kinesis.put("logs", b"one\n", "k")
+    shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
+    assert shard.read(clock.ms) is not None
+    kinesis.split("logs", SHARD)
+    clock.ms += DAY_MS + 1
+    with pytest.raises(Shard_Gone):
+        shard.read(clock.ms)
+
+
+def test_a_missing_stream_with_shard_in_its_name_is_not_taken_for_a_shard(aws, server, clock):
+    with pytest.raises(Source_Error, match="no Kinesis stream shards in the region") as caught:
+        Shard_Reader(Kinesis_Reader("shards"), SHARD, "TRIM_HORIZON").read(clock.ms)
+    assert not isinstance(caught.value, Shard_Gone)
 
 
 def test_a_position_of_another_stream_is_a_source_error(reader, clock):

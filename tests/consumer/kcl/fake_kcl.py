@@ -17,13 +17,18 @@ from consumer.health import Health
 from consumer.kcl.handover import Handover
 from consumer.kcl.links import Shard_Links
 from consumer.kcl.properties import Fetch_Ahead
+from sa_stream.commits.operations import drive
+from sa_stream.commits.progress import Progress
+from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.memory_kinesis import Memory_Kinesis, Shard
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import wall_clock_ms
+from tests.log_lines import line_of
 
 STREAM = "logs"
+SHARD = "shardId-000000000000"
 
 
 def until(what: str, holds: Callable[[], Any], within_s: float = 10.0) -> Any:
@@ -107,6 +112,25 @@ def record(payload: bytes, number: str, arrival_ms: int) -> dict[str, Any]:
         "approximateArrivalTimestamp": arrival_ms,
         "subSequenceNumber": 0,
     }
+
+
+def line(request_id: str = "-", event_ms: int | None = None, **values: str) -> bytes:
+    event_ms = wall_clock_ms() if event_ms is None else event_ms
+    timestamp = f"{event_ms // 1000}.{event_ms % 1000:03d}"
+    return line_of({"timestamp": timestamp, "x-edge-request-id": request_id, "sc-status": "200", **values}) + b"\n"
+
+
+def lines(count: int, first: int = 1) -> list[dict[str, Any]]:
+    """Records with the numbers first, first + 1, …"""
+    return [record(line(f"request-{n}"), str(n), wall_clock_ms()) for n in range(first, first + count)]
+
+
+def progress(worker: Worker) -> dict[str, Progress]:
+    return drive(Progress_Reader(worker.state).steps())
+
+
+def counted(worker: Worker, shard_id: str = SHARD) -> int:
+    return progress(worker)[shard_id].counters.get("aggregated", 0)
 
 
 class Fake_Kcl:

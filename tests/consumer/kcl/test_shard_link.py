@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +11,21 @@ import pytest
 
 from consumer.kcl import links as links_module
 from consumer.kcl_runner import SHUTDOWN_S
-from sa_stream.commits.operations import drive
-from sa_stream.commits.progress import END, Progress
+from sa_stream.commits.progress import END
 from sa_stream.records.parser import Parser
-from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.timing import wall_clock_ms, window_start_ms
-from tests.consumer.kcl.fake_kcl import STREAM, Fake_Kcl, Worker, record, until
-from tests.log_lines import line_of
-
-SHARD = "shardId-000000000000"
-
-
-@pytest.fixture
-def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Worker]]:
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    made: list[Worker] = []
-
-    def make(**options: Any) -> Worker:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", "")
-        made.append(Worker(f"file://{tmp_path}/state", **options))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.stop()
-
-
-@pytest.fixture
-def worker(make_worker: Callable[..., Worker]) -> Worker:
-    return make_worker()
-
-
-@pytest.fixture
-def kcl(worker: Worker) -> Iterator[Fake_Kcl]:
-    connection = Fake_Kcl(worker.handover.path)
-    yield connection
-    connection.end()
-
-
-def line(request_id: str = "-", event_ms: int | None = None, **values: str) -> bytes:
-    event_ms = wall_clock_ms() if event_ms is None else event_ms
-    timestamp = f"{event_ms // 1000}.{event_ms % 1000:03d}"
-    return line_of({"timestamp": timestamp, "x-edge-request-id": request_id, "sc-status": "200", **values}) + b"\n"
-
-
-def lines(count: int, first: int = 1) -> list[dict[str, Any]]:
-    """Records with the numbers first, first + 1, …"""
-    return [record(line(f"request-{n}"), str(n), wall_clock_ms()) for n in range(first, first + count)]
-
-
-def progress(worker: Worker) -> dict[str, Progress]:
-    return drive(Progress_Reader(worker.state).steps())
-
-
-def counted(worker: Worker, shard_id: str = SHARD) -> int:
-    return progress(worker)[shard_id].counters.get("aggregated", 0)
+from tests.consumer.kcl.fake_kcl import (
+    SHARD,
+    STREAM,
+    Fake_Kcl,
+    Worker,
+    counted,
+    line,
+    lines,
+    progress,
+    record,
+    until,
+)
 
 
 def hung_up(kcl: Fake_Kcl, within_s: float = 10) -> bool:
@@ -106,6 +62,7 @@ def test_the_next_owner_goes_on_after_the_checkpoint_and_counts_nothing_twice(
 def test_a_shard_that_ends_is_checkpointed_at_its_end(worker: Worker, kcl: Fake_Kcl) -> None:
     kcl.initialize(SHARD)
     kcl.process(lines(5))
+    worker.kinesis.split(STREAM, SHARD)
     assert kcl.ask("shardEnded") == [None]
     found = progress(worker)[SHARD]
     assert (found.number, found.ended, found.counters["aggregated"]) == (END, True, 5)
@@ -114,8 +71,8 @@ def test_a_shard_that_ends_is_checkpointed_at_its_end(worker: Worker, kcl: Fake_
 def test_children_know_the_request_ids_of_their_parent(worker: Worker, kcl: Fake_Kcl) -> None:
     kcl.initialize(SHARD)
     kcl.process(lines(5))
-    kcl.ask("shardEnded")
     children = worker.kinesis.split(STREAM, SHARD)
+    kcl.ask("shardEnded")
     child = Fake_Kcl(worker.handover.path)
     child.initialize(children[0].shard_id)
     retried = [record(line("request-3"), str(children[0].first_number), wall_clock_ms())]

@@ -52,3 +52,40 @@ def test_an_ended_shard_a_forgotten_parent_and_one_that_was_passed_over_are_nobo
     ended = view(ONE, progress("a", 5, END))
     unread.observe(ended, 0)
     assert unread.observe(ended, PATIENCE_MS) == {}
+
+
+def unread_of(*found: Progress, shards: list[Shard_Info]) -> set[str]:
+    unread = Unread_Shards(PATIENCE_MS)
+    unread.observe(view(shards, *found), 0)
+    return set(unread.observe(view(shards, *found), PATIENCE_MS))
+
+
+TWO_SPLITS = [
+    Shard_Info("a", (), True),
+    Shard_Info("b", ("a",), False),
+    Shard_Info("c", ("a",), True),
+    Shard_Info("d", ("c",), False),
+    Shard_Info("e", ("c",), False),
+]
+SPLIT_AND_MERGE = [
+    Shard_Info("a", (), True),
+    Shard_Info("b", ("a",), True),
+    Shard_Info("c", ("a",), True),
+    Shard_Info("d", ("b", "c"), False),
+]
+
+
+def test_generations_that_were_passed_over_are_nobodys_business() -> None:
+    began = [progress(name, 5) for name in "bde"]
+    assert unread_of(*began, shards=TWO_SPLITS) == {"b", "d", "e"}, "only those that somebody reads"
+    assert unread_of(progress("d", 5), shards=SPLIT_AND_MERGE) == {"d"}
+    assert unread_of(progress("d", 5), shards=TWO_SPLITS) == {"b", "d", "e"}, "b and e are open, and nobody has begun"
+
+
+def test_an_open_child_of_a_parent_that_was_passed_over_is_due() -> None:
+    shards = [Shard_Info("a", (), True), Shard_Info("b", ("a",), False), Shard_Info("c", ("a",), False)]
+    assert unread_of(progress("b", 5), shards=shards) == {"b", "c"}
+
+
+def test_a_closed_shard_that_its_parents_have_ended_for_is_due_and_its_children_are_not() -> None:
+    assert unread_of(progress("a", 5, END), progress("b", 5), shards=TWO_SPLITS) == {"b", "c"}

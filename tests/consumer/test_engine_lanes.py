@@ -1,0 +1,184 @@
+"""How a lane of the engine ends: everything that it took is committed before it leaves, and it always leaves."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from consumer import engine as engine_module
+from consumer.engine import Engine, Lane
+from consumer.health import Health
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.operations import Steps
+from sa_stream.commits.progress import END
+from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.records.batch import Batch
+from sa_stream.timing import BEGINNING_MS, Timing
+from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, record
+
+NOW_MS = 1_771_252_200_000
+LIMIT_MB = 1_000
+
+
+class Slow_Store(Dict_Store):
+    """Takes a dead letter only while the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+
+    def put(self, key: str, data: bytes) -> None:
+        if key.startswith("dead-letters/") and not self.gate.is_set():
+            self.waiting.set()
+            assert self.gate.wait(20)
+        super().put(key, data)
+
+
+class Rig:
+    """An engine with one partition, and a clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+        self.store = Slow_Store()
+        self.checkpoints: list[str] = []
+        self.closed: list[BaseException | None] = []
+        self.taken = 0
+        self.health = Health(NOW_MS)
+        self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
+        self.lane = self.open()
+        self.turn(lambda: self.lane.consumer is not None)
+
+    def open(self) -> Lane:
+        return self.engine.open(
+            "p", self._recover(), lambda consumer: None, self._took, lambda name, error: self.closed.append(error)
+        )
+
+    def _took(self) -> None:
+        self.taken += 1
+
+    def _recover(self) -> Steps[Partition_Consumer]:
+        state = yield from recover_steps(
+            self.store, "p", None, (), Start(BEGINNING_MS, NOW_MS), Timing(), NOW_MS, "lineage"
+        )
+        return Partition_Consumer(
+            state,
+            self.store,
+            self.checkpoints.append,
+            Intake(LISTS),
+            Secrets(self.store, lambda: b"12345678"),
+            NOW_MS,
+            lambda: "another",
+        )
+
+    @property
+    def consumer(self) -> Partition_Consumer:
+        assert self.lane.consumer is not None
+        return self.lane.consumer
+
+    def turn(self, done: Callable[[], Any], times: int = 600) -> None:
+        """Let the engine work until a condition holds."""
+        for _ in range(times):
+            self.engine.poll(0.005)
+            self.now_ms += 20
+            if done():
+                return
+        raise AssertionError("the engine did not get there")
+
+    def deliver(self, *numbers: int) -> None:
+        self.engine.take(self.lane, batch(*numbers))
+
+    def begin_work(self) -> None:
+        """No commit is due; a batch is being folded, and its dead letter waits for the store."""
+        self.deliver(1)
+        self.turn(lambda: self.checkpoints == ["1"])
+        self.store.gate.clear()
+        malformed = Record("3", NOW_MS + 5, b"malformed\n")
+        self.engine.take(self.lane, batch_of([record(2, NOW_MS), malformed]))
+        self.turn(self.store.waiting.is_set)
+        assert self.lane.steps is not None
+
+
+def batch(*numbers: int) -> Batch:
+    return batch_of([record(number, NOW_MS + number) for number in numbers])
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    yield made
+    made.store.gate.set()
+    made.engine.shutdown()
+
+
+def test_a_lane_closed_in_the_middle_of_its_work_commits_that_work_before_it_leaves(rig: Rig) -> None:
+    rig.begin_work()
+    rig.engine.close(rig.lane)
+    rig.store.gate.set()
+    rig.turn(lambda: rig.closed)
+    assert rig.closed == [None]
+    assert rig.checkpoints[-1:] == ["3"]
+    assert not rig.consumer.state.touched
+
+
+def test_batches_that_wait_behind_the_work_are_committed_too(rig: Rig) -> None:
+    rig.begin_work()
+    rig.deliver(4)
+    rig.deliver(5)
+    rig.engine.close(rig.lane)
+    rig.store.gate.set()
+    rig.turn(lambda: rig.closed)
+    assert (rig.closed, rig.checkpoints[-1:], rig.taken) == ([None], ["5"], 4)
+
+
+def test_a_flush_that_began_before_the_close_is_not_the_last_one(rig: Rig) -> None:
+    rig.begin_work()
+    rig.lane.flushing = True  # as memory pressure asks for
+    rig.deliver(4)
+    rig.engine.close(rig.lane)
+    rig.store.gate.set()
+    rig.turn(lambda: rig.closed)
+    assert (rig.closed, rig.checkpoints[-1:]) == ([None], ["4"])
+
+
+def test_a_lane_that_is_closed_while_it_recovers_leaves_when_it_has(rig: Rig) -> None:
+    lane = rig.engine.open(
+        "q", rig._recover(), lambda consumer: None, rig._took, lambda *how: rig.closed.append(how[1])
+    )
+    rig.engine.close(lane)
+    rig.turn(lambda: rig.closed)
+    assert rig.closed == [None]
+
+
+def test_a_closing_lane_does_not_wait_for_room_in_memory(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.deliver(1)
+    monkeypatch.setattr(engine_module, "resident_bytes", lambda: 950 << 20)
+    rig.turn(lambda: rig.checkpoints == ["1"])
+    rig.deliver(2)
+    rig.engine.close(rig.lane)
+    rig.turn(lambda: rig.closed)
+    assert (rig.closed, rig.checkpoints, rig.taken) == ([None], ["1"], 1), "what it did not take is read again"
+
+
+def test_a_shard_that_ends_while_it_is_closed_ends(rig: Rig) -> None:
+    rig.begin_work()
+    rig.engine.submit(rig.lane, None)
+    rig.engine.close(rig.lane)
+    rig.turn(lambda: rig.lane.inbox)
+    rig.store.gate.set()
+    rig.turn(lambda: rig.closed)
+    assert (rig.closed, rig.checkpoints[-1:]) == ([None], [END])
+    assert rig.health.view().shards["p"].ended
+
+
+def test_a_batch_that_comes_during_the_last_flush_does_not_hold_it_up(rig: Rig) -> None:
+    rig.store.gate.clear()
+    rig.engine.take(rig.lane, batch_of([Record("1", NOW_MS, b"malformed\n")]))
+    rig.engine.close(rig.lane)
+    rig.turn(rig.store.waiting.is_set)
+    rig.engine.submit(rig.lane, batch(2))
+    rig.store.gate.set()
+    rig.turn(lambda: rig.closed)
+    assert (rig.closed, rig.checkpoints, rig.consumer.state.touched) == ([None], ["1"], {})

@@ -1,0 +1,182 @@
+"""What the local runner does with shards that its stream no longer has or does not list, and with a backlog of days."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumer import publisher
+from consumer.health import notes
+from sa_stream.commits.keys import checkpoint_key
+from sa_stream.commits.progress import END, Shard_Info
+from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, start_of
+from sa_stream.sources import kinesis_server
+from sa_stream.sources.kinesis_reader import Kinesis_Reader
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, wall_clock_ms
+from tests.consumer.local_run import STREAM, Local_Run
+from tests.real.stream_server import Slow_Kinesis
+from tests.windows.partition_feed import record
+
+SHARD = "shardId-000000000000"
+LEFT, RIGHT = "shardId-000000000001", "shardId-000000000002"
+
+
+class Clock:
+    """Stands where a test puts it, and otherwise goes with the wall clock."""
+
+    def __init__(self) -> None:
+        self.ms: int | None = None
+
+    def __call__(self) -> int:
+        return wall_clock_ms() if self.ms is None else self.ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def kinesis(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory_Kinesis]:
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made = Slow_Kinesis(clock)
+    server = kinesis_server.start(made)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
+    yield made
+    server.stop()
+
+
+@pytest.fixture
+def run(tmp_path: Path, kinesis: Memory_Kinesis) -> Iterator[Local_Run]:
+    made = Local_Run(tmp_path)
+    yield made
+    made.stop()
+
+
+def put(kinesis: Memory_Kinesis, shard_id: str, *numbers: int) -> None:
+    for number in numbers:
+        kinesis.put_to_shard(STREAM, shard_id, record(number, kinesis.now_ms()).payload)
+
+
+def read_in_part(kinesis: Memory_Kinesis, run: Local_Run) -> None:
+    """One shard; three records of it are committed and two are not read."""
+    kinesis.create_stream(STREAM)
+    put(kinesis, SHARD, 1, 2, 3)
+    run.start()
+    run.until("the records to be counted", lambda: run.counted() == 3)
+    run.stop()
+    put(kinesis, SHARD, 4, 5)
+
+
+def trim(kinesis: Memory_Kinesis) -> None:
+    """Split the shard, longer ago than the retention."""
+    with kinesis._lock:
+        kinesis.split(STREAM, SHARD)
+        kinesis.stream(STREAM).shards[0].closed_ms = wall_clock_ms() - 25 * HOUR_MS
+
+
+def test_a_shard_that_was_trimmed_before_it_was_read_is_ended_and_its_children_are_read(
+    kinesis: Memory_Kinesis, run: Local_Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_in_part(kinesis, run)
+    lineage = run.progress[SHARD].lineage
+    trim(kinesis)
+    put(kinesis, LEFT, 3, 6)
+    run.start()
+    run.until("the children to be read", lambda: run.counted() == 4)
+    run.until("both children to be opened", lambda: {LEFT, RIGHT} <= run.progress.keys())
+    ended = run.progress[SHARD]
+    assert (run.checkpoint(SHARD), ended.number) == (END, END)
+    assert ended.lineage != lineage
+    assert ended.since_ms > BEGINNING_MS, "it vouches for nothing that it did not read"
+    assert run.progress[LEFT].counters["duplicates"] == 1, "it went on from its parent's end"
+    assert any(SHARD in note for note in notes(run.health.view(), wall_clock_ms()))
+    assert [entry.levelname for entry in caplog.records if getattr(entry, "event", "") == "shard_gone"] == ["ERROR"]
+
+
+def test_a_shard_that_is_trimmed_while_it_is_read_ends_and_the_run_goes_on(
+    kinesis: Memory_Kinesis, run: Local_Run
+) -> None:
+    kinesis.create_stream(STREAM)
+    put(kinesis, SHARD, 1, 2, 3)
+    run.start()
+    run.until("the records to be counted", lambda: run.counted() == 3)
+    trim(kinesis)
+    put(kinesis, RIGHT, 4)
+    run.until("the children to be read", lambda: run.counted() == 4)
+    assert run.checkpoint(SHARD) == END
+
+
+class Old_Lists(Kinesis_Reader):
+    """Its lists lack the oldest shard for a while."""
+
+    lists = 0
+
+    def list_shards(self) -> list[Shard_Info]:
+        self.lists += 1
+        listed = super().list_shards()
+        return listed[1:] if self.lists <= 4 else listed
+
+
+def test_a_child_waits_for_a_parent_that_one_list_lacks(kinesis: Memory_Kinesis, run: Local_Run) -> None:
+    read_in_part(kinesis, run)
+    kinesis.split(STREAM, SHARD)
+    put(kinesis, LEFT, 4, 6)
+    run._reader = lambda: Old_Lists(STREAM, read_interval_ms=20, idle_interval_ms=100)
+    run.start()
+    run.until("everything to be counted", lambda: run.counted() == 6)
+    run.until("the duplicate to be seen", lambda: run.progress[LEFT].counters.get("duplicates") == 1)
+    ended = run.progress[SHARD]
+    assert (run.checkpoint(SHARD), ended.since_ms) == (END, BEGINNING_MS), "it was read to its end"
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x00\x00\x00", b"EN"])
+def test_a_torn_checkpoint_is_told_and_costs_no_record(
+    kinesis: Memory_Kinesis, run: Local_Run, caplog: pytest.LogCaptureFixture, torn: bytes
+) -> None:
+    read_in_part(kinesis, run)
+    run.state.put(checkpoint_key(SHARD), torn)
+    run.start()
+    run.until("the rest to be counted", lambda: run.counted() == 5)
+    assert [entry.levelname for entry in caplog.records if getattr(entry, "event", "") == "checkpoint_torn"] == [
+        "ERROR"
+    ]
+    run.until("the checkpoint to be put again", lambda: (run.checkpoint(SHARD) or "").isdecimal())
+    assert run.progress[SHARD].counters.get("duplicates", 0) == 0
+
+
+@pytest.mark.slow
+def test_a_backlog_of_six_and_a_half_days_is_counted_whole_and_all_its_hours_become_final(
+    kinesis: Slow_Kinesis, clock: Clock, run: Local_Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "CLEAN_UP_S", 0.2)  # so that it cleans up while the backlog is read
+    kinesis.page = 30
+    now_ms = wall_clock_ms()
+    clock.ms = now_ms - int(6.5 * DAY_MS)
+    kinesis.create_stream(STREAM, 2, 7 * DAY_MS)
+    expected: dict[int, int] = {}
+    number = 0
+    while clock.ms < now_ms - 2 * HOUR_MS:
+        number += 1
+        kinesis.put(STREAM, record(number, clock.ms).payload, f"key-{number}")
+        start_ms = clock.ms // WINDOW_MS * WINDOW_MS
+        expected[start_ms] = expected.get(start_ms, 0) + 1
+        clock.ms += WINDOW_MS // 15
+    clock.ms = None
+
+    run.start()
+    run.until("all records to be counted", lambda: run.counted() == number, 40)
+    keys = {cache_key(HALF_HOUR, start_ms): start_ms for start_ms in expected}
+    hours = {cache_key(HOURLY, start_of(HOURLY, start_ms)) for start_ms in expected}
+
+    def not_final() -> list[str]:
+        entries = run.entries
+        return [key for key in keys.keys() | hours if entries.get(key, {}).get("status") != "final"]
+
+    run.until("every half hour and hour to be final", lambda: not not_final(), 30)
+    assert {start_ms: run.entries[key]["total_requests"] for key, start_ms in keys.items()} == expected
