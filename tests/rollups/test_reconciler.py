@@ -5,15 +5,16 @@ import pytest
 from rollup_stream import Stream, window_of
 
 from sa_stream.commits.codec import encode_progress
-from sa_stream.commits.keys import partial_key, progress_key
+from sa_stream.commits.keys import edition_key, partial_key, progress_key
 from sa_stream.commits.operations import Call, drive
 from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
 from sa_stream.errors import Store_Unavailable
-from sa_stream.rollups import reconciler as module
+from sa_stream.rollups import publication as module
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.periods import from_iso
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE, Reconciler
+from sa_stream.rollups.publication import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE
+from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import forget_partials_steps, forget_secrets_steps, retirable, retire_steps
 from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import State_Store
@@ -35,6 +36,7 @@ HALF, HALF2, HOUR, DAY, MONTH = (
 )
 NEXT = W + WINDOW_MS
 LATER = W + 3 * HOUR_MS
+GRACE = Reconciler_Settings().grace_ms
 
 
 def status(stream: Stream, key: str) -> tuple[str, int, int]:
@@ -116,8 +118,9 @@ def test_final_is_never_replaced_by_partial():
     stream.maps.clear()
     stream.commit("a", 2, NEXT, {W: 1}, since_ms=LATER, lineage="m")  # its snapshot was lost
     for reconciler in (stream.reconciler, stream.fresh()):
-        result = stream.run(LATER, reconciler)
-        assert result.settled[W] == (("a", Partial_Name("m", "2")),)
+        assert W not in stream.run(LATER, reconciler).settled
+        result = stream.run(LATER + GRACE, reconciler)
+        assert result.settled[W] == (("a", Partial_Name("m", "2")),)  # nobody vouches for that time any more
         assert status(stream, HALF) == ("final", 0, 5)
 
 
@@ -450,11 +453,12 @@ def test_an_hour_does_not_become_final_over_a_half_that_came_to_life_meanwhile()
     stream.commit("a", 1, NEXT + WINDOW_MS, {W: 5})
     stream.run(LATER)  # worker one writes the half; now worker two is about to write the final hour
     del stream.cache.bodies[module.AGGREGATE_NAMESPACE, HOUR]
+    stream.store.delete(edition_key(HOUR, 0))
     steps = stream.fresh().pass_steps(LATER)
     answer = None
     while True:
         operation = steps.send(answer)
-        if operation.name.endswith("_publish"):
+        if operation.name.endswith(".publish"):
             break
         answer = operation()
     half = {**stream.entries[HALF], "cache_key": HALF2, "status": "partial"}
@@ -635,7 +639,8 @@ def test_an_ended_shard_is_forgotten_only_when_nobody_can_need_it():
     stream.commit("b", 0, old, parents=("a",))
 
     def to_retire(now_ms: int = now, any_listed: bool = True) -> list[str]:
-        result = stream.run(now_ms)
+        stream.run(now_ms)
+        result = stream.run(now_ms + GRACE)
         view = Stream_View(stream.shards, result.progress, stream.timing, now_ms)
         return retirable(view, result.settled, any_listed)
 
