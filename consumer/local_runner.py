@@ -114,7 +114,7 @@ class Local_Runner:
             except queue.Empty:
                 break
             self._open(info, checkpoint)
-        self._failure = self._failure or self._finder.failure
+        self._failure = self._failure or self._finder.failure or self.application.publisher.failure
 
     def _checkpoint(self, partition: str) -> str | None:
         data = self.application.store.get(checkpoint_key(partition))
