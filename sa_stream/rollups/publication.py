@@ -1,5 +1,5 @@
-"""Writes one entry into the cache, as safely as a cache without compare-and-swap allows, and deletes the summaries that
-no entry names any more.
+"""The way of one entry to the cache, as safe as a cache without compare-and-swap allows: what there is of it, writing
+it, when it counts as published, and deleting the summaries that no entry names any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +9,14 @@ from typing import Any, Protocol
 from sa_stream.commits.operations import Steps, call, drive
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.rollups.editions import Editions, create_edition, editions_steps, highest
-from sa_stream.rollups.entry import FINAL, Entry, consolidation_result, with_status
+from sa_stream.rollups.entry import FINAL, STREAM, Entry, consolidation_result, with_status
+from sa_stream.rollups.finality import Stream_View, Window_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
 from sa_stream.rollups.progress_reader import Listed_Key
-from sa_stream.rollups.versions import version_of
+from sa_stream.rollups.versions import lists, version_of
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
+from sa_stream.timing import NEVER_MS
 
 AGGREGATE_NAMESPACE = "sa-cloudfront-aggregate"
 CONSOLIDATED_NAMESPACE = "sa-cloudfront-consolidated"
@@ -51,13 +53,16 @@ class Found:
         return version_of(self.shown) != version_of(self.entry)
 
 
-class Publication:
-    """superseded  summary -> the key of the entry that stopped naming it, and when"""
+type Superseded = dict[str, tuple[str, int]]  # summary -> the key of the entry that stopped naming it, and when
 
-    def __init__(self, store: Store, cache: Cache) -> None:
-        self.store = store
-        self.cache = cache
-        self.superseded: dict[str, tuple[str, int]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The way of entries to the cache."""
+
+    store: Store
+    cache: Cache
+    superseded: Superseded
 
     def publish(
         self, period: str, start_ms: int, found: Found, entry: Entry, zeros: Sequence[str], now_ms: int
@@ -132,3 +137,15 @@ def _consolidated(entry: Entry, start_ms: int) -> dict[str, Any]:
 
 def is_final(entry: Entry | None) -> bool:
     return entry is not None and entry["status"] == FINAL
+
+
+def is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
+    """Whether nothing that the stream names of a window is still to be published: the entry lists all of it; or it is
+    final, and will never be amended, as the stream does not vouch for that time (NEVER_MS: that is not known yet)."""
+    if found.gone_back:
+        return False
+    if found.shown is not None and found.shown.get("provenance") != STREAM:
+        return True
+    if lists(found.shown, view.sources):
+        return True
+    return is_final(found.shown) and not view.covered and stream.since_ms != NEVER_MS

@@ -19,7 +19,7 @@ from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.errors import Corrupt_State
 from sa_stream.rollups.editions import editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, build_entry, merge, with_status
-from sa_stream.rollups.finality import Sources, Stream_View, Window_View
+from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.memory import AFTER_GRACE, Known, Memory
 from sa_stream.rollups.periods import (
     DAILY,
@@ -41,7 +41,7 @@ from sa_stream.rollups.periods import (
 from sa_stream.rollups.progress_reader import Listed_Key, Progress_Reader
 from sa_stream.rollups.publication import AGGREGATE_NAMESPACE as AGGREGATE_NAMESPACE
 from sa_stream.rollups.publication import Cache as Cache
-from sa_stream.rollups.publication import Found, Publication, is_final
+from sa_stream.rollups.publication import Found, Publication, Superseded, is_settled
 from sa_stream.rollups.publication import Store as Store
 from sa_stream.rollups.versions import (
     SUMMARY_GONE,
@@ -52,13 +52,12 @@ from sa_stream.rollups.versions import (
     brief_of,
     children_gone_back,
     is_older,
-    lists,
     missing_json,
     names_json,
     partials_of,
     with_forgotten,
 )
-from sa_stream.timing import MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.timing import MINUTE_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
 
 log = logging.getLogger(__name__)
@@ -153,10 +152,14 @@ class Reconciler:
         self.progress_reader = Progress_Reader(store)
         self.memory = Memory(self.settings.verify_ms, self.settings.grace_ms, self.settings.remembered_max)
         self._anew: set[str] = set()  # entries whose summary was found missing
-        self._publication = Publication(store, cache)
+        self._superseded: Superseded = {}
         self._now_ms = 0
         self._horizon_ms = 0  # no entry begins after it
         self._result = Pass_Result()
+
+    @property
+    def _publication(self) -> Publication:
+        return Publication(self.store, self.cache, self._superseded)
 
     def pass_steps(self, now_ms: int) -> Steps[Pass_Result]:
         """Look at every window that a progress record names, that is known not to be final, or that was written a while
@@ -230,7 +233,7 @@ class Reconciler:
         if self._held(key, view.final):
             return
         found = yield from self._look(HALF_HOUR, window_ms, stream)
-        if self.memory.shows(key, view.sources if _is_settled(stream, view, found) else None):
+        if self.memory.shows(key, view.sources if is_settled(stream, view, found) else None):
             self._result.settled[window_ms] = view.sources
         while not found.gone_back:
             sources = with_forgotten(view.sources, found.entry, found.kept)
@@ -460,13 +463,13 @@ class Reconciler:
         self._result.written.append(Written(key, written["status"], written["revision"], written["total_requests"]))
         for before in (found.shown, found.entry):
             if before is not None and before["summary"] != written["summary"]:
-                self._publication.superseded[before["summary"]] = (key, self._now_ms)
+                self._superseded[before["summary"]] = (key, self._now_ms)
         if written["status"] == FINAL and (found.shown is None or found.shown["status"] != FINAL):
             # what a crash left behind of the versions before
             listed = yield call(self.store.list, summary_key(key, ""))
             for item in listed:
                 if item.key != written["summary"]:
-                    self._publication.superseded.setdefault(item.key, (key, self._now_ms))
+                    self._superseded.setdefault(item.key, (key, self._now_ms))
         if written["status"] == FINAL and written is not found.entry and found.editions is not None:
             for older in found.editions.keys:  # the highest is all that anybody needs
                 yield call(self.store.delete, older)
@@ -488,15 +491,3 @@ class Reconciler:
                 self._anew.add(part.owner)
             return None
         return merge(period, start_ms, windows)
-
-
-def _is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
-    """Whether nothing that the stream names of a window is still to be published: the entry lists all of it; or it is
-    final, and will never be amended, as the stream does not vouch for that time (NEVER_MS: that is not known yet)."""
-    if found.gone_back:
-        return False
-    if found.shown is not None and found.shown.get("provenance") != STREAM:
-        return True
-    if lists(found.shown, view.sources):
-        return True
-    return is_final(found.shown) and not view.covered and stream.since_ms != NEVER_MS

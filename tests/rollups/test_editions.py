@@ -47,7 +47,7 @@ class Slow_Cache:
 
 def slow(stream: Stream, then: Callable[[], None], key: str = HALF) -> Reconciler:
     worker = stream.fresh()
-    worker.cache = worker._publication.cache = Slow_Cache(stream, then, key)
+    worker.cache = Slow_Cache(stream, then, key)
     return worker
 
 
@@ -345,7 +345,7 @@ def test_the_summary_of_the_highest_edition_is_never_deleted():
     stream.commit("a", 2, LATER, {W: 6})
     stream.settle(LATER)
     named = stream.entries[HALF]["summary"]
-    stream.reconciler._publication.superseded[named] = (HALF, LATER)
+    stream.reconciler._superseded[named] = (HALF, LATER)
     stream.cache.store_entry(AGGREGATE_NAMESPACE, HALF, old)
     drive(stream.reconciler._publication.delete_superseded_steps(LATER + GRACE, GRACE))
     assert stream.holds(named)

@@ -725,4 +725,6 @@ def test_what_the_real_cache_service_gives_back_is_equal_to_what_was_written():
     entry = stream.cache.retrieve_entry(module.AGGREGATE_NAMESPACE, HALF)
     assert entry is not None
     assert (entry["revision"], entry["total_requests"]) == (1, 6)
+    told = stream.cache.retrieve_entry(CONSOLIDATED_NAMESPACE, "2026-02-16/14-00/summary")
+    assert told == module._consolidated(entry, W)
     assert set(Schema__SA__Aggregate__Window.from_json(entry).json()) == set(entry)
