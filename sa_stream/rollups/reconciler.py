@@ -15,7 +15,7 @@ import xxhash
 
 from sa_stream.commits.keys import PARTIALS_PREFIX, number_of, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import RETIRED, Partial_Name, Progress, Shard_Info
 from sa_stream.errors import Corrupt_State
 from sa_stream.rollups.editions import editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, build_entry, merge, with_status
@@ -364,7 +364,7 @@ class Reconciler:
             partition, lineage, number = item.key.split("/")[2:]
             name = Partial_Name(lineage, number_of(number))
             own = stream.progress.get(partition)
-            if own is not None and window_ms >= own.amendable_from_ms:
+            if own is None or (own.number != RETIRED and window_ms >= own.amendable_from_ms):
                 continue
             if partition not in kept or int(kept[partition].number) <= int(name.number):
                 kept[partition] = name
