@@ -25,6 +25,7 @@ from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, wall_clock_ms
@@ -83,8 +84,8 @@ class Application:
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:
-        """Claim the state store for this stream, and find out what was decided by the first worker. Raises In_Use,
-        Config_Error, Store_Unavailable."""
+        """Claim the state store for this stream, and find out what was decided by the first worker. The cache is
+        claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
         config = self.config
         self.state.claim(config.application, info.name)
         past = drive(observe_steps(self.state, info.retention_ms, self.source_clock_ms()))
@@ -95,7 +96,14 @@ class Application:
         cache = Watched_Cache(self.cache, self.health.store("cache service"))
         settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
         reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
-        self.publisher = Publisher(reconciler, self.store, self.health, publish_interval_s, on_pass)
+        self.publisher = Publisher(
+            reconciler,
+            self.store,
+            self.health,
+            publish_interval_s,
+            on_pass,
+            lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
+        )
 
     def source_clock_ms(self) -> int:
         """What time it is for the source, which stamps the records and trims them: ours, put right by as much as is

@@ -121,7 +121,7 @@ class Kcl_Runner:
             return
         self._next_tick_s = now_s + TICK_S
         self._beat()
-        self._failure = self._failure or self._links.failure
+        self._failure = self._failure or self._links.failure or self._application.publisher.failure
         if self._fields_decided.is_set():
             trouble = self._links.trouble(now_s)
             if trouble is not None:

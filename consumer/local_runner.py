@@ -118,7 +118,7 @@ class Local_Runner:
             except queue.Empty:
                 break
             self._open(info, checkpoint)
-        self._failure = self._failure or self._finder.failure
+        self._failure = self._failure or self._finder.failure or self.application.publisher.failure
 
     def _checkpoint(self, partition: str) -> str | None:
         """The committed number. A torn one (a power cut) is no reason to stop: the snapshots know how far it was."""

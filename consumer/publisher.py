@@ -9,7 +9,7 @@ from consumer.health import Health
 from consumer.logging import Log
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Partial_Name
-from sa_stream.errors import SA_Stream_Error, Store_Unavailable
+from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
 from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
@@ -18,10 +18,16 @@ from sa_stream.timing import wall_clock_ms
 log = Log("publisher")
 
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
+CLAIM_S = 600.0  # between two looks at whose the cache is
 
 
 class Publisher:
-    """Runs passes until stopped. `on_pass` gets every completed pass's result, in the publisher's thread."""
+    """Runs passes until stopped, or until the cache turns out to be somebody else's: then `failure` says so.
+
+    on_pass  gets every completed pass's result, in the publisher's thread
+    claim    makes sure that the cache is ours, before the first pass and now and then: raises Config_Error if not, and
+             Store_Unavailable, which the next pass makes up for
+    """
 
     def __init__(
         self,
@@ -30,12 +36,16 @@ class Publisher:
         health: Health,
         interval_s: float,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
+        claim: Callable[[], None] = lambda: None,
     ) -> None:
         self._reconciler = reconciler
         self._store = store
         self._health = health
         self._interval_s = interval_s
         self._on_pass = on_pass
+        self._claim = claim
+        self._claimed_s: float | None = None
+        self.failure: BaseException | None = None
         self._stop = threading.Event()
         self._last_pass = False
         self._clean_up_s = time.monotonic() + CLEAN_UP_S
@@ -57,23 +67,36 @@ class Publisher:
         return (partition, name) in self._settled.get(window_ms, ())
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self.failure is None:
             began_s = time.monotonic()
             self._pass()
             self._stop.wait(max(0.0, self._interval_s - (time.monotonic() - began_s)))
-        if self._last_pass:
+        if self._last_pass and self.failure is None:
             self._reconciler = _without_delays(self._reconciler)
             self._pass()
 
     def _pass(self) -> None:
         try:
-            self._round()
+            if self._is_ours():
+                self._round()
         except Store_Unavailable as error:  # health has it from the store's own calls
             log.warning("publishing_waits", f"publishing waits for a store: {error}")
         except SA_Stream_Error as error:
             log.error("publishing_failed", f"this round of publishing failed: {error}")
         except Exception as error:  # noqa: BLE001 - the thread lives on; readiness says that nothing is published
             log.error("publishing_failed", f"this round of publishing failed: {error!r}", error)
+
+    def _is_ours(self) -> bool:
+        """Whether the cache is ours to write, as far as it was looked up."""
+        now_s = time.monotonic()
+        if self._claimed_s is None or now_s - self._claimed_s >= CLAIM_S:
+            try:
+                self._claim()
+            except Config_Error as error:
+                self.failure = error
+                return False
+            self._claimed_s = now_s
+        return True
 
     def _round(self) -> None:
         result = drive(self._reconciler.pass_steps(wall_clock_ms()))
@@ -102,4 +125,6 @@ class Publisher:
 def _without_delays(reconciler: Reconciler) -> Reconciler:
     """The same one anew, which holds back no version of an entry for being too soon after the last."""
     settings = replace(reconciler.settings, refresh_ms={})
-    return Reconciler(reconciler.store, reconciler.cache, reconciler.list_shards, reconciler.timing, settings)
+    anew = Reconciler(reconciler.store, reconciler.cache, reconciler.list_shards, reconciler.timing, settings)
+    anew.memory.looks_of(reconciler.memory)
+    return anew

@@ -38,6 +38,7 @@ class Stream:
         self.timing = timing or Timing()
         self.settings = Reconciler_Settings(**{"refresh_ms": {}, **settings})
         self.maps: dict[str, dict[int, Partial_Name]] = {}
+        self.amendable_ms: dict[str, int] = {}  # partition -> windows before it are forgotten
         self.calls: Counter[str] = Counter()
         self.reconciler = self.fresh()
 
@@ -69,6 +70,7 @@ class Stream:
             self.store.put(partial_key(start_ms, partition, names[start_ms]), data)
         for start_ms in forget:
             names.pop(start_ms)
+            self.amendable_ms[partition] = max(self.amendable_ms.get(partition, BEGINNING_MS), start_ms + 1)
         text = END if ended else str(number)
         progress = Progress(
             partition,
@@ -80,6 +82,7 @@ class Stream:
             parents=parents,
             partials=dict(names),
             counters=counters or {},
+            amendable_from_ms=self.amendable_ms.get(partition, BEGINNING_MS),
         )
         for item in self.store.list(progress_prefix(partition)):
             self.store.delete(item.key)

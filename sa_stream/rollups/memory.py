@@ -1,0 +1,149 @@
+"""What a reconciler remembers between its passes: what the cache said when it was last read, and which keys are to be
+looked at again. Losing it costs reads, or time until a map may forget a window; both are bounded.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from sa_stream.rollups.entry import Entry
+from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.versions import Brief, brief_of, went_back
+
+NOT_DUE, NEXT_PASS, AFTER_GRACE = 0, 1, 2
+
+
+@dataclass(slots=True)
+class Known:
+    """What was last read under a key, which view it was equal to, and since when it is seen to show some sources."""
+
+    brief: Brief | None
+    read_ms: int
+    pass_number: int
+    equal_to: object = None
+    hold_until_ms: int = 0
+    shown: Sources | None = None
+    shown_ms: int = 0
+    settled: bool = False
+
+
+@dataclass(slots=True)
+class _Look:
+    """A key that is looked at again: in the next pass, and once more `grace_ms` after that. Between the last look at an
+    entry and its write, a writer may have stood still for any time, so what it wrote over may be newer."""
+
+    stage: int
+    at_ms: int
+    pass_number: int
+
+
+class Memory:
+    """All times are those of the passes. A clock that steps back starts every wait anew."""
+
+    def __init__(self, verify_ms: int, grace_ms: int, keys_max: int) -> None:
+        self._verify_ms = verify_ms
+        self._grace_ms = grace_ms
+        self._keys_max = keys_max
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._looks: OrderedDict[str, _Look] = OrderedDict()
+        self.pass_number = 0
+        self.now_ms = 0
+
+    def begin_pass(self, now_ms: int) -> None:
+        self.pass_number += 1
+        self.now_ms = now_ms
+        for look in self._looks.values():
+            look.at_ms = min(look.at_ms, now_ms)
+        for known in self._known.values():
+            if known.shown_ms > now_ms:
+                known.shown, known.settled = None, False
+
+    # ------------------------------------------------------------------ what the cache said
+
+    def young(self, key: str) -> Known | None:
+        """What is known of a key and young enough to be believed without reading the cache."""
+        known = self._known.get(key)
+        return known if known is not None and 0 <= self.now_ms - known.read_ms < self._verify_ms else None
+
+    def of_this_pass(self, key: str) -> bool:
+        known = self._known.get(key)
+        return known is not None and known.pass_number == self.pass_number
+
+    def read(self, key: str, entry: Entry | None) -> None:
+        """The cache was read. What says less than it did is looked at again."""
+        before, brief = self._known.get(key), brief_of(entry)
+        known = self._keep(key, brief)
+        if before is None:
+            return
+        known.shown, known.shown_ms, known.settled = before.shown, before.shown_ms, before.settled
+        if went_back(before.brief, brief):
+            self.look_again(key)
+
+    def written(self, key: str, entry: Entry) -> None:
+        """We wrote it: equal to nothing yet, as the next pass reads it again."""
+        self._keep(key, brief_of(entry))
+        self.look_again(key)
+
+    def _keep(self, key: str, brief: Brief | None) -> Known:
+        known = self._known[key] = Known(brief, self.now_ms, self.pass_number)
+        self._known.move_to_end(key)
+        while len(self._known) > self._keys_max:
+            self._known.popitem(last=False)
+        return known
+
+    def forget(self, key: str) -> None:
+        self._known.pop(key, None)
+
+    def equal(self, key: str, view: object) -> None:
+        if key in self._known:
+            self._known[key].equal_to = view
+
+    def hold(self, key: str, until_ms: int) -> None:
+        if key in self._known:
+            self._known[key].hold_until_ms = until_ms
+
+    def shows(self, key: str, sources: Sources | None) -> bool:
+        """The cache was read, and the entry shows these sources (None: not those that it should). Whether it did so in
+        an earlier read too, a while ago."""
+        known = self._known.get(key)
+        if known is None:
+            return False
+        if sources is None or known.shown != sources:
+            known.shown, known.shown_ms = sources, self.now_ms
+        known.settled = sources is not None and self.now_ms - known.shown_ms >= self._grace_ms
+        return known.settled
+
+    # ------------------------------------------------------------------ what is looked at again
+
+    def look_again(self, key: str) -> None:
+        self._looks[key] = _Look(NEXT_PASS, self.now_ms, self.pass_number)
+        self._looks.move_to_end(key)
+        while len(self._looks) > self._keys_max:
+            self._looks.popitem(last=False)
+
+    def due(self, key: str) -> int:
+        look = self._looks.get(key)
+        if look is None or look.pass_number == self.pass_number:
+            return NOT_DUE
+        if look.stage == AFTER_GRACE and self.now_ms - look.at_ms < self._grace_ms:
+            return NOT_DUE
+        return look.stage
+
+    def due_keys(self) -> list[str]:
+        return [key for key in self._looks if self.due(key)]
+
+    def looked(self, key: str) -> None:
+        """A look that was due found nothing to mend."""
+        stage = self.due(key)
+        if stage == NEXT_PASS:
+            self._looks[key] = _Look(AFTER_GRACE, self.now_ms, self.pass_number)
+        elif stage == AFTER_GRACE:
+            del self._looks[key]
+
+    def look_later(self, key: str) -> None:
+        """The second look found something that could not be mended now."""
+        self._looks[key] = _Look(AFTER_GRACE, self.now_ms, self.pass_number)
+
+    def looks_of(self, other: "Memory") -> None:
+        """Go on with what another one was still to look at."""
+        for key in other._looks:
+            self.look_again(key)

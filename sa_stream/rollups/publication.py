@@ -1,0 +1,151 @@
+"""The way of one entry to the cache, as safe as a cache without compare-and-swap allows: what there is of it, writing
+it, when it counts as published, and deleting the summaries that no entry names any more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sa_stream.commits.operations import Steps, call, drive
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.rollups.editions import Editions, create_edition, editions_steps, highest
+from sa_stream.rollups.entry import FINAL, STREAM, Entry, consolidation_result, with_status
+from sa_stream.rollups.finality import Stream_View, Window_View
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
+from sa_stream.rollups.progress_reader import Listed_Key
+from sa_stream.rollups.versions import lists, version_of
+from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
+from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
+from sa_stream.timing import NEVER_MS
+
+AGGREGATE_NAMESPACE = "sa-cloudfront-aggregate"
+CONSOLIDATED_NAMESPACE = "sa-cloudfront-consolidated"
+
+
+class Store(Protocol):
+    def get(self, key: str) -> bytes | None: ...
+    def put(self, key: str, data: bytes) -> Any: ...
+    def create(self, key: str, data: bytes) -> bool: ...
+    def delete(self, key: str) -> Any: ...
+    def list(self, prefix: str) -> Iterable[Listed_Key]: ...
+
+
+class Cache(Protocol):
+    def retrieve_entry(self, namespace: str, cache_key: str) -> dict[str, Any] | None: ...
+    def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a key. `entry` is what counts: the highest edition, if what the cache shows is below it.
+
+    editions  None as long as they were not looked at
+    kept      partition -> its newest partial of the window in the store; empty unless that was looked up
+    """
+
+    shown: Entry | None
+    entry: Entry | None
+    editions: Editions | None = None
+    kept: Mapping[str, Partial_Name] = field(default_factory=dict)
+
+    @property
+    def gone_back(self) -> bool:
+        return version_of(self.shown) != version_of(self.entry)
+
+
+type Superseded = dict[str, tuple[str, int]]  # summary -> the key of the entry that stopped naming it, and when
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The way of entries to the cache."""
+
+    store: Store
+    cache: Cache
+    superseded: Superseded
+
+    def publish(
+        self, period: str, start_ms: int, found: Found, entry: Entry, zeros: Sequence[str], now_ms: int
+    ) -> Entry | None:
+        """One piece of I/O, as a cache without compare-and-swap allows no better: read the entry again just before
+        writing, and leave it to the next pass if it is not the one that was compared. What is final becomes an edition
+        first, unless it is one. The entry as written, or None."""
+        key = cache_key(period, start_ms)
+        current = self.cache.retrieve_entry(AGGREGATE_NAMESPACE, key)
+        repeated = version_of(current) == version_of(entry)  # the call before failed after it had taken effect
+        if not repeated and version_of(current) != version_of(found.shown):
+            return None
+        if not repeated and entry is not found.entry:
+            if is_final(entry) and any(self.cache.retrieve_entry(AGGREGATE_NAMESPACE, zero) for zero in zeros):
+                return None  # what was empty a moment ago is not
+            if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
+                entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms)
+        if is_final(entry) and entry is not found.entry:
+            assert found.editions is not None
+            edition = create_edition(self.store, key, found.editions.next_number, entry)
+            if edition is None:
+                return None  # somebody else's version has this number: it is what ours must come after
+            entry = edition
+        if repeated:
+            return entry
+        if period == HALF_HOUR:
+            self.cache.store_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms), _consolidated(entry, start_ms))
+        self.cache.store_entry(AGGREGATE_NAMESPACE, key, Schema__SA__Aggregate__Window(**entry).json())
+        return entry
+
+    def _was_final_zero(self, period: str, start_ms: int) -> bool:
+        """Whether a final roll-up has counted this period as empty, or is about to. Then a late record makes a revision
+        of it, and not something partial below something final, even if the stream no longer vouches for that time."""
+        for parent, parent_ms in parents(period, start_ms):
+            key = cache_key(parent, parent_ms)
+            shown = self.cache.retrieve_entry(AGGREGATE_NAMESPACE, key)
+            entry = shown if is_final(shown) else highest(shown, drive(editions_steps(self.store, key)))
+            if is_final(entry):
+                return True
+        return False
+
+    def delete_superseded_steps(self, now_ms: int, grace_ms: int) -> Steps[None]:
+        """Delete summaries that their entry stopped naming a while ago; what it names, in the cache and in its highest
+        edition, is looked up again first."""
+        due: dict[str, list[str]] = {}
+        for summary, (key, since_ms) in self.superseded.items():
+            if since_ms > now_ms:  # the clock stepped back
+                self.superseded[summary] = (key, now_ms)
+            elif now_ms - since_ms >= grace_ms:
+                due.setdefault(key, []).append(summary)
+        for key, summaries in due.items():
+            entry: Entry | None = yield call(self.cache.retrieve_entry, AGGREGATE_NAMESPACE, key)
+            editions = yield from editions_steps(self.store, key)
+            named = {one["summary"] for one in (entry, editions.entry) if one is not None}
+            for summary in summaries:
+                if entry is not None and summary not in named:
+                    yield call(self.store.delete, summary)
+                self.superseded.pop(summary, None)
+
+    def mend_consolidated(self, entry: Entry, start_ms: int) -> None:
+        """Write a half hour's consolidation result again if it is not that of its entry: two writers may have written
+        the two in turns."""
+        told = self.cache.retrieve_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms)) or {}
+        wanted = _consolidated(entry, start_ms)
+        if any(told.get(name) != value for name, value in wanted.items()):
+            self.cache.store_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms), wanted)
+
+
+def _consolidated(entry: Entry, start_ms: int) -> dict[str, Any]:
+    return dict(Schema__SA__Consolidation__Result(**consolidation_result(entry, start_ms)).json())
+
+
+def is_final(entry: Entry | None) -> bool:
+    return entry is not None and entry["status"] == FINAL
+
+
+def is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
+    """Whether nothing that the stream names of a window is still to be published: the entry lists all of it; or it is
+    final, and will never be amended, as the stream does not vouch for that time (NEVER_MS: that is not known yet)."""
+    if found.gone_back:
+        return False
+    if found.shown is not None and found.shown.get("provenance") != STREAM:
+        return True
+    if lists(found.shown, view.sources):
+        return True
+    return is_final(found.shown) and not view.covered and stream.since_ms != NEVER_MS

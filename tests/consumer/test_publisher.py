@@ -1,0 +1,133 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from consumer.application import Application
+from consumer.config import SA__Config
+from consumer.health import Health
+from consumer.local_runner import Local_Runner
+from consumer.publisher import Publisher
+from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.rollups.reconciler import Reconciler
+from sa_stream.sources import kinesis_server
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.storage.cache_claim import CLAIM_KEY, claim_cache
+from sa_stream.storage.cache_clients import cache_client__in_process
+from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, Send__Cache__Client
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import Timing, wall_clock_ms
+
+NAMES = ("application", "stream", "SGRAPH_SEND__SA_CACHE_URL", "SGRAPH_SEND__SA_CACHE_PATH")
+
+
+def wait_until(true, seconds: float = 15.0) -> None:
+    deadline_s = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline_s, "it never came to that"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------- whose the cache is
+
+
+@pytest.mark.parametrize("cache", [Memory_Cache(), cache_client__in_process("memory")])
+def test_a_cache_is_claimed_by_one_application_with_one_stream(cache: Memory_Cache | Send__Cache__Client) -> None:
+    claim_cache(cache, "sa", "one")
+    claim_cache(cache, "sa", "one")
+    for application, stream in (("sa", "two"), ("other", "one")):
+        with pytest.raises(Config_Error) as refused:
+            claim_cache(cache, application, stream)
+        for name in ("'sa'", "'one'", repr(application), repr(stream), *NAMES):
+            assert name in str(refused.value)
+        assert "SGRAPH_SEND__SA_APPLICATION" in str(refused.value)
+    claim_cache(cache, "sa", "one")
+
+
+def publisher(claim) -> Publisher:
+    state = State_Store("memory://")
+    reconciler = Reconciler(state, Memory_Cache(), list, Timing())
+    return Publisher(reconciler, state, Health(wall_clock_ms()), 0.02, claim=claim)
+
+
+def test_nothing_is_published_before_the_cache_is_ours_and_a_dead_one_is_asked_again() -> None:
+    answers = iter([Store_Unavailable("the cache does not answer")] * 2)
+    claimed = threading.Event()
+
+    def claim() -> None:
+        for answer in answers:
+            raise answer
+        claimed.set()
+
+    found = publisher(claim)
+    passes: list[bool] = []
+    found._on_pass = lambda result: passes.append(claimed.is_set())
+    found.start()
+    wait_until(lambda: passes)
+    found.stop(last_pass=True)
+    assert all(passes)
+    assert found.failure is None
+
+
+def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(monkeypatch) -> None:
+    monkeypatch.setattr("consumer.publisher.CLAIM_S", 0.05)
+    cache = Memory_Cache()
+    found = publisher(lambda: claim_cache(cache, "sa", "one"))
+    found.start()
+    wait_until(lambda: cache.retrieve_entry(NS_SA_AGGREGATE, CLAIM_KEY))
+    cache.store_entry(NS_SA_AGGREGATE, CLAIM_KEY, {"application": "sa", "stream": "two"})  # at the same moment as we
+    wait_until(lambda: found.failure)
+    assert isinstance(found.failure, Config_Error)
+    found.stop(last_pass=True)
+    assert not found._thread.is_alive()
+
+
+# ---------------------------------------------------------------------- the program
+
+
+@pytest.fixture
+def kinesis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory_Kinesis]:
+    streams = Memory_Kinesis(wall_clock_ms)
+    streams.create_stream("one", 1)
+    streams.create_stream("two", 1)
+    server = kinesis_server.start(streams)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    yield streams
+    server.stop()
+
+
+def config(stream: str) -> SA__Config:
+    return SA__Config.from_env({"SGRAPH_SEND__SA_STREAM": stream, "SGRAPH_SEND__SA_FIELDS": "canonical"})
+
+
+def test_a_run_with_another_streams_cache_ends_with_a_sentence(kinesis: Memory_Kinesis) -> None:
+    cache = cache_client__in_process("memory")
+    claim_cache(cache, "sa-stream", "two")
+    runner = Local_Runner(
+        config("one"),
+        Health(wall_clock_ms()),
+        state=State_Store("memory://"),
+        cache=cache,
+        publish_interval_s=0.05,
+    )
+    with pytest.raises(Config_Error, match="'two'"):
+        runner.run()
+
+
+def test_a_start_with_a_dead_cache_goes_on(kinesis: Memory_Kinesis) -> None:
+    from sa_stream.storage.cache_clients import cache_client__remote
+
+    dead = cache_client__remote("http://127.0.0.1:9", "x-api-key", "key")
+    application = Application(config("one"), Health(wall_clock_ms()), state=State_Store("memory://"), cache=dead)
+    info = application.describe(threading.Event())
+    assert info is not None
+    application.open(info, 0.05)
+    application.publisher.start()
+    time.sleep(0.2)
+    application.publisher.stop(last_pass=False)
+    assert application.publisher.failure is None
