@@ -54,6 +54,7 @@ from sa_stream.rollups.versions import (
     is_older,
     missing_json,
     names_json,
+    names_of,
     partials_of,
     with_forgotten,
 )
@@ -343,7 +344,7 @@ class Reconciler:
         if due := self.memory.due(key):
             found = yield from self._with_editions(key, found)
             if due == AFTER_GRACE and period == HALF_HOUR:
-                kept = yield from self._kept(start_ms, stream)
+                kept = yield from self._kept(start_ms, stream, found.entry)
                 found = Found(found.shown, found.entry, found.editions, kept)
             if not found.gone_back:
                 self.memory.looked(key)
@@ -355,16 +356,21 @@ class Reconciler:
         editions = yield from editions_steps(self.store, key)
         return Found(found.shown, highest(found.shown, editions), editions, found.kept)
 
-    def _kept(self, window_ms: int, stream: Stream_View) -> Steps[dict[str, Partial_Name]]:
+    def _kept(self, window_ms: int, stream: Stream_View, entry: Entry | None) -> Steps[dict[str, Partial_Name]]:
         """The newest partial in the store of every partition that may have forgotten the window: to the others it is
-        not too late, so that what they name counts."""
+        not too late, so that what they name counts. Only of the lineage that the entry lists, or else of the one that
+        the partition is in: others may have read less."""
         kept: dict[str, Partial_Name] = {}
+        listed_names = {} if entry is None else names_of(entry)
         listed: Iterable[Listed_Key] = yield call(self.store.list, f"{PARTIALS_PREFIX}{window_label(window_ms)}/")
         for item in listed:
             partition, lineage, number = item.key.split("/")[2:]
             name = Partial_Name(lineage, number_of(number))
             own = stream.progress.get(partition)
             if partition not in stream.retired and (own is None or window_ms >= own.amendable_from_ms):
+                continue
+            known = listed_names.get(partition, own)
+            if known is None or known.lineage != lineage:
                 continue
             if partition not in kept or int(kept[partition].number) <= int(name.number):
                 kept[partition] = name

@@ -1,13 +1,9 @@
 """Real servers for the storage tests, each on a free port of 127.0.0.1 and stopped by the test run that started it."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-
-API_KEY_NAME, API_KEY_VALUE = "x-api-key", "a-key-for/tests+only="
+from cache_process import Cache_Server
 
 
 @pytest.fixture(scope="session")
@@ -41,32 +37,6 @@ def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}) if not bucket.creation_date else None
     bucket.objects.all().delete()
     return s3_endpoint
-
-
-class Cache_Server:
-    """The cache service as a child process."""
-
-    def __init__(self, *arguments: str) -> None:
-        environment = {
-            **os.environ,
-            "FAST_API__AUTH__API_KEY__NAME": API_KEY_NAME,
-            "FAST_API__AUTH__API_KEY__VALUE": API_KEY_VALUE,
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sa_stream.storage.cache_server", *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://127.0.0.1:"), self.url
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
 
 
 @pytest.fixture(scope="session")

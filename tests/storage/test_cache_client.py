@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import API_KEY_NAME, API_KEY_VALUE, Cache_Server
+from cache_process import API_KEY_NAME, API_KEY_VALUE, Cache_Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
