@@ -167,11 +167,10 @@ class Partition_Consumer:
         if first < len(batch.payloads) and (self.state.first_start is not None or self.state.first_vouched):
             self.state.first_records(batch.arrivals_ms[first])
             self._position_ms = self.state.position_ms
-        # by the source's clock, where a record tells it: ours may be wrong
+        # by the source's clock, where a record tells it: ours may be behind
         if batch.arrivals_ms:
             self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
-        if not batch.clock_off:
-            self._source_ms = max(self._source_ms, now_ms)
+        self._source_ms = max(self._source_ms, now_ms)
         lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
         if lost:
             self._segments.append(_Segment(lost_at_ms=self._source_ms, since_ms=now_ms))
