@@ -55,6 +55,32 @@ class Timing:
         return self.kept_from_ms(now_ms) + self.coverage_margin_ms
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Moment:
+    """A point on a clock that cannot step: what durations are measured with (waits, retries, intervals, ages). It is no
+    number, so that nobody compares it with a time of day: mypy finds who does."""
+
+    ms: int
+
+    def __sub__(self, earlier: "Moment") -> int:
+        return self.ms - earlier.ms
+
+    def __add__(self, ms: int) -> "Moment":
+        return Moment(self.ms + ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What time it is, on both clocks.
+
+    wall_ms  the time of day: what is compared with events and arrivals, or stored. It may be wrong, and it may step
+    moment   for durations
+    """
+
+    wall_ms: int
+    moment: Moment
+
+
 def window_start_ms(time_ms: int) -> int:
     """Start of the 30-minute window that holds this moment (the start belongs to it, the end to the next)."""
     return time_ms // WINDOW_MS * WINDOW_MS
@@ -63,3 +89,12 @@ def window_start_ms(time_ms: int) -> int:
 def wall_clock_ms() -> int:
     """What time it is; for the edges only, as everything between gets the time as an argument."""
     return time.time_ns() // 1_000_000
+
+
+def moment() -> Moment:
+    """Now, on the clock that cannot step; for the edges only."""
+    return Moment(time.monotonic_ns() // 1_000_000)
+
+
+def right_now() -> Now:
+    return Now(wall_clock_ms(), moment())

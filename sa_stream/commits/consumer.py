@@ -1,6 +1,6 @@
 """One partition from batches to commits: joins what was read, loads what it needs, folds, and commits in time.
 
-It holds no thread and no clock. Whoever drives it says what time it is and makes the calls that its steps yield; while
+It holds no thread and no clock. Whoever drives it says what time it is (the time of day by the source's clock) and makes the calls that its steps yield; while
 a step waits, the partition waits, which is all there is to backpressure.
 """
 
@@ -24,7 +24,7 @@ from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.fields import Field_Lists
 from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
 from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
 from sa_stream.windows.fold import FOLD_ROWS, hash_of
 from sa_stream.windows.partition import Partition_State, end_of_month, month_of
 
@@ -95,13 +95,14 @@ class Intake:
 class _Segment:
     """Consecutive batches that are folded together.
 
+    since       when its first batch was received
     lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
     aside       when set, these records are not to be read
     tip         an empty answer at the tip of the stream that came after these records
     """
 
+    since: Moment
     lost_at_ms: int | None = None
-    since_ms: int = 0  # when its first batch was received
     payloads: list[bytes] = field(default_factory=list)
     arrivals_ms: list[int] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
@@ -129,7 +130,7 @@ class Partition_Consumer:
         checkpoint: Checkpoint,
         intake: Intake,
         secrets: Secrets,
-        now_ms: int,
+        now: Now,
         new_lineage: Callable[[], str],
         published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
         careful: bool = False,
@@ -138,7 +139,7 @@ class Partition_Consumer:
         self.state = state
         self.careful = careful
         self.folding: tuple[str, str] | None = None
-        self.last_commit_ms = now_ms
+        self.last_commit = now
         self._store = store
         self._checkpoint = checkpoint
         self._intake = intake
@@ -160,7 +161,7 @@ class Partition_Consumer:
 
     # ------------------------------------------------------------------ in
 
-    def receive(self, batch: Batch, now_ms: int) -> None:
+    def receive(self, batch: Batch, now: Now) -> None:
         """Take in one read, in order; nothing is parsed before `work_steps`. Records that the state has seen (a
         redelivery) are skipped."""
         first = self._seen(batch.sequence_numbers)
@@ -170,15 +171,15 @@ class Partition_Consumer:
         # by the source's clock, where a record tells it: ours may be behind
         if batch.arrivals_ms:
             self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
-        self._source_ms = max(self._source_ms, now_ms)
+        self._source_ms = max(self._source_ms, now.wall_ms)
         lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
         if lost:
-            self._segments.append(_Segment(lost_at_ms=self._source_ms, since_ms=now_ms))
+            self._segments.append(_Segment(now.moment, lost_at_ms=self._source_ms))
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
         if first < len(batch.payloads):
             for begin, end, aside in self._pieces(batch.sequence_numbers, first):
-                segment = self._open_segment(now_ms, aside)
+                segment = self._open_segment(now, aside)
                 payloads = batch.payloads[begin:end]
                 segment.payloads += payloads
                 segment.arrivals_ms += batch.arrivals_ms[begin:end]
@@ -190,15 +191,13 @@ class Partition_Consumer:
             self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
         elif not batch.payloads and batch.millis_behind_latest == 0:
             if not self._segments or self._segments[-1].tip is not None:
-                self._segments.append(_Segment(since_ms=now_ms))
+                self._segments.append(_Segment(now.moment))
             self._segments[-1].tip = batch
-            if not batch.clock_off:
-                self.state.first_vouched = False  # our clock is right, so what was vouched for at the start is too
-                self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
+            self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
         if lost:
             self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
 
-    def _open_segment(self, now_ms: int, aside: Set_Aside | None) -> _Segment:
+    def _open_segment(self, now: Now, aside: Set_Aside | None) -> _Segment:
         """The last one if more records may join it, else a new one."""
         if self._segments:
             last = self._segments[-1]
@@ -207,7 +206,7 @@ class Partition_Consumer:
                 return last
             if last.tip is None and last.aside is aside and not self.careful:
                 return last
-        self._segments.append(_Segment(since_ms=now_ms, aside=aside))
+        self._segments.append(_Segment(now.moment, aside=aside))
         return self._segments[-1]
 
     def _pieces(self, numbers: Sequence[str], first: int) -> Iterator[tuple[int, int, Set_Aside | None]]:
@@ -236,51 +235,51 @@ class Partition_Consumer:
 
     # ------------------------------------------------------------------ work
 
-    def due(self, now_ms: int) -> bool:
+    def due(self, now: Now) -> bool:
         """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
-        return self.commit_due(now_ms) or any(
+        return self.commit_due(now) or any(
             segment.tip is not None
             or (self.careful and segment.payloads)
             or len(segment.payloads) >= FOLD_ROWS
             or segment.size_bytes >= FOLD_BYTES
-            or now_ms - segment.since_ms >= JOIN_MS
+            or now.moment - segment.since >= JOIN_MS
             for segment in self._segments
         )
 
-    def commit_due(self, now_ms: int) -> bool:
+    def commit_due(self, now: Now) -> bool:
         """Every commit interval, and whenever a window has closed."""
         return (
-            now_ms - self.last_commit_ms >= self.state.timing.commit_interval_ms or self._edge() != self._committed_edge
+            now.moment - self.last_commit.moment >= self.state.timing.commit_interval_ms or self._edge() != self._committed_edge
         )
 
-    def work_steps(self, now_ms: int) -> Steps[None]:
+    def work_steps(self, now: Now) -> Steps[None]:
         """Fold what was received, and commit if it is time. Raises Superseded, Lease_Lost: this worker no longer owns
         the partition."""
         self._working = True
-        yield from self._fold_steps(now_ms)
-        if self.commit_due(now_ms):
-            yield from self._commit_steps(now_ms, ended=False)
+        yield from self._fold_steps(now)
+        if self.commit_due(now):
+            yield from self._commit_steps(now, ended=False)
         self._working = False
 
-    def flush_steps(self, now_ms: int) -> Steps[None]:
+    def flush_steps(self, now: Now) -> Steps[None]:
         """Fold what was received and commit it: at a shutdown or before the partition goes to somebody else."""
         self._working = True
-        yield from self._fold_steps(now_ms)
-        yield from self._commit_steps(now_ms, ended=False)
+        yield from self._fold_steps(now)
+        yield from self._commit_steps(now, ended=False)
         self._working = False
 
-    def end_steps(self, now_ms: int, gone: bool = False) -> Steps[None]:
+    def end_steps(self, now: Now, gone: bool = False) -> Steps[None]:
         """The shard has ended: everything was received that the stream still had. `gone`: the stream does not know it
         any more, so there may have been more."""
         self._working = True
-        yield from self._fold_steps(now_ms)
-        source_ms = max(self._source_ms, now_ms)
+        yield from self._fold_steps(now)
+        source_ms = max(self._source_ms, now.wall_ms)
         if gone or self.state.may_have_lost_records(source_ms, self.state.position_ms):
             self.state.lose(source_ms, self._new_lineage())
-        yield from self._commit_steps(now_ms, ended=True)
+        yield from self._commit_steps(now, ended=True)
         self._working = False
 
-    def _fold_steps(self, now_ms: int) -> Steps[None]:
+    def _fold_steps(self, now: Now) -> Steps[None]:
         while self._segments:
             segment = self._segments.pop(0)
             if segment.lost_at_ms is not None:
@@ -292,12 +291,12 @@ class Partition_Consumer:
                     yield from self._set_aside_steps(segment, segment.aside)
                 else:
                     columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
-                    yield from self._take_steps(segment, columns, now_ms)
+                    yield from self._take_steps(segment, columns, now)
                 self.folding = None
             if segment.tip is not None:
-                self.state.tip_was_empty(segment.tip.not_fetched_before_ms, segment.tip.clock_off)
+                self.state.tip_was_empty(segment.tip.not_fetched_before_ms)
             if segment.payloads and self.careful:
-                yield from self._commit_steps(now_ms, ended=False)
+                yield from self._commit_steps(now, ended=False)
 
     def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
         """One letter for all of them, written before the commit that passes over them."""
@@ -312,7 +311,7 @@ class Partition_Consumer:
         yield call(self._store.put, letter.key(), letter.to_json())
         self.state.set_aside(segment.numbers, segment.arrivals_ms, self._new_lineage())
 
-    def _take_steps(self, segment: _Segment, columns: Columns, now_ms: int) -> Steps[None]:
+    def _take_steps(self, segment: _Segment, columns: Columns, now: Now) -> Steps[None]:
         starts = self.state.starts(columns)
         months = sorted({month_of(start) for start in starts})
         yield from self._secrets.load_steps(months)
@@ -322,13 +321,13 @@ class Partition_Consumer:
                 starts = self.state.starts(columns)
             elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
                 log.error("%s: %s has another hash secret: it covers what comes now", self.state.partition, month)
-                self.state.lose_secret(month, tag, now_ms, self._new_lineage())
+                self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
         for start in starts:
             try:
                 yield from load_steps(self._store, self.state, [start])
             except Corrupt_State as error:  # a wrong number must never become final: vouch only for what comes now
                 log.error("%s covers only what comes now: %s", self.state.partition, error)
-                self.state.lose_window(start, now_ms, self._new_lineage())
+                self.state.lose_window(start, now.wall_ms, self._new_lineage())
         dropped = self.state.take(
             columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
         )
@@ -361,7 +360,7 @@ class Partition_Consumer:
         for letter in self._dead_letters.take():
             yield call(self._store.put, letter.key(), letter.to_json())
 
-    def _commit_steps(self, now_ms: int, ended: bool) -> Steps[None]:
+    def _commit_steps(self, now: Now, ended: bool) -> Steps[None]:
         if self._first_uncommitted:
             self.folding = self._first_uncommitted, self.state.number
         prunable = []
@@ -371,7 +370,7 @@ class Partition_Consumer:
                 prunable.append(start)
         redelivered = self._last_delivered >= int(self.state.number)
         yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)
-        self.last_commit_ms = now_ms
+        self.last_commit = now
         self._committed_edge = self._edge()
         self._first_uncommitted, self.folding = "", None
 

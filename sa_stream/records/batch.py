@@ -11,9 +11,8 @@ class Batch:
     arrivals_ms          arrival time of each payload (approximateArrivalTimestamp), ms since the epoch
     sequence_numbers     decimal strings, ascending, to be compared as integers, within one partition only
     millis_behind_latest 0 at the tip of the stream
-    not_fetched_before_ms  a time at which this answer had certainly not been fetched yet (local runner: when the
-                         request was sent); only used when the batch is empty
-    clock_off            True while our clock is known to be too far from the source's: an idle tip is not followed
+    not_fetched_before_ms  a time, by the source's clock, at which this answer had certainly not been fetched yet (local
+                         runner: when the request was sent); 0: unknown; only used when the batch is empty
     """
 
     payloads: list[bytes]
@@ -21,4 +20,3 @@ class Batch:
     sequence_numbers: list[str]
     millis_behind_latest: int = 0
     not_fetched_before_ms: int = 0
-    clock_off: bool = False

@@ -249,11 +249,12 @@ class Partition_State:
 
     # ------------------------------------------------------------------ time
 
-    def tip_was_empty(self, not_fetched_before_ms: int, clock_off: bool = False) -> None:
-        """An empty answer at the tip of the stream: nothing arrived before this time that has not been read. A clock
-        that is off says nothing."""
-        if clock_off:
+    def tip_was_empty(self, not_fetched_before_ms: int) -> None:
+        """An empty answer at the tip of the stream: nothing arrived before this time, by the source's clock, that has
+        not been read. So what was vouched for at the start was right."""
+        if not not_fetched_before_ms:
             return
+        self.first_vouched = False
         self.position_ms = max(self.position_ms, not_fetched_before_ms)
         watermark_ms = not_fetched_before_ms - self.timing.out_of_orderness_ms - self.timing.idle_margin_ms
         self.published_watermark_ms = max(self.published_watermark_ms, watermark_ms)

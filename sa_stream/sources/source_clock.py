@@ -1,0 +1,46 @@
+"""What time it is for the source, which stamps records and trims them: the Date headers of its answers come in, times
+that are certain go out.
+
+Ours may be wrong, and may step while we look at it. So between two answers time goes on by the clock that cannot step,
+and an answer says when it was made: after its request was sent, and before it was received.
+"""
+
+from email.utils import parsedate_to_datetime
+
+from sa_stream.timing import MINUTE_MS, Moment, Now
+
+TRUSTED_MS = 10 * MINUTE_MS  # an answer counts for so long: the steady clocks of two machines drift apart, too
+ANSWERS_MAX = 32
+CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, ours is wrong
+SECOND_MS = 1_000
+
+
+class Source_Clock:
+    """Lower bounds of the source's time. May be asked and told from any thread.
+
+    offset_ms  how far the source's clock is ahead of ours, as far as that is certain: 0 if the two may agree
+    """
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+        self._known: tuple[tuple[Moment, int], ...] = ()  # replaced as a whole: no lock
+
+    def note(self, date: str | None, sent: Now, received: Now) -> None:
+        """An answer with this Date header, a whole second, was asked for and received at these times."""
+        if not date:
+            return
+        try:
+            date_ms = round(parsedate_to_datetime(date).timestamp() * 1000)
+        except ValueError:
+            return  # a header that is no date says nothing of the clock
+        self._known = (*self._known[-ANSWERS_MAX:], (received.moment, date_ms))
+        took_ms = received.moment - sent.moment
+        if abs(received.wall_ms - sent.wall_ms - took_ms) <= SECOND_MS:  # else ours has stepped: the next answer tells
+            self.offset_ms = max(0, date_ms - received.wall_ms) + min(0, date_ms + SECOND_MS - 1 - sent.wall_ms)
+
+    def at(self, at: Moment) -> int | None:
+        """The source's clock showed this time then, or a later one; None while nobody has told it lately."""
+        return max(
+            (date_ms + (at - received) for received, date_ms in self._known if abs(at - received) <= TRUSTED_MS),
+            default=None,
+        )
