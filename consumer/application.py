@@ -28,7 +28,7 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, Now, moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
@@ -68,10 +68,10 @@ class Application:
         while not stop.is_set():
             try:
                 found = self.reader.describe()
-                self._kinesis_health.ok(wall_clock_ms())
+                self._kinesis_health.ok(moment())
                 return found
             except Store_Unavailable as error:
-                self._kinesis_health.failed(wall_clock_ms(), str(error))
+                self._kinesis_health.failed(moment(), str(error))
                 log.warning("source_waits", str(error))
                 stop.wait(wait_s)
                 wait_s = min(WAIT_S_MAX, wait_s * 2)
@@ -88,7 +88,7 @@ class Application:
         claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
         config = self.config
         self.state.claim(config.application, info.name)
-        past = drive(observe_steps(self.state, info.retention_ms, self.source_clock_ms()))
+        past = drive(observe_steps(self.state, info.retention_ms, self.now().wall_ms))
         self.timing = replace(config.timing(info.retention_ms), past_retentions=past)
         self.start = Start(self._resolve_start(), info.created_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
@@ -105,19 +105,20 @@ class Application:
             lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
         )
 
-    def source_clock_ms(self) -> int:
-        """What time it is for the source, which stamps the records and trims them: ours, put right by as much as is
-        known to be wrong with it."""
-        return wall_clock_ms() + self.reader.clock_offset_ms
+    def now(self) -> Now:
+        """What time it is for the source, which stamps the records and trims them, as its answers have told; by our own
+        clock as long as they have not."""
+        now = right_now()
+        return Now(self.reader.clock.at(now.moment) or now.wall_ms, now.moment)
 
     def list_shards(self) -> list[Shard_Info]:
         """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error."""
         try:
             listed = self.reader.list_shards()
         except Store_Unavailable as error:
-            self._kinesis_health.failed(wall_clock_ms(), str(error))
+            self._kinesis_health.failed(moment(), str(error))
             raise
-        self._kinesis_health.ok(wall_clock_ms())
+        self._kinesis_health.ok(moment())
         return listed
 
     def progress(self, partition: str) -> Progress | None:
@@ -136,12 +137,12 @@ class Application:
     ) -> Steps[Partition_Consumer]:
         """The consumer of a shard, in the state in which it goes on after its checkpoint (None: it never had one).
         `commit` takes a checkpoint at a number."""
-        now_ms = self.source_clock_ms()
+        now = self.now()
         partition = shard.shard_id
         if checkpoint is not None:
             self.poison.committed(partition, checkpoint)
         state = yield from recover_steps(
-            self.store, partition, checkpoint, shard.parents, self.start, self.timing, now_ms, new_lineage()
+            self.store, partition, checkpoint, shard.parents, self.start, self.timing, now.wall_ms, new_lineage()
         )
         intake = Intake(self.fields.lists, Path_Rules.parse(self.config.path_rules), self.config.dead_letter_text)
         return Partition_Consumer(
@@ -150,7 +151,7 @@ class Application:
             commit,
             intake,
             self._secrets,
-            now_ms,
+            now,
             new_lineage,
             lambda window_ms, name: self.publisher.published(partition, window_ms, name),
             careful=self.poison.careful(partition),
@@ -159,12 +160,12 @@ class Application:
 
     def end_steps(self, consumer: Partition_Consumer, gone: bool) -> Steps[None]:
         """Commit a shard at its end. `gone`: the stream no longer has it, and it was not seen to be read to its end."""
-        now_ms = wall_clock_ms()
+        now = self.now()
         if not gone:
-            yield from consumer.end_steps(now_ms)
+            yield from consumer.end_steps(now)
             return
         partition, read_to_ms = consumer.state.partition, consumer.received_to_ms
-        yield from consumer.end_steps(now_ms, gone=True)
+        yield from consumer.end_steps(now, gone=True)
         self.health.gone(partition, read_to_ms)
         log.error(
             "shard_gone",
@@ -180,8 +181,15 @@ class Application:
         stored = self.state.get(START_KEY)
         if stored is None:
             position = self.config.initial_position
-            at_ms = wall_clock_ms() if position == LATEST else self.config.initial_position_ms()
+            now_ms = self.now().wall_ms
+            at_ms = now_ms if position == LATEST else self.config.initial_position_ms()
             from_ms = BEGINNING_MS if at_ms is None else at_ms
+            if from_ms > now_ms:
+                log.warning(
+                    "position_clamped",
+                    f"SGRAPH_SEND__SA_INITIAL_POSITION is {position}, which is still to come: reading begins now",
+                )
+                from_ms = now_ms
             self.state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
             stored = self.state.get(START_KEY) or b"{}"
         return int(json.loads(stored)["from_ms"])

@@ -34,7 +34,7 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import WINDOW_MS, wall_clock_ms
+from sa_stream.timing import WINDOW_MS, moment, wall_clock_ms
 
 RECORDS = 200_000
 COMMIT_INTERVAL_S = 5
@@ -114,7 +114,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
     config = _config(port, keep)
     setup_logging(config)
     story = Story()
-    health = Health(wall_clock_ms(), COMMIT_INTERVAL_S * 1000, versions())
+    health = Health(moment(), COMMIT_INTERVAL_S * 1000, versions())
     server = Health_Server(health, config.http_host, config.http_port)
     _say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
     source = Source(config.stream, records or RECORDS, seed, hours)

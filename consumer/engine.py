@@ -22,12 +22,12 @@ from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.records.batch import Batch
 from sa_stream.records.parser import REASONS
-from sa_stream.timing import BEGINNING_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, Moment, Now, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("engine")
 
-type Ending = Callable[[Partition_Consumer, int], Steps[None]]  # (consumer, now in ms) -> steps that commit at END
+type Ending = Callable[[Partition_Consumer, Now], Steps[None]]  # steps that commit at END
 
 POOL_THREADS = 8
 RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
@@ -121,25 +121,25 @@ class Engine:
     def __init__(
         self,
         health: Health,
-        clock_ms: Callable[[], int] = wall_clock_ms,
+        clock: Callable[[], Now] = right_now,
         memory_limit_mb: int = 0,
         jvm: bool = False,
     ) -> None:
         self.lanes: dict[str, Lane] = {}
         self.records = 0  # received since the start, for whoever wants to show a rate
         self._health = health
-        self._clock_ms = clock_ms
+        self._clock = clock
         self._events: queue.SimpleQueue[tuple[Lane, Any]] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
         self.watch(self._wake_reader, lambda: os.read(self._wake_reader, 65_536))
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
         self._running: set[Future[Any]] = set()  # calls in the pool
-        self._retries: list[tuple[int, int, Lane]] = []
+        self._retries: list[tuple[Moment, int, Lane]] = []
         self._retry_number = 0
-        self._release_memory_ms = clock_ms() + RELEASE_MEMORY_MS
+        self._release_memory = clock().moment + RELEASE_MEMORY_MS
         self._pressure = Pressure(memory_limit_bytes(memory_limit_mb, jvm))
-        self._memory_ms = 0  # when to look next
+        self._look_at_memory = clock().moment
         self._paused = False  # no batch is taken: memory is short
 
     # ------------------------------------------------------------------ verbs
@@ -198,12 +198,12 @@ class Engine:
                 self._handle(*self._events.get_nowait())
             except queue.Empty:
                 break
-        now_ms = self._clock_ms()
-        if now_ms >= self._release_memory_ms:
-            self._release_memory_ms = now_ms + RELEASE_MEMORY_MS
+        moment = self._clock().moment
+        if moment >= self._release_memory:
+            self._release_memory = moment + RELEASE_MEMORY_MS
             release_memory()
-        self._mind_memory(now_ms)
-        while self._retries and self._retries[0][0] <= now_ms:
+        self._mind_memory(moment)
+        while self._retries and self._retries[0][0] <= moment:
             _, _, lane = heapq.heappop(self._retries)
             self._perform(lane)
         for lane in list(self.lanes.values()):
@@ -217,20 +217,20 @@ class Engine:
     def shutdown(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _mind_memory(self, now_ms: int) -> None:
+    def _mind_memory(self, now: Moment) -> None:
         """Near the ceiling the largest windows shrink first; then nothing is taken, and everything is committed and
         leaves memory, until there is room again."""
-        if now_ms < self._memory_ms:
+        if now < self._look_at_memory:
             return
-        self._memory_ms = now_ms + LOOK_AT_MEMORY_MS
-        level = self._pressure.look(resident_bytes(), now_ms)
+        self._look_at_memory = now + LOOK_AT_MEMORY_MS
+        level = self._pressure.look(resident_bytes(), now)
         paused = level == PAUSE
         if paused != self._paused:
             self._paused = paused
             message = f"{self._pressure}: reading {'pauses' if paused else 'goes on'}"
             log.warning("memory", message)
             self._health.memory(f"{message} (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)" if paused else None)
-        if level == OK or not self._pressure.shrink_due(now_ms):
+        if level == OK or not self._pressure.shrink_due(now):
             return
         if paused:
             for lane in self.lanes.values():
@@ -279,28 +279,28 @@ class Engine:
 
     def _begin(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """Take in what waits, and start the steps that are due."""
-        now_ms = self._clock_ms()
+        now = self._clock()
         while lane.inbox and not lane.ending and not (self._paused and lane.inbox[0] is not None):
             batch = lane.inbox.popleft()
             if batch is None:
                 lane.ending = True
             else:
-                consumer.receive(batch, now_ms)
+                consumer.receive(batch, now)
                 self.records += len(batch.payloads)
                 number = batch.sequence_numbers[-1] if batch.sequence_numbers else None
-                self._health.shard(lane.partition).read(now_ms, batch.millis_behind_latest, number)
+                self._health.shard(lane.partition).read(now.moment, batch.millis_behind_latest, number)
                 lane.on_taken()
-            if consumer.due(now_ms):
+            if consumer.due(now):
                 break
         if lane.ending:
             lane.leaving = True
-            lane.steps = lane.end(consumer, now_ms)
+            lane.steps = lane.end(consumer, now)
         elif lane.flushing or (lane.closing and (self._paused or not lane.inbox)):
             lane.leaving = lane.closing and (self._paused or not lane.inbox)
             lane.flushing = False
-            lane.steps = consumer.flush_steps(now_ms)
-        elif consumer.due(now_ms):
-            lane.steps = consumer.work_steps(now_ms)
+            lane.steps = consumer.flush_steps(now)
+        elif consumer.due(now):
+            lane.steps = consumer.work_steps(now)
         else:
             return
         self._advance(lane, None)
@@ -357,8 +357,8 @@ class Engine:
             log.warning("waiting", f"{lane.partition} waits, and tries again: {error}", partition=lane.partition)
         self._health.shard(lane.partition).blocked(str(error))
         self._retry_number += 1
-        at_ms = self._clock_ms() + random.randint(wait_ms // 2, wait_ms)
-        heapq.heappush(self._retries, (at_ms, self._retry_number, lane))
+        at = self._clock().moment + random.randint(wait_ms // 2, wait_ms)
+        heapq.heappush(self._retries, (at, self._retry_number, lane))
 
     def _finished(self, lane: Lane, value: Any) -> None:
         shard = self._health.shard(lane.partition)
@@ -375,7 +375,7 @@ class Engine:
             return
         consumer: Partition_Consumer = lane.consumer
         if not consumer.state.touched:
-            shard.committed(consumer.last_commit_ms)
+            shard.committed(consumer.last_commit.moment)
             self._tell_dead_letters(lane, consumer)
         if consumer.state.published_watermark_ms > BEGINNING_MS:
             shard.watermark(consumer.state.published_watermark_ms)

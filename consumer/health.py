@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.config import PREFIX
 from sa_stream.errors import Config_Error, In_Use
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import Moment, Now, right_now
 
 if TYPE_CHECKING:  # the web framework takes half a second to load: only where a server starts
     from fastapi import APIRouter, FastAPI
@@ -28,18 +28,19 @@ KCL_RUNNING = "running"
 
 @dataclass(slots=True)
 class Shard_View:
-    """What is known of one shard. Times in ms since the epoch; None: not yet.
+    """What is known of one shard. None: not yet.
 
-    uncommitted_since_ms  when the first record that no commit covers was read; None: everything is committed
-    windows               start (ms) -> records counted, of the windows in memory
+    lag_ms             as of the last read; it grows while nothing is read (`lag_ms_at`)
+    uncommitted_since  when the first record that no commit covers was read; None: everything is committed
+    windows            start (ms) -> records counted, of the windows in memory
     """
 
-    since_ms: int
+    since: Moment
     sequence_number: str | None = None
     lag_ms: int | None = None
-    last_read_ms: int | None = None
-    last_commit_ms: int | None = None
-    uncommitted_since_ms: int | None = None
+    last_read: Moment | None = None
+    last_commit: Moment | None = None
+    uncommitted_since: Moment | None = None
     watermark_ms: int | None = None
     windows: dict[int, int] = field(default_factory=dict)
     ended: bool = False
@@ -47,14 +48,20 @@ class Shard_View:
     malformed: str | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
+    def lag_ms_at(self, now: Moment) -> int | None:
+        """How far behind the tip this shard is now, as far as is known."""
+        if self.lag_ms is None or self.last_read is None or self.ended:
+            return self.lag_ms
+        unread_ms = now - self.last_read
+        return self.lag_ms + (unread_ms if self.lag_ms or unread_ms >= SILENT_MS else 0)
+
 
 @dataclass(slots=True)
 class Store_View:
-    """What is known of one store. failing_since_ms is the first failure after the last success; None: it works."""
+    """What is known of one store. failing_since is the first failure after the last success; None: it works."""
 
-    last_ok_ms: int | None = None
-    last_failed_ms: int | None = None
-    failing_since_ms: int | None = None
+    last_ok: Moment | None = None
+    failing_since: Moment | None = None
     reason: str = ""
 
 
@@ -62,15 +69,14 @@ class Store_View:
 class Kcl_View:
     """What is known of the KCL's process.
 
-    state        what its supervisor says: `running`, or in words what keeps it from running; `since_ms`: for how long
-    idle_since_ms  since when it runs without a lease for us; None: it has one
-    unread       open shard -> since when (ms) no worker has made progress with it
+    state       what its supervisor says: `running`, or in words what keeps it from running
+    idle_since  since when it runs without a lease for us; None: it has one
+    unread      open shard -> since when no worker has made progress with it
     """
 
     state: str
-    since_ms: int
-    idle_since_ms: int | None = None
-    unread: dict[str, int] = field(default_factory=dict)
+    idle_since: Moment | None = None
+    unread: dict[str, Moment] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,15 +85,17 @@ class Health_View:
 
     kcl   None when shards are read without it
     gone  shard that the stream no longer had before it was read to its end -> up to when (ms) it was read
+    clock_stepped  how far our clock has stepped, as long as it does not agree with the source's again
     """
 
-    started_ms: int
+    started: Moment
     commit_interval_ms: int
     versions: dict[str, str]
     shards: dict[str, Shard_View] = field(default_factory=dict)
     stores: dict[str, Store_View] = field(default_factory=dict)
     clock_offset_ms: int = 0
-    last_published_ms: int | None = None
+    clock_stepped_ms: int = 0
+    last_published: Moment | None = None
     memory: str | None = None
     kcl: Kcl_View | None = None
     gone: dict[str, int] = field(default_factory=dict)
@@ -100,28 +108,28 @@ class Shard_Health:
         self._lock = lock
         self._view = view
 
-    def read(self, now_ms: int, lag_ms: int, sequence_number: str | None) -> None:
+    def read(self, now: Moment, lag_ms: int, sequence_number: str | None) -> None:
         """A read was answered, with records or empty. sequence_number: the last record seen so far."""
         with self._lock:
             view = self._view
-            view.last_read_ms = now_ms
+            view.last_read = now
             view.lag_ms = lag_ms
             if sequence_number is not None and sequence_number != view.sequence_number:
                 view.sequence_number = sequence_number
-                if view.uncommitted_since_ms is None:
-                    view.uncommitted_since_ms = now_ms
+                if view.uncommitted_since is None:
+                    view.uncommitted_since = now
 
     def resumed(self, sequence_number: str | None) -> None:
         """The shard goes on after this record, which is committed; None: it begins."""
         with self._lock:
             self._view.sequence_number = sequence_number
-            self._view.uncommitted_since_ms = None
+            self._view.uncommitted_since = None
 
-    def committed(self, now_ms: int) -> None:
+    def committed(self, now: Moment) -> None:
         """A commit that covers everything read so far was confirmed."""
         with self._lock:
-            self._view.last_commit_ms = now_ms
-            self._view.uncommitted_since_ms = None
+            self._view.last_commit = now
+            self._view.uncommitted_since = None
 
     def watermark(self, watermark_ms: int) -> None:
         with self._lock:
@@ -160,35 +168,33 @@ class Store_Health:
         self._lock = lock
         self._view = view
 
-    def ok(self, now_ms: int) -> None:
+    def ok(self, now: Moment) -> None:
         with self._lock:
-            self._view.last_ok_ms = now_ms
-            self._view.failing_since_ms = None
+            self._view.last_ok = now
+            self._view.failing_since = None
             self._view.reason = ""
 
-    def failed(self, now_ms: int, reason: str) -> None:
+    def failed(self, now: Moment, reason: str) -> None:
         with self._lock:
-            self._view.last_failed_ms = now_ms
             self._view.reason = reason
-            if self._view.failing_since_ms is None:
-                self._view.failing_since_ms = now_ms
+            if self._view.failing_since is None:
+                self._view.failing_since = now
 
 
 class Health:
     """What the engine does, written down from any thread. Nothing here asks a clock."""
 
     def __init__(
-        self, started_ms: int, commit_interval_ms: int = 60_000, versions: Mapping[str, str] | None = None
+        self, started: Moment, commit_interval_ms: int = 60_000, versions: Mapping[str, str] | None = None
     ) -> None:
         self._lock = threading.Lock()
-        self._view = Health_View(started_ms, commit_interval_ms, dict(versions or {}))
+        self._view = Health_View(started, commit_interval_ms, dict(versions or {}))
 
-    def shard(self, partition: str, now_ms: int | None = None) -> Shard_Health:
-        """The pen of a shard; naming a shard for the first time says that this worker has to read it from `now_ms` on
-        (by default from the start of the process)."""
+    def shard(self, partition: str, now: Moment | None = None) -> Shard_Health:
+        """The pen of a shard; naming a shard for the first time says that this worker has to read it from `now` on (by
+        default from the start of the process)."""
         with self._lock:
-            since_ms = self._view.started_ms if now_ms is None else now_ms
-            view = self._view.shards.setdefault(partition, Shard_View(since_ms))
+            view = self._view.shards.setdefault(partition, Shard_View(now or self._view.started))
         return Shard_Health(self._lock, view)
 
     def forget(self, partition: str) -> None:
@@ -201,15 +207,17 @@ class Health:
         with self._lock:
             return Store_Health(self._lock, self._view.stores.setdefault(name, Store_View()))
 
-    def clock_offset(self, offset_ms: int) -> None:
-        """How far the source's clock is ahead of this machine's (as the Kinesis reader measures it)."""
+    def clock(self, offset_ms: int, stepped_ms: int = 0) -> None:
+        """How far the source's clock is ahead of this machine's (as the Kinesis reader measures it), and how far this
+        machine's has stepped since they last agreed."""
         with self._lock:
             self._view.clock_offset_ms = offset_ms
+            self._view.clock_stepped_ms = stepped_ms
 
-    def published(self, now_ms: int) -> None:
+    def published(self, now: Moment) -> None:
         """A round of publishing was completed: what differed was written, or nothing differed."""
         with self._lock:
-            self._view.last_published_ms = now_ms
+            self._view.last_published = now
 
     def memory(self, reason: str | None) -> None:
         """Memory is so short that nothing is read (None: no longer)."""
@@ -221,18 +229,18 @@ class Health:
         with self._lock:
             self._view.gone[partition] = read_to_ms
 
-    def kcl(self, state: str, leases: int, now_ms: int) -> None:
+    def kcl(self, state: str, leases: int, now: Moment) -> None:
         """What the KCL's process is doing, and how many shards it lets this worker read."""
         with self._lock:
             view = self._view.kcl
             if view is None or view.state != state:
-                view = self._view.kcl = Kcl_View(state, now_ms, unread=view.unread if view else {})
+                view = self._view.kcl = Kcl_View(state, unread=view.unread if view else {})
             if leases or state != KCL_RUNNING:
-                view.idle_since_ms = None
-            elif view.idle_since_ms is None:
-                view.idle_since_ms = now_ms
+                view.idle_since = None
+            elif view.idle_since is None:
+                view.idle_since = now
 
-    def unread(self, shards: Mapping[str, int]) -> None:
+    def unread(self, shards: Mapping[str, Moment]) -> None:
         """Open shards that no worker of the application has made progress with for too long, and since when."""
         with self._lock:
             if self._view.kcl is not None:
@@ -244,7 +252,7 @@ class Health:
             return copy.deepcopy(self._view)
 
 
-def readiness(view: Health_View, now_ms: int) -> list[str]:
+def readiness(view: Health_View, now: Moment) -> list[str]:
     """Why this consumer is not ready, one sentence a reason; none if it is.
 
     - no shard at all: starting, or nothing to read
@@ -252,7 +260,7 @@ def readiness(view: Health_View, now_ms: int) -> list[str]:
       read); records that have waited for a commit for longer than the commit interval + 60 s
     - a store: failing for more than 5 s without a success in between
     - publishing: no round completed for longer than the commit interval + 60 s
-    - the clock: more than 5 s off the source's
+    - the clock: more than 5 s off the source's; stepped, and not seen to agree with the source's since
     - the KCL: its process does not run; a shard that no worker makes progress with. To wait for leases is no reason:
       other workers may have them all, or the take-over from a dead one is under way
     - memory: reading pauses
@@ -262,89 +270,98 @@ def readiness(view: Health_View, now_ms: int) -> list[str]:
     if view.memory is not None:
         reasons.append(view.memory)
     if view.kcl is not None:
-        reasons.extend(_kcl_reasons(view.kcl, now_ms))
+        reasons.extend(_kcl_reasons(view.kcl, now))
     elif not view.shards:
-        silent_ms = now_ms - view.started_ms
+        silent_ms = now - view.started
         if silent_ms < SILENT_MS:
             reasons.append("starting: waiting for first read")
         else:
             reasons.append(f"no shard has been read in the {_seconds(silent_ms)} since the start")
     for partition, shard in sorted(view.shards.items()):
         if not shard.ended:
-            reasons.extend(f"shard {partition} {reason}" for reason in _shard_reasons(shard, now_ms, overdue_ms))
+            reasons.extend(f"shard {partition} {reason}" for reason in _shard_reasons(shard, now, overdue_ms))
     for name, store in sorted(view.stores.items()):
-        if store.failing_since_ms is not None and now_ms - store.failing_since_ms > STORE_GRACE_MS:
-            reasons.append(f"{name} has been failing for {_seconds(now_ms - store.failing_since_ms)}: {store.reason}")
-    published_ms = view.started_ms if view.last_published_ms is None else view.last_published_ms
-    if now_ms - published_ms >= overdue_ms:
-        reasons.append(f"nothing has been published for {_seconds(now_ms - published_ms)}")
+        if store.failing_since is not None and now - store.failing_since > STORE_GRACE_MS:
+            reasons.append(f"{name} has been failing for {_seconds(now - store.failing_since)}: {store.reason}")
+    published = view.last_published or view.started
+    if now - published >= overdue_ms:
+        reasons.append(f"nothing has been published for {_seconds(now - published)}")
     if abs(view.clock_offset_ms) > CLOCK_OFF_MS_MAX:
         side = "behind" if view.clock_offset_ms > 0 else "ahead of"
         reasons.append(
             f"the clock of this machine is {_seconds(abs(view.clock_offset_ms))} {side} the source's: "
-            "windows of idle shards stay open until it is right"
+            "set it (NTP)"
+        )
+    elif view.clock_stepped_ms:
+        reasons.append(
+            f"the clock of this machine has stepped by {_seconds(view.clock_stepped_ms)}, and the source has not "
+            "confirmed it yet"
         )
     return reasons
 
 
-def _kcl_reasons(kcl: Kcl_View, now_ms: int) -> list[str]:
+def _kcl_reasons(kcl: Kcl_View, now: Moment) -> list[str]:
     reasons = [] if kcl.state == KCL_RUNNING else [f"the KCL is {kcl.state}"]
-    for partition, since_ms in sorted(kcl.unread.items()):
-        reasons.append(f"shard {partition} is read by no worker for {_seconds(now_ms - since_ms)}")
+    for partition, since in sorted(kcl.unread.items()):
+        reasons.append(f"shard {partition} is read by no worker for {_seconds(now - since)}")
     return reasons
 
 
-def notes(view: Health_View, now_ms: int) -> list[str]:
+def notes(view: Health_View, now: Moment) -> list[str]:
     """What somebody who looks may want to know, although nothing is wrong with what is done now."""
     found = [
         f"shard {partition} was gone from the stream before it was read to its end: what came after "
         f"{iso(read_to_ms) or 'its beginning'} is in no number"
         for partition, read_to_ms in sorted(view.gone.items())
     ]
-    if view.kcl is not None and view.kcl.idle_since_ms is not None:
+    if view.kcl is not None and view.kcl.idle_since is not None:
         found.append(
-            f"waiting for leases for {_seconds(now_ms - view.kcl.idle_since_ms)}: other workers have them, or a dead "
+            f"waiting for leases for {_seconds(now - view.kcl.idle_since)}: other workers have them, or a dead "
             "worker's are about to be taken over (up to two minutes)"
         )
     return found
 
 
-def _shard_reasons(shard: Shard_View, now_ms: int, overdue_ms: int) -> list[str]:
+def _shard_reasons(shard: Shard_View, now: Moment, overdue_ms: int) -> list[str]:
     reasons = []
     if shard.blocked is not None:
         reasons.append(f"is blocked: {shard.blocked}")
     if shard.malformed is not None:
         reasons.append(shard.malformed)
-    if shard.last_read_ms is None and now_ms - shard.since_ms < SILENT_MS:
+    silent_ms = now - (shard.last_read or shard.since)
+    if shard.last_read is None and silent_ms < SILENT_MS:
         reasons.append("is waiting for its first read")
-    elif now_ms - (shard.since_ms if shard.last_read_ms is None else shard.last_read_ms) >= SILENT_MS:
-        silent_ms = now_ms - (shard.since_ms if shard.last_read_ms is None else shard.last_read_ms)
+    elif silent_ms >= SILENT_MS:
         reasons.append(f"has not been read for {_seconds(silent_ms)}")
-    if shard.uncommitted_since_ms is not None and now_ms - shard.uncommitted_since_ms >= overdue_ms:
-        reasons.append(f"has records that have waited for a commit for {_seconds(now_ms - shard.uncommitted_since_ms)}")
+    if shard.uncommitted_since is not None and now - shard.uncommitted_since >= overdue_ms:
+        reasons.append(f"has records that have waited for a commit for {_seconds(now - shard.uncommitted_since)}")
     return reasons
 
 
-def detail(view: Health_View, now_ms: int) -> dict[str, Any]:
-    """Everything as JSON, for people who look into it."""
-    reasons = readiness(view, now_ms)
+def detail(view: Health_View, now: Now) -> dict[str, Any]:
+    """Everything as JSON, for people who look into it. Times of day are counted back from now."""
+
+    def ago(moment: Moment | None) -> str | None:
+        return None if moment is None else iso(now.wall_ms - (now.moment - moment))
+
+    reasons = readiness(view, now.moment)
     return {
         "ready": not reasons,
         "reasons": reasons,
-        "notes": notes(view, now_ms),
-        "now": iso(now_ms),
-        "started": iso(view.started_ms),
-        "uptime_s": (now_ms - view.started_ms) // 1000,
+        "notes": notes(view, now.moment),
+        "now": iso(now.wall_ms),
+        "started": ago(view.started),
+        "uptime_s": (now.moment - view.started) // 1000,
         "versions": view.versions,
         "clock_offset_ms": view.clock_offset_ms,
         "kcl": None if view.kcl is None else view.kcl.state,
-        "last_published": iso(view.last_published_ms),
-        "shards": {partition: _shard_detail(shard) for partition, shard in sorted(view.shards.items())},
+        "last_published": ago(view.last_published),
+        "shards": {partition: _shard_detail(shard, now.moment, ago) for partition, shard in sorted(view.shards.items())},
         "stores": {
             name: {
-                "ok": store.failing_since_ms is None,
-                "last_ok": iso(store.last_ok_ms),
-                "failing_since": iso(store.failing_since_ms),
+                "ok": store.failing_since is None,
+                "last_ok": ago(store.last_ok),
+                "failing_since": ago(store.failing_since),
                 "reason": store.reason,
             }
             for name, store in sorted(view.stores.items())
@@ -352,15 +369,15 @@ def detail(view: Health_View, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _shard_detail(shard: Shard_View) -> dict[str, Any]:
+def _shard_detail(shard: Shard_View, now: Moment, ago: Callable[[Moment | None], str | None]) -> dict[str, Any]:
     return {
         "sequence_number": shard.sequence_number,
-        "lag_ms": shard.lag_ms,
+        "lag_ms": shard.lag_ms_at(now),
         "watermark": iso(shard.watermark_ms),
         "open_windows": {iso(start_ms): count for start_ms, count in sorted(shard.windows.items())},
-        "last_read": iso(shard.last_read_ms),
-        "last_commit": iso(shard.last_commit_ms),
-        "uncommitted_since": iso(shard.uncommitted_since_ms),
+        "last_read": ago(shard.last_read),
+        "last_commit": ago(shard.last_commit),
+        "uncommitted_since": ago(shard.uncommitted_since),
         "ended": shard.ended,
         "blocked": shard.blocked,
         "malformed": shard.malformed,
@@ -379,7 +396,7 @@ def iso(time_ms: int | None) -> str | None:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> "APIRouter":
+def health_routes(health: Health, clock: Callable[[], Now] = right_now) -> "APIRouter":
     """The three addresses, to be put into any application. They answer JSON only and change nothing."""
     from fastapi import APIRouter
     from fastapi.responses import JSONResponse
@@ -393,14 +410,14 @@ def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> 
 
     @routes.get("/health/ready")
     async def ready() -> JSONResponse:
-        view, at_ms = health.view(), now_ms()
-        reasons = readiness(view, at_ms)
-        answer = {"status": "not ready" if reasons else "ready", "reasons": reasons, "notes": notes(view, at_ms)}
+        view, now = health.view(), clock().moment
+        reasons = readiness(view, now)
+        answer = {"status": "not ready" if reasons else "ready", "reasons": reasons, "notes": notes(view, now)}
         return JSONResponse(answer, status_code=503 if reasons else 200, headers=headers)
 
     @routes.get("/health")
     async def everything() -> JSONResponse:
-        return JSONResponse(detail(health.view(), now_ms()), headers=headers)
+        return JSONResponse(detail(health.view(), clock()), headers=headers)
 
     return routes
 
@@ -416,7 +433,7 @@ class Health_Server:
         health: Health,
         host: str = "127.0.0.1",
         port: int = 8080,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        clock: Callable[[], Now] = right_now,
         app: "FastAPI | None" = None,
     ) -> None:
         import uvicorn
@@ -426,7 +443,7 @@ class Health_Server:
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         app = app or FastAPI(title="sa-stream", docs_url=None, redoc_url=None, openapi_url=None)
-        app.include_router(health_routes(health, now_ms))
+        app.include_router(health_routes(health, clock))
         settings = uvicorn.Config(
             app,
             log_config=None,

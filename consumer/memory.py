@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from sa_stream.timing import Moment
+
 MIB = 1 << 20
 JVM_BYTES = 400 * MIB  # resident, of the KCL's daemon and its children
 MARGIN_RATE = 0.1  # of a container's memory: for what is in no process, and for the time that it takes to react
@@ -119,29 +121,29 @@ class Pressure:
         self.limit_bytes = limit_bytes
         self.level = OK
         self.resident_bytes = 0
-        self._high_ms = 0  # when it was last above the lower mark
-        self._shrunk_ms = -SHRINK_EVERY_MS
+        self._high: Moment | None = None  # when it was last above the lower mark
+        self._shrunk: Moment | None = None
 
-    def look(self, resident_bytes: int, now_ms: int) -> str:
+    def look(self, resident_bytes: int, now: Moment) -> str:
         """The level from now on. Up at once; down only from the lower mark, once it has been below it for two seconds,
         so that it does not go to and fro."""
         self.resident_bytes = resident_bytes
         rate = resident_bytes / self.limit_bytes
         if rate >= LOWER_RATE:
-            self._high_ms = now_ms
+            self._high = now
         if rate >= PAUSE_RATE:
             self.level = PAUSE
         elif rate >= SHRINK_RATE and self.level == OK:
             self.level = SHRINK
-        elif rate < LOWER_RATE and now_ms - self._high_ms >= CALM_MS:
+        elif rate < LOWER_RATE and (self._high is None or now - self._high >= CALM_MS):
             self.level = OK
         return self.level
 
-    def shrink_due(self, now_ms: int) -> bool:
+    def shrink_due(self, now: Moment) -> bool:
         """Whether one more window should be made smaller now."""
-        if self.level == OK or now_ms - self._shrunk_ms < SHRINK_EVERY_MS:
+        if self.level == OK or (self._shrunk is not None and now - self._shrunk < SHRINK_EVERY_MS):
             return False
-        self._shrunk_ms = now_ms
+        self._shrunk = now
         return True
 
     def __str__(self) -> str:

@@ -110,7 +110,7 @@ class Publisher:
                 revision=written.revision,
                 total_requests=written.total_requests,
             )
-        self._health.published(wall_clock_ms())
+        self._health.published(moment())
         self._on_pass(result)
         self._clean_up(result)
 

@@ -2,6 +2,7 @@
 
 from consumer.health import Health, readiness
 from consumer.logging import Log
+from sa_stream.timing import Moment
 
 log = Log("readiness")
 
@@ -13,22 +14,27 @@ GRACE_MS = 10_000  # what a start takes is no event
 class Readiness_Log:
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._next_look_ms = 0
+        self._next_look: Moment | None = None
         self._ready: bool | None = None
-        self._said_ms = 0
+        self._said: Moment | None = None
 
-    def tick(self, now_ms: int) -> None:
+    def tick(self, now: Moment) -> None:
         """Look, at most once a second."""
-        if now_ms < self._next_look_ms:
+        if self._next_look is not None and now < self._next_look:
             return
-        self._next_look_ms = now_ms + LOOK_MS
+        self._next_look = now + LOOK_MS
         view = self._health.view()
-        reasons = readiness(view, now_ms)
+        reasons = readiness(view, now)
         if not reasons:
             if not self._ready:
                 log.info("ready", "ready")
             self._ready = True
-        elif self._ready or now_ms - max(self._said_ms, view.started_ms - REPEAT_MS + GRACE_MS) >= REPEAT_MS:
+        elif self._ready or self._is_due(view.started, now):
             log.warning("not_ready", "not ready: " + "; ".join(reasons), reasons=reasons)
             self._ready = False
-            self._said_ms = now_ms
+            self._said = now
+
+    def _is_due(self, started: Moment, now: Moment) -> bool:
+        if self._said is None:
+            return now - started >= GRACE_MS
+        return now - self._said >= REPEAT_MS

@@ -16,7 +16,7 @@ from consumer.kcl_runner import Kcl_Runner
 from consumer.local_runner import Local_Runner
 from consumer.logging import Log
 from sa_stream import __version__
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 
 log = Log("run")
 
@@ -31,7 +31,7 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
 
     Raises the error that no later try can mend.
     """
-    health = Health(wall_clock_ms(), config.commit_interval_s * 1000, versions())
+    health = Health(moment(), config.commit_interval_s * 1000, versions())
     runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
     server = Health_Server(health, config.http_host, config.http_port)
     try:

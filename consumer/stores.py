@@ -9,7 +9,7 @@ from sa_stream.errors import Store_Unavailable
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import Listed, State_Store
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 
 DEFAULT_STATE_URL = "file://./.sa-stream/state"
 
@@ -34,9 +34,9 @@ class _Watched:
         try:
             result = function(*arguments)
         except Store_Unavailable as error:
-            self._health.failed(wall_clock_ms(), str(error))
+            self._health.failed(moment(), str(error))
             raise
-        self._health.ok(wall_clock_ms())
+        self._health.ok(moment())
         return result
 
 

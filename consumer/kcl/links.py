@@ -5,7 +5,6 @@ from collections import deque
 
 from consumer.application import Application
 from consumer.engine import Answered_Later, Engine, Lane
-from consumer.health import CLOCK_OFF_MS_MAX
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
 from consumer.kcl.shard_link import Shard_Link
@@ -15,7 +14,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
 from sa_stream.sources.kcl_messages import Buffers
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import Moment, Now, moment
 
 log = Log("links")
 
@@ -88,9 +87,9 @@ class Shard_Links:
 
     # ------------------------------------------------------------------ what links need
 
-    @property
-    def clock_off(self) -> bool:
-        return abs(self._application.reader.clock_offset_ms) > CLOCK_OFF_MS_MAX
+    def source_ms(self, at: Moment) -> int | None:
+        """A time that the source's clock certainly showed then; None if that is not known."""
+        return self._application.reader.clock.at(at)
 
     def may_read(self, link: Shard_Link) -> bool:
         """Only a few large messages are read at the same time; other links are parked until one of them is whole."""
@@ -115,7 +114,7 @@ class Shard_Links:
             before.overtaken()
         self.by_shard[shard_id] = link
         self._health.forget(shard_id)
-        self._health.shard(shard_id, wall_clock_ms())
+        self._health.shard(shard_id, moment())
         return self.engine.open(
             shard_id,
             self._recover_steps(shard_id, checkpoint, Answered_Later(link.checkpoint)),
@@ -172,7 +171,7 @@ class Shard_Links:
             raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
         return Shard_Info(shard_id, () if progress is None else progress.parents, closed=True)
 
-    def _end_steps(self, consumer: Partition_Consumer, now_ms: int) -> Steps[None]:
+    def _end_steps(self, consumer: Partition_Consumer, now: Now) -> Steps[None]:
         """The KCL says that a shard has ended; what becomes of that is decided by the stream, asked anew."""
         gone = yield call(self._is_gone, consumer, time.monotonic())
         yield from self._application.end_steps(consumer, gone)
@@ -190,7 +189,7 @@ class Shard_Links:
             return False
         if shard_id not in listed:
             children = any(shard_id in shard.parents for shard in listed.values())
-            vouch_from_ms = self._application.timing.vouch_from_ms(wall_clock_ms())
+            vouch_from_ms = self._application.timing.vouch_from_ms(self._application.now().wall_ms)
             if children or consumer.received_to_ms <= vouch_from_ms:
                 return True
         how = "lists it as open" if shard_id in listed else "lists neither it nor a child of it"

@@ -48,7 +48,7 @@ class Process_Records(msgspec.Struct, tag_field="action", tag="processRecords", 
     records: list[Record]
     millis_behind_latest: int | None = msgspec.field(name="millisBehindLatest", default=None)
 
-    def batch(self, not_fetched_before_ms: int = 0, clock_off: bool = False) -> Batch:
+    def batch(self, not_fetched_before_ms: int = 0) -> Batch:
         records = self.records
         return Batch(
             [record.data for record in records],
@@ -56,7 +56,6 @@ class Process_Records(msgspec.Struct, tag_field="action", tag="processRecords", 
             [record.sequence_number for record in records],
             1 if self.millis_behind_latest is None else self.millis_behind_latest,  # unknown is not 'at the tip'
             not_fetched_before_ms,
-            clock_off,
         )
 
 

@@ -5,10 +5,8 @@ of a call is an argument, in milliseconds since the epoch.
 """
 
 import random
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import boto3
@@ -29,13 +27,13 @@ from botocore.exceptions import (
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.records.batch import Batch
-from sa_stream.timing import HOUR_MS, wall_clock_ms
+from sa_stream.sources.source_clock import Source_Clock
+from sa_stream.timing import HOUR_MS, Moment, right_now
 
 READ_INTERVAL_MS = 200  # Kinesis allows 5 GetRecords a second and shard
 IDLE_INTERVAL_MS = 1_000  # at the tip there is nothing to hurry for
 BACKOFF_MS_MIN = 500
 BACKOFF_MS_MAX = 30_000
-CLOCK_OFFSET_MS_MAX = 5_000
 
 _EXPIRED = {"ExpiredIteratorException"}
 _INVALID = {"InvalidArgumentException", "ValidationException"}
@@ -107,8 +105,7 @@ class Kinesis_Reader:
     """A stream, by name or ARN. Region, endpoint and credentials come from AWS's own variables; an ARN brings its
     region. `client` is a boto3 Kinesis client to use instead.
 
-    clock_offset_ms  how far Kinesis's clock (the Date header of its answers) is ahead of ours, as far as that is
-                     certain: 0 if the two may agree
+    clock  what the Date headers of its answers say of Kinesis's clock
     Raises Source_Error if no client can be made (no region, no such profile).
     """
 
@@ -122,7 +119,7 @@ class Kinesis_Reader:
         self.stream = stream
         self.read_interval_ms = read_interval_ms
         self.idle_interval_ms = idle_interval_ms
-        self.clock_offset_ms = 0
+        self.clock = Source_Clock()
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._info: Stream_Info | None = None
         self.client = client or self._make_client()
@@ -159,9 +156,7 @@ class Kinesis_Reader:
 
     def list_shards(self) -> list[Shard_Info]:
         """Every shard that the stream still lists, closed ones and parents too, by id. Raises like `describe`."""
-        sent_ms = wall_clock_ms()
         page = self.call("list_shards", **self._which)
-        self.note_clock(page, sent_ms, wall_clock_ms())  # behind the KCL there is no other answer to tell the clock by
         shards = list(page["Shards"])
         while page.get("NextToken"):
             page = self.call("list_shards", NextToken=page["NextToken"])
@@ -178,10 +173,11 @@ class Kinesis_Reader:
     # ---- calls
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        """One boto3 call. Errors come as the sentences of this library, except those that only a shard's reader can
+        """One boto3 call, whose answer tells the source's clock. Errors come as the sentences of this library, except those that only a shard's reader can
         answer (expired iterators, invalid positions), which come as botocore's ClientError."""
+        sent = right_now()
         try:
-            return getattr(self.client, operation)(**arguments)
+            answer = getattr(self.client, operation)(**arguments)
         except ClientError as error:
             if error.response["Error"]["Code"] in _EXPIRED | _INVALID:
                 raise
@@ -198,6 +194,9 @@ class Kinesis_Reader:
             ) from error
         except BotoCoreError as error:
             raise Store_Unavailable(f"Kinesis could not be asked ({operation}): {error}") from error
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self.clock.note(headers.get("date"), sent, right_now())
+        return answer
 
     @property
     def endpoint(self) -> str:
@@ -233,22 +232,11 @@ class Kinesis_Reader:
             ) from error
         raise Store_Unavailable(f"Kinesis answered {error.operation_name} with {code}: {text}") from error
 
-    def note_clock(self, parsed: dict[str, Any], sent_ms: int, received_ms: int) -> None:
-        """Compare an answer's Date header, a whole second, with the times between which it was made."""
-        header = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if not header:
-            return
-        try:
-            date_ms = round(parsedate_to_datetime(header).timestamp() * 1000)
-        except ValueError:
-            return  # a header that is no date says nothing of the clock
-        self.clock_offset_ms = max(0, date_ms - received_ms) + min(0, date_ms + 999 - sent_ms)
-
 
 class Shard_Reader:
     """Reads one shard from `start`: TRIM_HORIZON, AT_TIMESTAMP:<ms>, or the sequence number after which to start.
 
-    ready_at_ms      the earliest time for the next `read`
+    ready_at         the earliest moment for the next `read`
     sequence_number  of the last record that was handed over, "" before the first
     ended            the shard is closed and read to its end
     """
@@ -256,7 +244,7 @@ class Shard_Reader:
     def __init__(self, reader: Kinesis_Reader, shard_id: str, start: str) -> None:
         self.reader = reader
         self.shard_id = shard_id
-        self.ready_at_ms = 0
+        self.ready_at: Moment | None = None
         self.ended = False
         self.sequence_number = start if start.isdigit() else ""
         self._since_ms = int(start.removeprefix("AT_TIMESTAMP:")) if start.startswith("AT_TIMESTAMP:") else None
@@ -265,27 +253,27 @@ class Shard_Reader:
         self._iterator: str | None = None
         self._failures = 0
 
-    def read(self, now_ms: int) -> Batch | None:
+    def read(self, now: Moment) -> Batch | None:
         """The next records, at most 10,000 and 10 MiB, perhaps none; None once the shard has ended.
 
-        Raises Store_Unavailable when Kinesis throttles or does not answer, or when it is not yet `ready_at_ms`: the
-        position is kept, call again at `ready_at_ms`. Raises Source_Error when no later call can succeed, Shard_Gone if
+        Raises Store_Unavailable when Kinesis throttles or does not answer, or when it is not yet `ready_at`: the
+        position is kept, call again then. Raises Source_Error when no later call can succeed, Shard_Gone if
         that is because the stream no longer has the shard.
         """
         if self.ended:
             return None
-        if now_ms < self.ready_at_ms:
-            raise Store_Unavailable(f"{self.shard_id} is read again in {self.ready_at_ms - now_ms} ms, not before")
+        if (wait_ms := self.wait_ms(now)) > 0:
+            raise Store_Unavailable(f"{self.shard_id} is read again in {wait_ms} ms, not before")
         try:
-            answer = self._next_answer(now_ms)
+            answer = self._next_answer()
         except Store_Unavailable:
-            self._back_off(now_ms)
+            self._back_off(now)
             raise
         self._failures = 0
         self._iterator = answer.NextShardIterator
         self.ended = answer.NextShardIterator is None
         behind_ms = answer.MillisBehindLatest or 0
-        self.ready_at_ms = now_ms + (self.reader.read_interval_ms if behind_ms else self.reader.idle_interval_ms)
+        self.ready_at = now + (self.reader.read_interval_ms if behind_ms else self.reader.idle_interval_ms)
         records = answer.Records
         if records:
             self.sequence_number = records[-1].SequenceNumber
@@ -296,12 +284,14 @@ class Shard_Reader:
             arrivals_ms=[round(record.ApproximateArrivalTimestamp * 1000) for record in records],
             sequence_numbers=[record.SequenceNumber for record in records],
             millis_behind_latest=behind_ms,
-            not_fetched_before_ms=now_ms,
-            clock_off=abs(self.reader.clock_offset_ms) > CLOCK_OFFSET_MS_MAX,
+            not_fetched_before_ms=self.reader.clock.at(now) or 0,
         )
 
-    def _next_answer(self, now_ms: int) -> _Answer:
-        began_s = time.monotonic()
+    def wait_ms(self, now: Moment) -> int:
+        """How long to wait before the next `read`."""
+        return 0 if self.ready_at is None else max(0, self.ready_at - now)
+
+    def _next_answer(self) -> _Answer:
         renewed = self._iterator is None
         if self._iterator is None:
             self._iterator = self._new_iterator()
@@ -311,12 +301,10 @@ class Shard_Reader:
             # Expired after 300 s, or unknown to an endpoint that was restarted: a new one is made from the position.
             self._iterator = None
             if not renewed:
-                return self._next_answer(now_ms)
+                return self._next_answer()
             raise Store_Unavailable(
                 f"Kinesis does not take the iterator that it gave for {self.shard_id}: {error}"
             ) from error
-        received_ms = now_ms + int((time.monotonic() - began_s) * 1000)
-        self.reader.note_clock(parsed, now_ms, received_ms)
         return _answer_of(parsed)
 
     def _new_iterator(self) -> str:
@@ -337,8 +325,8 @@ class Shard_Reader:
             ) from error
         return str(found["ShardIterator"])
 
-    def _back_off(self, now_ms: int) -> None:
+    def _back_off(self, now: Moment) -> None:
         """Twice as long after each failure in a row, with jitter, so that shards do not come back all at once."""
         wait_ms = min(BACKOFF_MS_MAX, BACKOFF_MS_MIN << min(self._failures, 10))
         self._failures += 1
-        self.ready_at_ms = now_ms + random.randint(wait_ms // 2, wait_ms)
+        self.ready_at = now + random.randint(wait_ms // 2, wait_ms)
