@@ -1,6 +1,7 @@
 """`python -m tests.simulation 1000 [first]`: so many seeds; `--seed 7 --trace`: one, with everything that happened."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -8,6 +9,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+
+from tests.simulation.options import SWITCHED, VARIABLE, switches
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
@@ -52,7 +55,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
     parser.add_argument("--failures", type=int, default=20, help="stop after so many failing seeds")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option, in all seeds")
+    parser.add_argument(
+        "--only", help=f"of the harsher faults only these (by comma; '' for none): {', '.join(SWITCHED)}"
+    )
+    parser.add_argument("--without", default="", help="without these of the harsher faults")
     options = parser.parse_args()
+    if chosen := switches(options.set, options.only, options.without):
+        os.environ[VARIABLE] = json.dumps(chosen)
     if options.seed is not None:
         result = report(options.seed, options.plant, options.trace)
         print(result.story)
