@@ -125,6 +125,8 @@ class Calls:
             link.worker.poison.failed(link.shard_id, folding, f"Engine_Failed: {failure}", careful)
             if folding is not None and careful:
                 link.worker.failures[link.shard_id, int(folding[0])] += 1
+                if not str(failure).startswith("poison"):
+                    link.worker.unlucky.add((link.shard_id, int(folding[0])))
             self.say("engine failed", link.worker.name, link.shard_id[-2:], failure, folding)
             self.end_task(task)
         except Superseded as gone:

@@ -73,6 +73,7 @@ class Checks:
         self.closed: dict[str, list[tuple[int, int]]] = {}  # partition -> (watermark, number) where windows close
         self.versions: dict[tuple[str, int], str] = {}  # (entry, revision) -> summary, while final
         self.highest: dict[str, tuple[bool, int]] = {}  # entry -> the highest (final, revision) ever written
+        self.listed: set[tuple[str, str, int]] = set()  # (entry, partition, number) of every source ever named
         self.passed: list[tuple[int, int]] = []  # at rest: when, and up to which time every shard has passed
 
     def covers(self, since_ms: int, start_ms: int) -> bool:
@@ -224,6 +225,9 @@ class Checks:
             and int(source["number"]) in oracle.last_touch(start_ms, number, all_read)
             for source in entry["sources"]
         )
+        if self.world.torn and not listed:  # somebody who stalled may have put back what was there before
+            key, allowed = cache_key(HALF_HOUR, start_ms), oracle.last_touch(start_ms, number, all_read)
+            listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
             return old and listed
         since_ms = max(own.since_ms for own in self.world.best_progress().values())
@@ -245,7 +249,8 @@ class Checks:
         for aside in actor.consumer._set_aside:
             if aside.first <= first and last <= aside.last:
                 poisoned = [n for n, payload in zip(oracle.numbers, oracle.payloads, strict=True) if POISON in payload]
-                if not any(aside.first <= number <= aside.last for number in poisoned):
+                unlucky = (partition, aside.first) in actor.worker.unlucky  # which may narrow it down to a sound record
+                if not unlucky and not any(aside.first <= number <= aside.last for number in poisoned):
                     raise Violation("dropped", f"{key}: nothing in it is poison")
                 if not any(
                     low <= aside.first and aside.last <= high for low, high in actor.worker.delivered[partition]
@@ -277,6 +282,8 @@ class Checks:
             changed = before["status"] == "final" and before["summary"] != entry["summary"]
             if entry["revision"] < before["revision"] + changed:
                 raise Violation("revision", f"{key}: {before['revision']} is followed by {entry['revision']}")
+        if period == HALF_HOUR:
+            self.listed.update((key, source["partition"], int(source["number"])) for source in entry["sources"])
         self.highest[key] = max(self.highest.get(key, (False, 0)), (final, entry["revision"]))
         data = world.store.get(entry["summary"])
         if data is None or entry["summary"] in world.broken:
@@ -350,7 +357,12 @@ class Checks:
     def rest(self) -> None:
         """After each step since faults are over: what every shard has passed a while ago is final by now."""
         world = self.world
-        if not world.options["bound"]:
+        begins_ms = world.settled_ms + 20 * MINUTE_MS  # until then publishers may still wait for their next pass
+        if (
+            not world.options["bound"]
+            or world.now_ms < begins_ms
+            or any(w.paused_until_ms > world.now_ms for w in world.workers.values())
+        ):
             return
         progress = world.best_progress()
         passed_ms = min(

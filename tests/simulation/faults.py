@@ -66,7 +66,7 @@ class Misfortune:
         rng = self.rng
         self.settings = replace(
             self.settings,
-            allowed_lateness_ms=rng.choice([30, 60, 90]) * MINUTE_MS,
+            allowed_lateness_ms=rng.choice([20, 60, 240, 360]) * MINUTE_MS,
             out_of_orderness_ms=rng.choice([20, 60, 120]) * SECOND_MS,
             dedupe_horizon_minutes=rng.choice([4, 10, 20]),
         )

@@ -111,6 +111,7 @@ class Worker:
     shards_until_ms: int = 0  # so long it believes in that list
     poison: Poison = field(default_factory=Poison)
     failures: Counter[tuple[str, int]] = field(default_factory=Counter)  # (shard, first number) -> engine failures
+    unlucky: set[tuple[str, int]] = field(default_factory=set)  # ... where it was no record's fault
     delivered: defaultdict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
 
 

@@ -288,7 +288,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
                 self.spawn(name)
         self.say("faults are over")
         for _ in range(30):
-            self.step(self.rng.randint(40, 120) * SECOND_MS, 60)
+            self.step(self.rng.randint(40, 120) * SECOND_MS, 600)
             self.checks.rest()
         for _ in range(16):  # a chain of splits takes some rounds a generation
             self.step(400 * SECOND_MS, 2_000)
