@@ -35,10 +35,10 @@ from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.sources.memory_kinesis import Shard
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
-from sa_stream.windows.partition import Partition_State
 from sa_stream.windows.window import Window
 from tests.oracle import compare
 from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
+from tests.simulation.stable import shown, stable_letter, stable_progress, stable_snapshot
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -92,17 +92,17 @@ class Checks:
         if before is None or data == before:
             return
         if kind == "snapshots":
-            same = _stable_snapshot(before, self.world.timing) == _stable_snapshot(data, self.world.timing)
+            same = stable_snapshot(before, self.world.timing) == stable_snapshot(data, self.world.timing)
         elif kind == "progress":
-            same = _stable_progress(before) == _stable_progress(data)
+            same = stable_progress(before) == stable_progress(data)
         elif kind == "dead-letters" and parse_set_aside(key):
-            same = _stable_letter(before) == _stable_letter(data)
+            same = stable_letter(before) == stable_letter(data)
         elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more
             same = f"secrets-destroyed/{key.split('/')[1][:7]}" in self.world.store.objects
         else:
             same = False
         if not same:
-            raise Violation("one-key", f"{key} was put with two contents: {_shown(before)} and {_shown(data)}")
+            raise Violation("one-key", f"{key} was put with two contents: {shown(before)} and {shown(data)}")
 
     def _partial(self, key: str, data: bytes) -> None:
         actor = self.world.actor
@@ -505,29 +505,3 @@ class Checks:
 
     def label(self, start_ms: int) -> str:
         return time_key(HALF_HOUR, start_ms)
-
-
-def _stable_snapshot(data: bytes, timing: Any) -> object:
-    """All but what may depend on a clock, or on what was published."""
-    state = Partition_State.from_bytes(data, timing)
-    return (
-        state.partition, state.lineage, state.parents, state.number, state.record_watermark_ms, state.newest_arrival_ms,
-        state.since_ms, str(state.ids.content(state.newest_arrival_ms // 60_000)), sorted(state.counters.items()),
-    )  # fmt: skip
-
-
-def _stable_letter(data: bytes) -> object:
-    """All but what the engine said, which may differ."""
-    return msgspec.json.decode(data) | {"error": ""}
-
-
-def _stable_progress(data: bytes) -> object:
-    own = decode_progress(data)
-    return (
-        own.partition, own.number, own.lineage, max(0, own.watermark_ms), own.since_ms, own.ended, own.parents,
-        sorted(own.counters.items()),
-    )  # fmt: skip
-
-
-def _shown(data: bytes) -> str:
-    return repr(msgspec.msgpack.decode(data[22:])) if data[:3] == b"SAS" else repr(data[:200])
