@@ -138,6 +138,11 @@ class Stream:
     created_ms: int
     retention_ms: int
     shards: list[Shard] = field(default_factory=list)
+    trimmed_ms: int = 0  # what arrived before it went while the retention was shorter, and does not come back
+
+    def horizon_ms(self, now_ms: int) -> int:
+        """What arrived before this time is gone."""
+        return max(now_ms - self.retention_ms, self.trimmed_ms)
 
     @property
     def arn(self) -> str:
@@ -208,6 +213,13 @@ class Memory_Kinesis:
     def delete_stream(self, name: str) -> None:
         with self._lock:
             del self._streams[self.stream(name).name]
+
+    def set_retention(self, name: str, retention_ms: int) -> None:
+        """Keep records longer or shorter from now on. What a shorter retention has taken stays gone."""
+        with self._lock:
+            stream = self.stream(name)
+            stream.trimmed_ms = stream.horizon_ms(self.now_ms())
+            stream.retention_ms = retention_ms
 
     def stream_names(self) -> list[str]:
         with self._lock:
@@ -355,7 +367,7 @@ class Memory_Kinesis:
             if now_ms - at.born_ms > ITERATOR_LIFE_MS:
                 raise Kinesis_Error("ExpiredIteratorException", "Iterator expired: it was older than 300 s.")
             stream, shard = self._find(at.stream, at.shard_id)
-            begin = max(at.position, shard.trim(now_ms - stream.retention_ms))
+            begin = max(at.position, shard.trim(stream.horizon_ms(now_ms)))
             first = begin - shard.dropped
             payloads = shard.payloads[first : first + min(limit, RECORDS_PER_READ_MAX)]
             size_bytes = 0
@@ -386,7 +398,7 @@ class Memory_Kinesis:
             raise Kinesis_Error(code, f"{operation} was refused by the fault that the test asked for.")
 
     def _listed(self, stream: Stream, now_ms: int) -> list[Shard]:
-        horizon_ms = now_ms - stream.retention_ms
+        horizon_ms = stream.horizon_ms(now_ms)
         return [s for s in stream.shards if s.closed_ms is None or s.closed_ms >= horizon_ms]
 
     def _find(self, name: str, shard_id: str) -> tuple[Stream, Shard]:
@@ -398,7 +410,7 @@ class Memory_Kinesis:
 
 
 def _passes(shard: Shard, chosen: Shard_Filter, stream: Stream, now_ms: int) -> bool:
-    horizon_ms = max(now_ms - stream.retention_ms, stream.created_ms)
+    horizon_ms = max(stream.horizon_ms(now_ms), stream.created_ms)
     since_ms = horizon_ms if chosen.type == "AT_TRIM_HORIZON" else chosen.timestamp_ms
     match chosen.type:
         case "FROM_TRIM_HORIZON":

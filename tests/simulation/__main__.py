@@ -1,6 +1,7 @@
 """`python -m tests.simulation 1000 [first]`: so many seeds; `--seed 7 --trace`: one, with everything that happened."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -8,6 +9,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+
+from tests.simulation.options import SWITCHED, VARIABLE, switches
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
@@ -30,7 +33,8 @@ class Report:
 
 
 def report(seed: int, plant: str = "", trace: bool = False) -> Report:
-    from tests.simulation.planted import PLANTED
+    from tests.simulation import planted, planted_holes  # noqa: F401 - they register their bugs
+    from tests.simulation.planting import PLANTED
     from tests.simulation.world import run_seed
 
     began_s = time.process_time()
@@ -48,11 +52,18 @@ def main() -> int:
     parser.add_argument("seeds", nargs="?", default="150", help="how many, or FIRST:END")
     parser.add_argument("first", nargs="?", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--plant", default="", help="a bug to plant (tests/simulation/planted.py)")
+    parser.add_argument("--plant", default="", help="a bug to plant (planted.py, planted_holes.py)")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
     parser.add_argument("--failures", type=int, default=20, help="stop after so many failing seeds")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option, in all seeds")
+    parser.add_argument(
+        "--only", help=f"of the harsher faults only these (by comma; '' for none): {', '.join(SWITCHED)}"
+    )
+    parser.add_argument("--without", default="", help="without these of the harsher faults")
     options = parser.parse_args()
+    if chosen := switches(options.set, options.only, options.without):
+        os.environ[VARIABLE] = json.dumps(chosen)
     if options.seed is not None:
         result = report(options.seed, options.plant, options.trace)
         print(result.story)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.commits.progress import END, Progress
+from sa_stream.commits.progress import END, RETIRED, Progress
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,
@@ -32,16 +32,19 @@ from sa_stream.rollups.periods import (
     time_key,
 )
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS
+from sa_stream.sources.memory_kinesis import Shard
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
-from sa_stream.windows.partition import Partition_State
 from sa_stream.windows.window import Window
 from tests.oracle import compare
 from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
+from tests.simulation.stable import shown, stable_letter, stable_progress, stable_snapshot
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+FOREVER_MS = 1 << 60
+FINAL_WITHIN_MS = 15 * MINUTE_MS
 POISON = b"/poison/"  # in a payload: the engine fails on it
 
 
@@ -69,6 +72,9 @@ class Checks:
         self.ledger = ledger
         self.closed: dict[str, list[tuple[int, int]]] = {}  # partition -> (watermark, number) where windows close
         self.versions: dict[tuple[str, int], str] = {}  # (entry, revision) -> summary, while final
+        self.highest: dict[str, tuple[bool, int]] = {}  # entry -> the highest (final, revision) ever written
+        self.listed: set[tuple[str, str, int]] = set()  # (entry, partition, number) of every source ever named
+        self.passed: list[tuple[int, int]] = []  # at rest: when, and up to which time every shard has passed
 
     def covers(self, since_ms: int, start_ms: int) -> bool:
         return since_ms == BEGINNING_MS or start_ms >= since_ms + self.world.timing.coverage_margin_ms
@@ -86,19 +92,21 @@ class Checks:
         if before is None or data == before:
             return
         if kind == "snapshots":
-            same = _stable_snapshot(before, self.world.timing) == _stable_snapshot(data, self.world.timing)
+            same = stable_snapshot(before, self.world.timing) == stable_snapshot(data, self.world.timing)
         elif kind == "progress":
-            same = _stable_progress(before) == _stable_progress(data)
+            same = stable_progress(before) == stable_progress(data)
         elif kind == "dead-letters" and parse_set_aside(key):
-            same = _stable_letter(before) == _stable_letter(data)
+            same = stable_letter(before) == stable_letter(data)
+        elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more
+            same = f"secrets-destroyed/{key.split('/')[1][:7]}" in self.world.store.objects
         else:
             same = False
         if not same:
-            raise Violation("one-key", f"{key} was put with two contents: {_shown(before)} and {_shown(data)}")
+            raise Violation("one-key", f"{key} was put with two contents: {shown(before)} and {shown(data)}")
 
     def _partial(self, key: str, data: bytes) -> None:
         actor = self.world.actor
-        if actor is None or actor.consumer is None:
+        if actor is None or actor.consumer is None or not self.world.exact:
             return
         state = actor.consumer.state
         window = Window.from_bytes(data, key)
@@ -130,10 +138,10 @@ class Checks:
         for partition in self.ledger.partitions:
             for window_ms, puts in self.ledger.of(partition).puts.items():
                 if start_ms <= window_ms < end_ms:
-                    seed = self.world.seed_of(window_ms)
-                    found.update(
-                        {put.path: 1 for put in puts if put.path not in found and hash_of(put.path, seed) in hashes}
-                    )
+                    for seed in self.world.seeds_of(window_ms):
+                        found.update(
+                            {put.path: 1 for put in puts if put.path not in found and hash_of(put.path, seed) in hashes}
+                        )
         if len(found) != len(hashes):
             raise Violation("content", f"{self.label(start_ms)} counts {len(hashes)} paths, known are {len(found)}")
         return found
@@ -169,6 +177,8 @@ class Checks:
         elif int(progress.number) != number:
             raise Violation("content", f"{key} is written after {number}")
         self.closes(progress.partition, progress.watermark_ms, number)
+        if not self.world.exact:
+            return
         for start_ms in oracle.touches.keys() | progress.partials.keys():
             if all_read or self.covers(progress.since_ms, start_ms):
                 name = progress.partials.get(start_ms)
@@ -199,7 +209,7 @@ class Checks:
 
     def _all_was_read(self, oracle: Remembering_Oracle, number: int) -> None:
         """At the end of a shard. What the retention took is the children's to notice: they go on with the position."""
-        kept_ms = max(self.world.now_ms - self.world.timing.retention_ms, self.world.start.from_ms)
+        kept_ms = max(self.world.horizon_ms(), self.world.start.from_ms)
         for unread, arrival_ms in zip(oracle.numbers, oracle.arrivals_ms, strict=True):
             if unread > number and arrival_ms >= kept_ms:
                 raise Violation("content", f"a shard ends after {number}, though {unread} can still be read")
@@ -215,6 +225,9 @@ class Checks:
             and int(source["number"]) in oracle.last_touch(start_ms, number, all_read)
             for source in entry["sources"]
         )
+        if self.world.torn and not listed:  # somebody who stalled may have put back what was there before
+            key, allowed = cache_key(HALF_HOUR, start_ms), oracle.last_touch(start_ms, number, all_read)
+            listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
             return old and listed
         since_ms = max(own.since_ms for own in self.world.best_progress().values())
@@ -236,7 +249,8 @@ class Checks:
         for aside in actor.consumer._set_aside:
             if aside.first <= first and last <= aside.last:
                 poisoned = [n for n, payload in zip(oracle.numbers, oracle.payloads, strict=True) if POISON in payload]
-                if not any(aside.first <= number <= aside.last for number in poisoned):
+                unlucky = (partition, aside.first) in actor.worker.unlucky  # which may narrow it down to a sound record
+                if not unlucky and not any(aside.first <= number <= aside.last for number in poisoned):
                     raise Violation("dropped", f"{key}: nothing in it is poison")
                 if not any(
                     low <= aside.first and aside.last <= high for low, high in actor.worker.delivered[partition]
@@ -251,21 +265,30 @@ class Checks:
 
     # ------------------------------------------------------------------ entries
 
-    def store_entry(self, namespace: str, key: str, before: dict[str, Any] | None, entry: dict[str, Any]) -> None:
+    def store_entry(
+        self, namespace: str, key: str, before: dict[str, Any] | None, entry: dict[str, Any], torn: bool
+    ) -> None:
+        """`torn`: somebody else wrote it since the writer's last look. Only such a write may go back, for a moment."""
         if namespace != AGGREGATE_NAMESPACE:
             return
+        world = self.world
         period, start_ms = parse_cache_key(key)
         final = entry["status"] == "final"
-        self.world.say("entry", key, entry["status"], entry["revision"], entry["total_requests"])
-        if before is not None and not self.world.torn:
+        world.say("entry", key, entry["status"], entry["revision"], entry["total_requests"], "torn" if torn else "")
+        strict = not torn if world.options["memory"] else not world.torn
+        if before is not None and strict:
             if before["status"] == "final" and not final:
                 raise Violation("status", f"{key} was final and becomes partial: {entry['missing_sources']}")
             changed = before["status"] == "final" and before["summary"] != entry["summary"]
             if entry["revision"] < before["revision"] + changed:
                 raise Violation("revision", f"{key}: {before['revision']} is followed by {entry['revision']}")
-        data = self.world.store.get(entry["summary"])
-        if data is None:  # a round that took longer than the grace: who needs the summary has the entry made anew
-            if final:
+        if period == HALF_HOUR:
+            self.listed.update((key, source["partition"], int(source["number"])) for source in entry["sources"])
+        self.highest[key] = max(self.highest.get(key, (False, 0)), (final, entry["revision"]))
+        data = world.store.get(entry["summary"])
+        if data is None or entry["summary"] in world.broken:
+            # a round that took longer than the grace: who needs the summary has the entry made anew
+            if final and entry["summary"] not in world.broken:
                 raise Violation("content", f"{key} is final and names {entry['summary']}, which does not exist")
             return
         window = Window.from_bytes(data)
@@ -273,13 +296,13 @@ class Checks:
         found = self._counted(window, start_ms, end_ms)
         if len(found) and found.total() != entry["total_requests"] and not window.top_paths_error:
             raise Violation("content", f"{key}: its summary is another's")
-        if final or self.world.lossless:  # nobody vouches for what lies about a loss
+        if final or world.lossless:  # nobody vouches for what lies about a loss
             self._nothing_twice(key, found, start_ms, end_ms)
         if final:
             version = self.versions.setdefault((key, entry["revision"]), entry["summary"])
-            if version != entry["summary"] and not self.world.torn:
+            if version != entry["summary"] and (world.options["memory"] or not world.torn):
                 raise Violation("revision", f"{key}: revision {entry['revision']} has two contents")
-            if period != HALF_HOUR and not self.world.torn:
+            if period != HALF_HOUR:
                 self._sources_final(key, period, start_ms)
             self._lacks_nothing(key, found, start_ms, end_ms)
 
@@ -291,20 +314,27 @@ class Checks:
                 if start_ms <= window_ms < end_ms:
                     for touch in oracle.touches[window_ms]:
                         allowed.update(touch.paths)
+            if not self.world.exact:  # how long an id is remembered has changed
+                for window_ms, puts in oracle.puts.items():
+                    if start_ms <= window_ms < end_ms:
+                        allowed.update(put.path for put in puts)
         for path, count in found.items():
-            # who lost his state does not know that a record is too late, and counts it once
-            if count > (allowed[path] or (0 if self.world.lossless else 1)):
+            # who lost his state does not know that a record is too late, and counts it once; others are more patient
+            certain = self.world.lossless and self.world.exact
+            if count > (allowed[path] or (0 if certain else 1)):
                 raise Violation("twice", f"{key}: {path} counts {count} times, came to count {allowed[path]} times")
 
     def _sources_final(self, key: str, period: str, start_ms: int) -> None:
         below = child_period(period)
         for child_ms in children(period, start_ms):
             child = self.world.entry(cache_key(below, child_ms))
+            if self.world.torn and self.highest.get(cache_key(below, child_ms), (False, 0))[0]:
+                continue  # for others it is final; somebody who stalled has just written over that
             if child is not None and child["status"] != "final":
                 raise Violation("status", f"{key} is final, {child['cache_key']} is not")
 
     def _lacks_nothing(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
-        timing = self.world.timing
+        out_of_orderness_ms = self.world.out_of_orderness_ms
         for partition in self.ledger.partitions:
             oracle = self.ledger.of(partition)
             for window_ms in oracle.puts:
@@ -314,33 +344,79 @@ class Checks:
                 read_before_closing = min(closed, default=0)
                 counted = {
                     path for touch in oracle.touches.get(window_ms, ()) for path in touch.in_time
-                    if touch.number <= read_before_closing
+                    if touch.number <= read_before_closing and self.world.exact
                 }  # fmt: skip
                 for put in oracle.puts[window_ms]:
-                    punctual = put.arrival_ms - put.event_ms <= timing.out_of_orderness_ms
+                    punctual = put.arrival_ms - put.event_ms <= out_of_orderness_ms
                     if put.path not in found and (punctual or put.path in counted):
                         why = "punctual" if punctual else "read before its window closed"
                         raise Violation("lacks", f"{key} is final without {put} of {partition}, which was {why}")
 
     # ------------------------------------------------------------------ the end
 
+    def rest(self) -> None:
+        """After each step since faults are over: what every shard has passed a while ago is final by now."""
+        world = self.world
+        begins_ms = world.settled_ms + 20 * MINUTE_MS  # until then publishers may still wait for their next pass
+        if (
+            not world.options["bound"]
+            or world.now_ms < begins_ms
+            or any(w.paused_until_ms > world.now_ms for w in world.workers.values())
+        ):
+            return
+        progress = world.best_progress()
+        passed_ms = min(
+            (self._passed_ms(shard, progress.get(shard.shard_id)) for shard in world.shards()), default=BEGINNING_MS
+        )
+        self.passed.append((world.now_ms, passed_ms))
+        due_ms = max((passed for at_ms, passed in self.passed if at_ms <= world.now_ms - FINAL_WITHIN_MS), default=0)
+        if due_ms <= world.born_ms:
+            return
+        since_ms = max([own.since_ms for own in progress.values()] + [world.excused_ms])
+        for key, entry in world.cache_entries().items():
+            period, start_ms = parse_cache_key(key)
+            late = entry["status"] != "final" and end_of(period, start_ms) <= due_ms
+            if late and self.covers(since_ms, start_ms) and not self._spoilt(period, start_ms):
+                missing = entry["missing_sources"]
+                raise Violation("finality", f"{key} is not final, though all have passed it: {missing}")
+
+    def _passed_ms(self, shard: Shard, own: Progress | None) -> int:
+        lease = self.world.leases.get(shard.shard_id)
+        if lease is not None and lease.checkpoint == END:
+            return FOREVER_MS  # its children say how far it is
+        if shard.closed_ms is not None and lease is None:
+            return FOREVER_MS if shard.closed_ms < self.world.started_ms else BEGINNING_MS
+        return BEGINNING_MS if own is None else own.watermark_ms
+
+    def _spoilt(self, period: str, start_ms: int) -> bool:
+        """Whether something was lost of which this entry would be made."""
+        return any(start_ms <= window_ms < end_of(period, start_ms) for window_ms in self.world.spoilt)
+
     def end(self) -> None:
         """Faults are over and everything has come to rest."""
         world = self.world
         progress = world.best_progress()
-        since_ms = max((own.since_ms for own in progress.values()), default=BEGINNING_MS)
         for partition, own in progress.items():
             self._coverage(partition, own)
             self._dead_letters(partition, own)
+        since_ms = max([own.since_ms for own in progress.values()] + [world.excused_ms])
         expected = self.ledger.entries()
         found = world.cache_entries()
+        for key, highest in self.highest.items():
+            entry = found[key]
+            if world.options["memory"] and (entry["status"] == "final", entry["revision"]) < highest:
+                raise Violation(
+                    "status", f"{key} is {entry['status']} {entry['revision']} at the end, and was (final) {highest}"
+                )
         for key in sorted(expected.keys() | found.keys()):
             period, start_ms = parse_cache_key(key)
             entry = found.get(key)
+            if self._spoilt(period, start_ms):
+                continue
             if self.covers(since_ms, start_ms):
                 if end_of(period, start_ms) <= world.settled_ms or (entry is not None and entry["status"] == "final"):
                     self._settled(key, entry, expected.get(key))
-                elif entry is not None and key not in expected:
+                elif entry is not None and key not in expected and world.exact:
                     raise Violation("content", f"{key} is an entry of nothing")
             elif entry is not None and entry["status"] == "final" and not self._anything_put(period, start_ms):
                 raise Violation("content", f"{key} is final, and nothing was put for it")
@@ -354,6 +430,10 @@ class Checks:
         )
 
     def _settled(self, key: str, entry: dict[str, Any] | None, expected: dict[str, Any] | None) -> None:
+        if not self.world.exact:
+            if entry is not None and entry["status"] != "final":
+                raise Violation("finality", f"{key} is not final: {entry['missing_sources']}")
+            return
         if expected is not None and self._uncertain(key):
             if entry is None and expected["total_requests"] == expected["duplicate_records"] == 0:
                 return
@@ -393,10 +473,12 @@ class Checks:
     def _coverage(self, partition: str, own: Progress) -> None:
         world = self.world
         allowed_ms = max([world.since_allowed_ms, *world.losses])
-        if own.since_ms > allowed_ms:
+        if own.since_ms > allowed_ms and own.lineage:  # without a lineage: no record of it can be read
             raise Violation("coverage", f"{partition} vouches from {own.since_ms} on, could from {allowed_ms} on")
 
     def _dead_letters(self, partition: str, own: Progress) -> None:
+        if own.number == RETIRED or not self.world.exact:
+            return
         oracle, all_read = self._oracle(partition, own.lineage, own.since_ms)
         if not all_read:
             return
@@ -423,29 +505,3 @@ class Checks:
 
     def label(self, start_ms: int) -> str:
         return time_key(HALF_HOUR, start_ms)
-
-
-def _stable_snapshot(data: bytes, timing: Any) -> object:
-    """All but what may depend on a clock, or on what was published."""
-    state = Partition_State.from_bytes(data, timing)
-    return (
-        state.partition, state.lineage, state.parents, state.number, state.record_watermark_ms, state.newest_arrival_ms,
-        state.since_ms, str(state.ids.content(state.newest_arrival_ms // 60_000)), sorted(state.counters.items()),
-    )  # fmt: skip
-
-
-def _stable_letter(data: bytes) -> object:
-    """All but what the engine said, which may differ."""
-    return msgspec.json.decode(data) | {"error": ""}
-
-
-def _stable_progress(data: bytes) -> object:
-    own = decode_progress(data)
-    return (
-        own.partition, own.number, own.lineage, max(0, own.watermark_ms), own.since_ms, own.ended, own.parents,
-        sorted(own.counters.items()),
-    )  # fmt: skip
-
-
-def _shown(data: bytes) -> str:
-    return repr(msgspec.msgpack.decode(data[22:])) if data[:3] == b"SAS" else repr(data[:200])

@@ -1,10 +1,10 @@
 """Bugs that the simulation must find: each is a patch of the product that breaks one rule of the design.
 
-PLANTED maps a name to a context manager in which the bug is there.
+Each is registered by its name (tests/simulation/planting.py). Rules that were missing once are in planted_holes.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,7 @@ from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.partition import Partition_State
-
-type Plant = Callable[[], AbstractContextManager[None]]
-PLANTED: dict[str, Plant] = {}
-
-
-def planted(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
-    PLANTED[function.__name__] = contextmanager(function)
-    return function
-
-
-@contextmanager
-def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
+from tests.simulation.planting import patched, planted
 
 
 @planted

@@ -11,13 +11,19 @@ from sa_stream.storage.memory_cache import Memory_Cache
 @dataclass(frozen=True, slots=True)
 class Listed:
     key: str
+    modified_ms: int = 0
 
 
 class Watched_Store:
-    """A state store in a dict. `on_put(key, data, before)` sees every put before it takes effect."""
+    """A state store in a dict. `on_put(key, data, before)` sees every put before it takes effect; `clock_ms` is the
+    store's own clock."""
 
-    def __init__(self, on_put: Callable[[str, bytes, bytes | None], None]) -> None:
+    def __init__(
+        self, on_put: Callable[[str, bytes, bytes | None], None], clock_ms: Callable[[], int] = lambda: 0
+    ) -> None:
         self.objects: dict[str, bytes] = {}
+        self._modified_ms: dict[str, int] = {}
+        self._clock_ms = clock_ms
         self.written: dict[str, bytes] = {}  # everything that was ever put, even if it was deleted since
         self._keys: list[str] = []
         self._on_put = on_put
@@ -28,6 +34,7 @@ class Watched_Store:
         if key not in self.objects:
             insort(self._keys, key)
         self.objects[key] = data
+        self._modified_ms[key] = self._clock_ms()
 
     def create(self, key: str, data: bytes) -> bool:
         if key in self.objects:
@@ -39,11 +46,21 @@ class Watched_Store:
         return self.objects.get(key)
 
     def list(self, prefix: str) -> Sequence[Listed]:
-        first = bisect_left(self._keys, prefix)
+        """Everything below a folder, with or without its slash, as the real one lists it."""
+        return [Listed(key, self._modified_ms[key]) for key in self._below(prefix)]
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        folder = prefix.removesuffix("/") + "/"
+        rests = (key.removeprefix(folder) for key in self._below(prefix))
+        return sorted({folder + rest.split("/")[0] for rest in rests if "/" in rest})
+
+    def _below(self, prefix: str) -> Sequence[str]:
+        folder = prefix.removesuffix("/") + "/" if prefix else ""
+        first = bisect_left(self._keys, folder)
         last = first
-        while last < len(self._keys) and self._keys[last].startswith(prefix):
+        while last < len(self._keys) and self._keys[last].startswith(folder):
             last += 1
-        return [Listed(key) for key in self._keys[first:last]]
+        return self._keys[first:last]
 
     def delete(self, keys: str | Iterable[str]) -> None:
         for key in [keys] if isinstance(keys, str) else keys:
@@ -65,7 +82,7 @@ class Watched_Cache(Memory_Cache):
         self,
         fail: Callable[[str], None],
         before_store: Callable[[str], None],
-        on_store: Callable[[str, str, dict[str, Any] | None, dict[str, Any]], None],
+        on_store: Callable[[str, str, dict[str, Any] | None, dict[str, Any], bool], None],
     ) -> None:
         super().__init__()
         self._before_store = before_store
@@ -82,8 +99,9 @@ class Watched_Cache(Memory_Cache):
 
     def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
         self._fail("cache write, before")
+        seen = super().retrieve_entry(namespace, cache_key)
         self._before_store(namespace)
         before = super().retrieve_entry(namespace, cache_key)
-        self._on_store(namespace, cache_key, before, body)
+        self._on_store(namespace, cache_key, before, body, before != seen)
         super().store_entry(namespace, cache_key, body)
         self._fail("cache write, after")

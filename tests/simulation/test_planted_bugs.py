@@ -2,8 +2,10 @@
 
 import pytest
 
+import tests.simulation.planted
+import tests.simulation.planted_holes  # noqa: F401 - both register their bugs
 from tests.simulation.__main__ import report
-from tests.simulation.planted import PLANTED
+from tests.simulation.planting import PLANTED
 
 SEEDS_MAX = 150
 FOUND_AT = {  # where the rarer ones were found last: looked at first, to save time

@@ -1,0 +1,131 @@
+"""What a simulated world is made of: leases, links, workers, tasks, and the durations that hold in it."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.operations import Call
+from sa_stream.commits.poison import Poison
+from sa_stream.commits.progress import Shard_Info
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.rollups.finality import Sources
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Timing
+
+STREAM = "logs"
+SECOND_MS = 1_000
+SKEW_MS_MAX = 20 * SECOND_MS  # of an ordinary clock
+FOREVER_MS = 1 << 60
+QUEUED_MAX = 3  # answers that the KCL fetches ahead
+SHARDS_MAX = 8
+INTAKE = Intake(resolve_field_lists("canonical", ""))
+MONTH_END_MS = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1000
+
+type Task_Steps = Generator[Call | None, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Short_Timing(Timing):
+    """Everything that takes days takes hours here."""
+
+    retention_ms: int = 4 * HOUR_MS
+    retention_least_ms: int = 2 * HOUR_MS
+    allowed_lateness_ms: int = HOUR_MS
+
+    @property
+    def keep_ms(self) -> int:
+        return max(2 * HOUR_MS, self.allowed_lateness_ms + HOUR_MS)
+
+    def at(self, retention_ms: int, past: tuple[tuple[int, int], ...]) -> "Short_Timing":
+        """These settings, on a stream that keeps its records so long now, and did otherwise before."""
+        return replace(self, retention_ms=retention_ms, past_retentions=past)
+
+
+class Died(Exception):
+    """The process of a task ends here."""
+
+
+class Engine_Failed(Exception):
+    """What the engine raises on poison, and now and then on anything."""
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """`checkpoint`: None before the first; `end` after the shard's end."""
+
+    owner: str = ""
+    token: int = 0
+    checkpoint: str | None = None
+    from_ms: int = BEGINNING_MS  # of a lease without checkpoint: where to begin
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the KCL fetched: a page of records, or None at the end of the shard (or of the lease)."""
+
+    payloads: list[bytes]
+    arrivals_ms: list[int]
+    numbers: list[str]
+    behind_ms: int
+    fetched_ms: int
+    end: bool = False
+    gone: bool = False  # the stream has no such shard any more
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One shard at one worker: the KCL's reader, its queue, and our consumer."""
+
+    worker: "Worker"
+    shard_id: str
+    token: int
+    checkpoint: str | None
+    from_ms: int
+    last_number: str = ""  # fetched
+    last_checkpoint: str | None = None
+    delivered: int = 0  # highest number that was handed over
+    queue: deque[Answer] = field(default_factory=deque)
+    fetched_all: bool = False
+    dead: bool = False
+    handover_until_ms: int = 0  # when set: it is asked to finish, and loses its lease then at the latest
+    consumer: Partition_Consumer | None = None
+    position_ms: int = 0
+    letter: tuple[int, int] | None = None  # numbers of the last batch that it buried
+    first_start: bool = False  # it began without a checkpoint, and not from its parents
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    name: str
+    skew_ms: int
+    secrets: Secrets
+    timing: Timing  # as its settings and the stream said when it started
+    paused_until_ms: int = 0
+    jvm_paused_until_ms: int = 0
+    alive: bool = True
+    leaving: bool = False  # asked to stop: it gives its shards away, and ends
+    settled: dict[int, Sources] = field(default_factory=dict)
+    shards: Sequence[Shard_Info] = ()  # as it last listed them
+    shards_until_ms: int = 0  # so long it believes in that list
+    poison: Poison = field(default_factory=Poison)
+    failures: Counter[tuple[str, int]] = field(default_factory=Counter)  # (shard, first number) -> engine failures
+    unlucky: set[tuple[str, int]] = field(default_factory=set)  # ... where it was no record's fault
+    delivered: defaultdict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Steps that run in a worker; `pending` is the call that they wait for."""
+
+    worker: Worker
+    steps: Task_Steps
+    link: Link | None = None
+    pending: Call | None = None
+    ready_ms: int = 0
+    started: bool = False
+
+    @property
+    def consumer(self) -> Partition_Consumer | None:
+        return self.link.consumer if self.link else None

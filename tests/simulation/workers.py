@@ -1,0 +1,266 @@
+"""The workers of a simulated world: the product's consumers and reconcilers, and what they may lack."""
+
+import inspect
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sa_stream.commits.consumer import Partition_Consumer
+from sa_stream.commits.operations import Call, Steps
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable
+from sa_stream.records.batch import Batch
+from sa_stream.records.parser import Columns, Parser
+from sa_stream.rollups.progress_reader import Progress_Reader
+from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS
+from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, Partition_State
+from tests.simulation.checks import POISON
+from tests.simulation.parts import INTAKE, SECOND_MS, SKEW_MS_MAX, Answer, Engine_Failed, Link, Task_Steps, Worker
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+GONE_KNOWN = "gone" in inspect.signature(Partition_Consumer.end_steps).parameters
+
+
+class Work:
+    """The part of a world in which the product runs."""
+
+    def clock_ms(self, worker: Worker) -> int:
+        return self.now_ms + worker.skew_ms
+
+    def lineage(self) -> str:
+        return f"{self.rng.getrandbits(48):012x}"
+
+    def consumer_steps(self, link: Link) -> Task_Steps:
+        worker, shard_id = link.worker, link.shard_id
+        yield None
+        parents = yield from self.look_up_steps(worker, shard_id)
+        state = yield from recover_steps(
+            self.store,
+            shard_id,
+            link.checkpoint,
+            parents,
+            self.start,
+            worker.timing,
+            self.clock_ms(worker),
+            self.lineage(),
+        )
+        self._judge_start(link, parents, state)
+        self.checks.closes(shard_id, state.published_watermark_ms, int(state.number))
+        link.position_ms = state.position_ms
+        worker.poison.committed(shard_id, link.checkpoint or "0")
+        self.skipped.setdefault(state.lineage, () if state.since_ms == BEGINNING_MS else None)
+
+        def published(window_ms: int, name: Partial_Name) -> bool:
+            return (shard_id, name) in worker.settled.get(window_ms, ())
+
+        link.consumer = consumer = Partition_Consumer(
+            state,
+            self.store,
+            lambda number: self.checkpoint(link, number),
+            INTAKE,
+            worker.secrets,
+            self.clock_ms(worker),
+            self.lineage,
+            published,
+            worker.poison.careful(shard_id),
+            worker.poison.set_aside(shard_id),
+        )
+        consumer._parser = Fragile_Parser(consumer._parser, self)  # type: ignore[assignment]
+        came_ms: deque[int] = deque(maxlen=5)
+        while True:
+            yield None
+            for _ in range(self.rng.randint(0, 3)):
+                if not link.queue:
+                    break
+                answer = link.queue.popleft()
+                now_ms = self.clock_ms(worker)
+                if answer.end:
+                    self._judge_end(link, answer)
+                    local = GONE_KNOWN and self.options["local"]
+                    yield from (
+                        consumer.end_steps(now_ms, gone=True) if local and answer.gone else consumer.end_steps(now_ms)
+                    )
+                    return
+                batch = self._batch(worker, answer, came_ms)
+                self._judge_read(link, batch)
+                if answer.numbers:
+                    worker.delivered[shard_id].add((int(answer.numbers[0]), int(answer.numbers[-1])))
+                consumer.receive(batch, now_ms)
+                came_ms.append(now_ms)
+                if consumer.due(now_ms) and self.rng.random() < 0.7:
+                    break
+            now_ms = self.clock_ms(worker)
+            if link.handover_until_ms:
+                yield from consumer.flush_steps(now_ms)
+                return
+            if not link.queue and link.fetched_all:
+                raise Lease_Lost("the KCL says so")
+            if consumer.due(now_ms):
+                yield from consumer.work_steps(now_ms)
+                worker.poison.committed(shard_id, state.committed_number or "0")
+                consumer.careful = worker.poison.careful(shard_id)
+            if self.faults:
+                self._save_memory(consumer)
+
+    def look_up_steps(self, worker: Worker, shard_id: str) -> Steps[tuple[str, ...]]:
+        """A shard's parents: as this worker's list has it, or a fresh one. A shard that no list has any more goes on
+        from what was recorded of it; without that rule nobody ever answers."""
+        if not self.options["look_up"]:
+            return next(shard.parents for shard in self.shards() if shard.shard_id == shard_id)
+        while True:
+            for shards in (worker.shards, (yield Call(self._listed_now))):
+                for shard in shards:
+                    if shard.shard_id == shard_id:
+                        return shard.parents
+            progress = yield from Progress_Reader(self.store).steps()
+            own = (progress or {}).get(shard_id)
+            if GONE_KNOWN:
+                return own.parents if own is not None else ()
+            yield None
+
+    def _save_memory(self, consumer: Partition_Consumer) -> None:
+        """Between two pieces of work, as the engine does it when memory is short."""
+        if self.rng.random() < self.options["evict"] and consumer.evict():
+            self.say("evict")
+        largest = consumer.largest_window()
+        if largest is not None and self.rng.random() < self.options["shrink"]:
+            before, skipped = consumer.state.lineage, self.skipped.get(consumer.state.lineage)
+            consumer.shrink(largest[1])
+            if consumer.state.lineage != before:
+                self.shrunk += 1
+                self.skipped[consumer.state.lineage] = skipped
+                self.say("shrink", consumer.state.partition[-2:])
+
+    def buried(self, link: Link, first: int, last: int, arrivals_ms: list[int]) -> None:
+        """A consumer has set records aside."""
+        self.say("set-aside", link.worker.name, link.shard_id[-2:], len(arrivals_ms))
+        self.losses.append(max(arrivals_ms) + 1)
+        link.letter = first, last
+
+    def _follow_lineage(self, link: Link, before: tuple[str, int]) -> None:
+        """What a lineage lacks that a consumer has just begun."""
+        assert link.consumer is not None
+        lineage, gaps = lineage_of(link.consumer)
+        if lineage in self.skipped:
+            return
+        if gaps != before[1] and link.shard_id in self.damaged:
+            self.losses.append(self._latest_ms(link.worker) + MINUTE_MS)
+        skipped, letter, link.letter = self.skipped.get(before[0]), link.letter, None
+        lossless = skipped is not None and letter is not None and gaps == before[1]
+        self.skipped[lineage] = (*skipped, letter) if lossless and skipped is not None and letter is not None else None
+
+    def _batch(self, worker: Worker, answer: Answer, came_ms: deque[int]) -> Batch:
+        """The KCL does not say when it fetched: certainly after the fifth-last answer came."""
+        if self.options["local"]:
+            not_before_ms = answer.fetched_ms + worker.skew_ms
+        else:
+            not_before_ms = came_ms[0] if len(came_ms) == 5 else 0
+        return Batch(
+            answer.payloads,
+            answer.arrivals_ms,
+            answer.numbers,
+            answer.behind_ms,
+            not_before_ms,
+            clock_off=abs(worker.skew_ms) > 5 * SECOND_MS,
+        )
+
+    def _judge_start(self, link: Link, parents: tuple[str, ...], state: Partition_State) -> None:
+        """Whether a partition that starts may vouch for less than everything."""
+        since_ms = state.since_ms
+        self.say("recover", link.worker.name, link.shard_id[-2:], "since", since_ms - self.born_ms)
+        now_ms = self._latest_ms(link.worker)
+        if link.shard_id in self.damaged or self.damaged.intersection(parents):
+            self.losses.append(now_ms + MINUTE_MS)
+        floor_ms = self.vouch_floor_ms(now_ms)
+        if link.checkpoint is None and self.born_ms < floor_ms:
+            self.losses.append(floor_ms)
+        link.first_start = link.checkpoint is None and state.number == NOTHING_READ
+        self._judge_first_read(link)
+
+    def _judge_first_read(self, link: Link) -> None:
+        """Who begins with a stream that is older than what any stream keeps cannot know what it kept before."""
+        least_ms = self._latest_ms(link.worker) - self.timing.retention_least_ms
+        if link.first_start and self.born_ms <= least_ms + self.timing.coverage_margin_ms + SKEW_MS_MAX:
+            self.losses.append(least_ms + self.timing.coverage_margin_ms + MINUTE_MS)
+
+    def _judge_read(self, link: Link, batch: Batch) -> None:
+        """Whether the stream may have lost records before this read."""
+        self._judge_position(link)
+        self._judge_first_read(link)
+        if batch.arrivals_ms:
+            link.first_start = False
+            link.position_ms = max(link.position_ms, batch.arrivals_ms[-1])
+            link.delivered = int(batch.sequence_numbers[-1])
+        elif batch.millis_behind_latest == 0:
+            link.position_ms = max(link.position_ms, batch.not_fetched_before_ms - MINUTE_MS)
+
+    def _judge_end(self, link: Link, answer: Answer) -> None:
+        self._judge_position(link)
+        if answer.gone:
+            self.losses.append(self.vouch_floor_ms(self._latest_ms(link.worker)))
+
+    def _judge_position(self, link: Link) -> None:
+        now_ms = self._latest_ms(link.worker)
+        floor_ms = self.vouch_floor_ms(now_ms)
+        if link.position_ms < floor_ms:
+            self.say("behind", link.worker.name, link.shard_id[-2:], now_ms - link.position_ms)
+            self.losses.append(floor_ms)
+
+    def _latest_ms(self, worker: Worker) -> int:
+        """What time it is at most, for a worker whose clock may be off."""
+        return max(self.now_ms, self.clock_ms(worker))
+
+    def reconciler_steps(self, worker: Worker) -> Task_Steps:
+        """A publisher: passes, and now and then the clean-up."""
+        rng = self.rng
+        settings = Reconciler_Settings(grace_ms=rng.choice([MINUTE_MS, 10 * MINUTE_MS]))
+        reconciler = Reconciler(self.store, self.cache, lambda: self.list_shards(worker), worker.timing, settings)
+        clean_up_ms = (1 + self.seed % 3 * 9) * MINUTE_MS
+        next_ms, next_clean_up_ms = 0, self.now_ms + clean_up_ms
+        while True:
+            yield None
+            if self.now_ms < next_ms:
+                continue
+            next_ms = self.now_ms + rng.choice([1, 4, 10, 20] if self.faults else [3, 6]) * MINUTE_MS
+            try:
+                result = yield from reconciler.pass_steps(self.clock_ms(worker))
+                worker.settled = result.settled
+                if result.stream is None:
+                    continue
+                if not self.options["clean_up"]:
+                    for partition in retirable(result.stream, result.settled, result.stream.any_listed):
+                        yield from retire_steps(self.store, partition)
+                elif self.now_ms >= next_clean_up_ms:
+                    next_clean_up_ms = self.now_ms + clean_up_ms
+                    self.say("clean-up", worker.name)
+                    yield from clean_up_steps(self.store, self.cache, result.stream, result.settled)
+            except Store_Unavailable:
+                continue
+            except Corrupt_State as error:
+                self.say("pass failed", str(error))
+
+
+def lineage_of(consumer: Partition_Consumer) -> tuple[str, int]:
+    return consumer.state.lineage, consumer.state.counters.get(RETENTION_GAPS, 0)
+
+
+class Fragile_Parser:
+    """The product's parser, which fails on poison, and now and then on anything, each time saying something else."""
+
+    def __init__(self, parser: Parser, world: "World") -> None:
+        self._parser = parser
+        self._world = world
+
+    def parse(self, payloads: Sequence[bytes], arrivals_ms: Any) -> Columns:
+        world = self._world
+        for row, payload in enumerate(payloads):
+            if POISON in payload:
+                raise Engine_Failed(f"poison in row {row}")
+        if world.faults and world.rng.random() < world.options["engine_fails"]:
+            raise Engine_Failed("".join(world.rng.choices("abcdefgh", k=12)))
+        return self._parser.parse(payloads, arrivals_ms)
