@@ -19,6 +19,7 @@ from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
+from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS
@@ -75,7 +76,7 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
     except (SA_Stream_Error, OSError) as error:
-        return Check(name, False, str(error))
+        return Check(name, False, without_secrets(str(error)))
 
 
 def _stream(config: SA__Config) -> Iterator[Check]:

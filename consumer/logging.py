@@ -4,12 +4,12 @@ readable line on a terminal), through the standard library's logging."""
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from consumer.config import HIDDEN, SA__Config
+from consumer.config import SA__Config
 from consumer.terminal import printable
+from sa_stream.secrecy import without_secrets
 
 ROOT = "sa-stream"
 REPEATS_PER_MINUTE_MAX = 20  # of one warning or error; the next line that passes says how many were left out
@@ -67,10 +67,6 @@ class _Repeats(logging.Filter):
 class _Format(logging.Formatter):
     """Common to both forms: what a line is made of, with every secret taken out of it."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        super().__init__()
-        self._secrets = secrets
-
     def format(self, record: logging.LogRecord) -> str:
         fields = dict(getattr(record, "fields", {}))
         if hasattr(record, "left_out"):
@@ -79,23 +75,21 @@ class _Format(logging.Formatter):
             fields["traceback"] = self.formatException(record.exc_info)
         moment = datetime.fromtimestamp(record.created, UTC)
         event = getattr(record, "event", record.name)
-        message, fields = self._without_secrets(record.getMessage()), self._without_secrets(fields)
+        message, fields = without_secrets(record.getMessage()), _cleaned(fields)
         return self.line(moment, record.levelname.lower(), event, message, fields)
-
-    def _without_secrets(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, dict):
-            return {name: self._without_secrets(part) for name, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._without_secrets(part) for part in value]
-        text = str(value)
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
 
     def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
         raise NotImplementedError
+
+
+def _cleaned(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {name: _cleaned(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(part) for part in value]
+    return without_secrets(str(value))
 
 
 class _Json(_Format):
@@ -118,7 +112,7 @@ def setup_logging(config: SA__Config, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     form = config.log_format or ("text" if stream.isatty() else "json")
     handler = logging.StreamHandler(stream)
-    handler.setFormatter((_Json if form == "json" else _Text)(config.secrets()))
+    handler.setFormatter((_Json if form == "json" else _Text)())
     handler.addFilter(_Repeats())
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     root = logging.getLogger()

@@ -16,6 +16,7 @@ from consumer.config import PREFIX, SA__Config
 from consumer.terminal import printable
 from sa_stream.errors import Config_Error, Source_Error
 from sa_stream.rollups.periods import cache_key, end_of, start_of
+from sa_stream.secrecy import without_secrets
 
 KEYS_MAX = 20_000  # more than a year of half hours
 TOP_PATHS_SHOWN = 10
@@ -68,7 +69,7 @@ def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console
         found = False
         for entry in entries:
             found = True
-            print(json.dumps(entry))
+            print(without_secrets(json.dumps(entry)))
         return found
     listed = list(entries)
     if listed:
@@ -160,7 +161,7 @@ def show_status(config: SA__Config, as_json: bool) -> None:
     """Print what the daemon on this machine says at /health. Raises Source_Error if nobody answers."""
     health = fetch_health(config)
     if as_json:
-        print(json.dumps(health))
+        print(without_secrets(json.dumps(health)))
         return
     _console().print(status_page(health))
 

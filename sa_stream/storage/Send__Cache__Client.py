@@ -16,6 +16,7 @@ from osbot_utils.helpers.cache.Cache__Hash__Generator import Cache__Hash__Genera
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Store_Unavailable
+from sa_stream.secrecy import quoted
 
 NS_SA_RAW = "sa-cloudfront-raw"  # dashes, not slashes: a namespace is one folder
 NS_SA_CONSOLIDATED = "sa-cloudfront-consolidated"
@@ -184,4 +185,4 @@ class Send__Cache__Client(Type_Safe):
 
 
 def _short(text: object) -> str:
-    return " ".join(str(text).split())[:ANSWER_CHARACTERS_MAX]
+    return quoted(text, ANSWER_CHARACTERS_MAX)

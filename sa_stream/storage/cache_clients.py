@@ -17,6 +17,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from sa_stream.errors import Config_Error
+from sa_stream.secrecy import hide
 from sa_stream.storage.Send__Cache__Client import KEY_SETTING, URL_SETTING, Send__Cache__Client
 
 NAME_SETTING = "SGRAPH_SEND__SA_CACHE_API_KEY_NAME"
@@ -45,6 +46,7 @@ def cache_client__remote(
 
     Raises Config_Error for what is no URL, and for what no HTTP header can carry.
     """
+    hide(api_key_value)
     if not re.match(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9/._~%-]*)?\Z", url):
         raise Config_Error(f"{URL_SETTING} is {url!r}; expected something like https://cache.example.com")
     if not re.match(r"[A-Za-z0-9_-]*\Z", api_key_name):
