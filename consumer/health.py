@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consumer.config import PREFIX
+from consumer.logging import log_lines_dropped
 from sa_stream.errors import Config_Error, In_Use
 from sa_stream.timing import wall_clock_ms
 
@@ -385,7 +386,8 @@ def health_routes(health: Health, now_ms: Callable[[], int] = wall_clock_ms) -> 
 
     @routes.get("/health")
     async def everything() -> JSONResponse:
-        return JSONResponse(detail(health.view(), now_ms()), headers=headers)
+        shown = detail(health.view(), now_ms()) | {"log_lines_dropped": log_lines_dropped()}
+        return JSONResponse(shown, headers=headers)
 
     return routes
 

@@ -1,13 +1,17 @@
 """Structured logs: `Log("engine").info("commit", "…", partition=…)` comes in, one line an event goes out (JSON, or a
 readable line on a terminal), through the standard library's logging."""
 
+import atexit
+import io
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from consumer.config import SA__Config
+from consumer.log_writer import Log_Writer
 from consumer.terminal import printable
 from sa_stream.secrecy import without_secrets
 
@@ -34,6 +38,10 @@ class Log:
     def error(self, event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
         """`error`, if given, adds its traceback."""
         self._write(logging.ERROR, event, message, fields, error)
+
+    def critical(self, event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
+        """What ends the program."""
+        self._write(logging.CRITICAL, event, message, fields, error)
 
     def _write(
         self, level: int, event: str, message: str, fields: dict[str, Any], error: BaseException | None = None
@@ -107,11 +115,23 @@ class _Text(_Format):
         return "\n  ".join([line, *map(printable, traceback.splitlines())])
 
 
+log = Log("log")
+_writer: Log_Writer | None = None
+
+
 def setup_logging(config: SA__Config, stream: TextIO | None = None) -> None:
     """Send every log line of this process to `stream` (stderr by default), in the form that the settings ask for."""
+    global _writer
     stream = stream or sys.stderr
     form = config.log_format or ("text" if stream.isatty() else "json")
-    handler = logging.StreamHandler(stream)
+    handler: logging.Handler
+    try:
+        handler = _writer = Log_Writer(stream.fileno(), _flows_again)
+        atexit.register(drain_log)
+        logging.captureWarnings(True)  # else they go to stderr by another way, and wait there for a reader
+        threading.excepthook = _thread_failed
+    except (OSError, io.UnsupportedOperation):  # a stream in memory
+        handler = logging.StreamHandler(stream)
     handler.setFormatter((_Json if form == "json" else _Text)())
     handler.addFilter(_Repeats())
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
@@ -119,3 +139,35 @@ def setup_logging(config: SA__Config, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(max(level, _FOREIGN_LEVEL))
     logging.getLogger(ROOT).setLevel(level)
+
+
+def log_lines_dropped() -> int:
+    """Lines that nobody took, since the start of the process."""
+    return _writer.dropped if _writer else 0
+
+
+def drain_log() -> None:
+    """Before the process ends: wait for what was logged to be written, but not long."""
+    if _writer:
+        _writer.drain()
+
+
+def fatal(message: str, error: BaseException | None, **fields: Any) -> None:
+    """The last line of a process, also of one that ends before it knows its settings. `error` adds its traceback."""
+    logger, handler = logging.getLogger(ROOT), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json())
+    if _writer is None:
+        logger.addHandler(handler)
+    log.critical("fatal", message, error, **fields)
+    logger.removeHandler(handler)
+    drain_log()
+
+
+def _flows_again(dropped: int) -> None:
+    log.warning("log_dropped", f"nobody read the log for a while: {dropped} lines were dropped", dropped=dropped)
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    name = failed.thread.name if failed.thread else "?"
+    if failed.exc_type is not SystemExit:
+        log.error("thread_failed", f"the thread {name} has ended: {failed.exc_value!r}", failed.exc_value, thread=name)
