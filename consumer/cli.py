@@ -3,6 +3,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -53,6 +54,9 @@ def run(
     runner: Annotated[str | None, typer.Option(help="Who reads the shards: kcl or local.")] = None,
 ) -> None:
     """Consume the stream until stopped."""
+    from consumer.signals import ignore_others
+
+    ignore_others()
     config = _config(runner=runner)
     if not config.enabled:
         typer.echo("sa-stream is switched off (SGRAPH_SEND__SA_ENABLED is false): nothing to do.", err=True)
@@ -207,18 +211,21 @@ def doctor(as_json: As_Json = False) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit. An error that the user can act on is one sentence, never a traceback."""
+    """Run a command and exit. An error that the user can act on is one sentence, never a traceback; of the daemon it is
+    a line of its log."""
     if os.environ.get("AWS_REGION"):  # which boto3 does not know, although every other SDK does
         os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_daemon = next((word for word in given if not word.startswith("-")), "") == "run"
     try:
-        code = app(list(arguments) if arguments is not None else None, prog_name="sa-stream", standalone_mode=False)
+        code = app(given, prog_name="sa-stream", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else DONE)
     except SA_Stream_Error as error:
-        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED)
+        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED, is_daemon, error)
     except typer.exceptions.TyperException as error:  # wrong use: an unknown option, a missing argument
         if error.format_message():
-            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code)
+            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code, is_daemon)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
@@ -226,10 +233,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours: told like all else, and without what it quotes
+        _fail(f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    from consumer.terminal import printable
+def _fail(message: str, code: int, is_daemon: bool, error: Exception | None = None) -> NoReturn:
+    """Say why the program ends, and end it: of the daemon a line of its log, of a command a sentence. Only a mistake of
+    ours has a traceback."""
+    foreseen = error is None or isinstance(error, SA_Stream_Error)
+    form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
+    if is_daemon and form != "text":
+        from consumer.logging import fatal
 
-    print(f"error: {printable(message)}", file=sys.stderr)
+        fatal(message, None if foreseen else error, exit_code=code, kind=type(error).__name__ if error else "Usage")
+    else:
+        from consumer.terminal import printable
+
+        if error is not None and not foreseen:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            print("\n".join(map(printable, lines)), file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)

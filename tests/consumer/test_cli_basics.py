@@ -135,11 +135,43 @@ def test_run_with_a_wrong_setting_exits_2_with_the_setting_to_change(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(PREFIX + name, value)
+    monkeypatch.setenv(f"{PREFIX}LOG_FORMAT", "text")
     assert call("run") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
+    monkeypatch.delenv(f"{PREFIX}LOG_FORMAT")  # no terminal: JSON
+    assert call("run") == 2
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"], line["fields"]["exit_code"]) == ("critical", "fatal", 2)
+    assert message in line["message"]
+
+
+@pytest.mark.parametrize("arguments", [["run", "--bogus"], ["run", "--runner"], ["run", "--runner", "x"]])
+def test_wrong_use_of_the_daemon_is_a_line_of_its_log(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("critical", "fatal")
+
+
+def test_a_mistake_of_ours_is_told_without_the_secrets_that_it_quotes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}API_KEY", "open-sesame-open")
+    monkeypatch.setenv(f"{PREFIX}STREAM", "logs")
+    monkeypatch.setattr(SA__Config, "require_input", lambda self: 1 / {}["open-sesame-open"])
+    assert call("run") == 1
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("critical", "fatal")
+    assert "KeyError" in line["message"]
+    assert "Traceback" in line["fields"]["traceback"]
+    assert "sesame" not in json.dumps(line)
+    monkeypatch.setenv(f"{PREFIX}LOG_FORMAT", "text")
+    assert call("run") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "sesame" not in error
 
 
 def test_run_says_that_it_is_switched_off_and_exits_0(
