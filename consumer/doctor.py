@@ -3,6 +3,7 @@ setting to change. It reads and writes only what the daemon would (its object in
 
 import gzip
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +45,19 @@ def doctor(env: Mapping[str, str], as_json: bool = False) -> bool:
     for check in examine(env):
         checks.append(check)
         if not as_json:
-            print(f"{'✓' if check.ok else '✗'} {check.name}: {printable(check.sentence)}", flush=True)
+            print(f"{_mark(check.ok)} {check.name}: {printable(check.sentence)}", flush=True)
     if as_json:
         print(json.dumps([{"name": check.name, "ok": check.ok, "sentence": check.sentence} for check in checks]))
     return all(check.ok for check in checks)
+
+
+def _mark(ok: bool) -> str:
+    """What this terminal can show: not every locale has more than ASCII."""
+    try:
+        "✓✗".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "ok   " if ok else "WRONG"
+    return "✓" if ok else "✗"
 
 
 def examine(env: Mapping[str, str]) -> Iterator[Check]:

@@ -147,6 +147,8 @@ class Send__Cache__Client(Type_Safe):
         except requests.TooManyRedirects as error:  # none are followed: they would turn a write into a read
             raise Store_Unavailable(f"{what} but sends us elsewhere. Set {URL_SETTING} to where it is") from error
         except requests.ConnectionError as error:
+            if "Read timed out" in str(error):  # in the middle of the answer
+                raise Store_Unavailable(f"{what} in time. It is chosen by {URL_SETTING}") from error
             kind = _Connection_Reset if "Connection aborted" in str(error) else Store_Unavailable
             raise kind(f"{what}: {_short(error)}. It is chosen by {URL_SETTING}") from error
         except Exception as error:  # a service in this process raises what it would have answered with a 500

@@ -450,3 +450,58 @@ def test_doctor_exits_1_when_a_check_fails_and_prints_a_line_each(
     assert all(line.startswith("✓ ") for line in capsys.readouterr().out.splitlines())
     assert call("doctor", "--json") == 0
     assert all(check["ok"] for check in json.loads(capsys.readouterr().out))
+
+
+def run_shell(script: str, tmp_path: Path, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """A command of the shell, in which $SA_STREAM is the program."""
+    from tests.real.processes import SA_STREAM, clean_env
+
+    given = clean_env(
+        **{f"{PREFIX}STREAM": "x", f"{PREFIX}RUNNER": "local", f"{PREFIX}STATE_URL": "memory://"},
+        **{f"{PREFIX}CACHE_MODE": "memory", f"{PREFIX}HTTP_PORT": "0", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        SA_STREAM=f"{sys.executable} {SA_STREAM}",
+    )
+    return subprocess.run(["bash", "-c", script], env=given | env, cwd=tmp_path, capture_output=True, timeout=120)
+
+
+def test_doctor_speaks_to_a_terminal_that_has_only_ascii(tmp_path: Path) -> None:
+    done = run_shell(
+        "$SA_STREAM doctor", tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", SGRAPH_SEND__SA_STREAM="x", AWS_PROFILE="é"
+    )
+    assert b"Traceback" not in done.stderr
+    lines = done.stdout.decode("ascii").splitlines()
+    assert lines[0].startswith("ok    configuration: ")
+    assert lines[1].startswith("WRONG stream: ")
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
+@pytest.mark.parametrize("command", ["doctor", "run"])
+def test_an_address_space_that_is_too_small_is_said_in_a_sentence(command: str, limit_kb: int, tmp_path: Path) -> None:
+    done = run_shell(f"ulimit -v {limit_kb}; exec $SA_STREAM {command}", tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "ulimit -v unlimited" in line
+    assert f"{limit_kb * 1024 >> 20} MiB" in line
+
+
+def test_memory_that_ends_on_the_way_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PanicException(BaseException):
+        """As pyo3's."""
+
+    for error in (
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        PanicException("OS can't spawn worker thread"),
+    ):
+
+        def fail(self: SA__Config, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(SA__Config, "require_input", fail)
+        assert call("run") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "not enough memory" in json.loads(line)["message"]
+        assert "traceback" not in json.loads(line)["fields"]
