@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -60,13 +61,14 @@ class _Repeats(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         key = (record.name, getattr(record, "event", str(record.msg)[:200]))
-        since, count = self._seen.get(key, (record.created, 0))
-        if record.created - since < 60:
-            self._seen[key] = (since, count + 1)
+        now_s = time.monotonic()
+        since_s, count = self._seen.get(key, (now_s, 0))
+        if now_s - since_s < 60:
+            self._seen[key] = (since_s, count + 1)
             return count < REPEATS_PER_MINUTE_MAX
         if len(self._seen) > 1000:
             self._seen.clear()
-        self._seen[key] = (record.created, 1)
+        self._seen[key] = (now_s, 1)
         if count > REPEATS_PER_MINUTE_MAX:
             record.left_out = count - REPEATS_PER_MINUTE_MAX
         return True
@@ -102,8 +104,8 @@ def _cleaned(value: Any) -> Any:
 
 class _Json(_Format):
     def line(self, moment: datetime, level: str, event: str, message: str, fields: dict[str, Any]) -> str:
-        time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        entry = {"ts": time, "level": level, "event": event, "message": message, "fields": fields}
+        time_utc = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry = {"ts": time_utc, "level": level, "event": event, "message": message, "fields": fields}
         return json.dumps(entry)
 
 

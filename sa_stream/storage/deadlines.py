@@ -13,8 +13,6 @@ from typing import Any
 
 import requests.adapters
 from requests import PreparedRequest, Response
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class Deadline_Adapter(requests.adapters.HTTPAdapter):
@@ -22,46 +20,36 @@ class Deadline_Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, connect_timeout_s: float, timeout_s: float) -> None:
         self._timeouts_s = (connect_timeout_s, timeout_s)
-        given = {"timeout_s": timeout_s}
-        plain, secure = type("Plain", (_Plain,), given), type("Secure", (_Secure,), given)
-        self._pools = {
-            "http": type("Plain_Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("Secure_Pool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-        }
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self._give_deadlines(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        is_new = proxy not in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **options)
-        manager.pool_classes_by_scheme = self._pools
+        if is_new:
+            self._give_deadlines(manager)
         return manager
+
+    def _give_deadlines(self, manager: Any) -> None:
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: _timed(pool, self._timeouts_s[1]) for scheme, pool in pools.items()}
 
     def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
         return super().send(request, *arguments, **{**options, "timeout": self._timeouts_s})
 
 
-def _answer_within(timeout_s: float) -> Any:
-    """Takes the place of the class of answers, which is called with a socket."""
-    return functools.partial(_Answer, time.monotonic() + timeout_s)
+def _timed(pool: Any, timeout_s: float) -> Any:
+    """The same class of connection pools, with connections whose answers are read until a deadline."""
 
+    class Connection(pool.ConnectionCls):
+        def request(self, *arguments: Any, **options: Any) -> None:
+            self.response_class = functools.partial(_Answer, time.monotonic() + timeout_s)
+            super().request(*arguments, **options)
 
-class _Plain(HTTPConnection):
-    timeout_s: float
-
-    def request(self, *arguments: Any, **options: Any) -> None:
-        self.response_class = _answer_within(self.timeout_s)
-        super().request(*arguments, **options)
-
-
-class _Secure(HTTPSConnection):
-    timeout_s: float
-
-    def request(self, *arguments: Any, **options: Any) -> None:
-        self.response_class = _answer_within(self.timeout_s)
-        super().request(*arguments, **options)
+    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
 class _Answer(http.client.HTTPResponse):

@@ -505,3 +505,29 @@ def test_memory_that_ends_on_the_way_is_said_in_a_sentence(
         (line,) = capsys.readouterr().err.splitlines()
         assert "not enough memory" in json.loads(line)["message"]
         assert "traceback" not in json.loads(line)["fields"]
+
+
+def test_a_daemon_that_answers_a_byte_now_and_then_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(60):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:
+                    return
+                time.sleep(0.1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Dripping)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("consumer.show.HEALTH_S", 0.5)
+    config = SA__Config(http_port=server.server_address[1])
+    began_s = time.monotonic()
+    with pytest.raises(Source_Error, match="Nobody answers"):
+        show_status(config, as_json=True)
+    assert time.monotonic() - began_s < 3
+    server.shutdown()
+    server.server_close()
