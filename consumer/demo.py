@@ -260,7 +260,9 @@ def _shown(console: Console, story: Story, health: Health, runner: Local_Runner)
         return
 
     def print_lines() -> None:
-        while not stop.wait(1.0):
+        stopped = False
+        while not stopped:  # once more at the end: what became final in the last second is news too
+            stopped = stop.wait(1.0)
             for line in plain_lines(story, health.view(), runner):
                 print(line, flush=True)
 
