@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 PASSING_MAX = 64  # of the credentials of a role, which is given others every hour
-CHARACTERS_MIN = 4  # anybody guesses a shorter one, and sentences would lose their words
+CHARACTERS_MIN = 7  # a shorter one is guessed sooner than read, and is a word that sentences need
 AWS_SECRET_CHARACTERS_MIN = 16  # AWS's have 40; the `test` of an emulator is a word, and no secret
 
 # user:password@ of a URL, whatever it is a URL of.

@@ -119,6 +119,7 @@ def test_no_store_that_quotes_our_secrets_gets_them_into_an_error_or_into_health
     assert leaks(shown) == []
 
 
+@pytest.mark.slow
 def test_neither_doctor_nor_the_daemon_shows_a_secret_that_a_store_quotes(echo: str, tmp_path: Path) -> None:
     port = free_port()
     env = clean_env(**settings(echo, **{f"{PREFIX}HTTP_PORT": str(port), "AWS_REGION": "eu-west-2"}))
