@@ -1,8 +1,11 @@
 """The command line: arguments come in, one function of the consumer is called, an exit code goes out: 0 done, 1 failed,
 2 wrong use, 130 stopped by Ctrl-C. What a command needs is imported when it runs, so that --help stays quick."""
 
+import io
 import os
+import resource
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -14,6 +17,12 @@ from sa_stream.errors import Config_Error, SA_Stream_Error
 if TYPE_CHECKING:
     from consumer.config import SA__Config
 
+ADDRESS_SPACE_BYTES = 620 << 20  # below it, libraries of ours panic: 400 MB was too little, 700 enough, with two cores
+ADDRESS_SPACE_BYTES_A_CORE = 16 << 20  # stacks of the threads that they start for each
+SIGNS_OF_NO_MEMORY = (
+    *("failed to map segment", "Cannot allocate memory", "can't start new thread"),
+    "can't spawn worker thread",
+)
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
@@ -53,6 +62,10 @@ def run(
     runner: Annotated[str | None, typer.Option(help="Who reads the shards: kcl or local.")] = None,
 ) -> None:
     """Consume the stream until stopped."""
+    _require_address_space()
+    from consumer.signals import ignore_others
+
+    ignore_others()
     config = _config(runner=runner)
     if not config.enabled:
         typer.echo("sa-stream is switched off (SGRAPH_SEND__SA_ENABLED is false): nothing to do.", err=True)
@@ -200,6 +213,7 @@ def doctor(as_json: As_Json = False) -> None:
 
     Also the order of the fields, by a few records of the stream. One line a check.
     """
+    _require_address_space()
     from consumer.doctor import doctor as examine
 
     if not examine(os.environ, as_json):
@@ -207,18 +221,24 @@ def doctor(as_json: As_Json = False) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit. An error that the user can act on is one sentence, never a traceback."""
+    """Run a command and exit. An error that the user can act on is one sentence, never a traceback; of the daemon it is
+    a line of its log."""
     if os.environ.get("AWS_REGION"):  # which boto3 does not know, although every other SDK does
         os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has only ASCII gets `\\xe9`, and no traceback
+            stream.reconfigure(errors="backslashreplace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_daemon = next((word for word in given if not word.startswith("-")), "") == "run"
     try:
-        code = app(list(arguments) if arguments is not None else None, prog_name="sa-stream", standalone_mode=False)
+        code = app(given, prog_name="sa-stream", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else DONE)
     except SA_Stream_Error as error:
-        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED)
+        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED, is_daemon, error)
     except typer.exceptions.TyperException as error:  # wrong use: an unknown option, a missing argument
         if error.format_message():
-            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code)
+            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code, is_daemon)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
@@ -226,10 +246,52 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of Rust's is no Exception
+        short = _short_of_memory(error)
+        if short is None and not isinstance(error, Exception):
+            raise
+        _fail(short or f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    from consumer.terminal import printable
+def _require_address_space() -> None:
+    """Raises Config_Error for a limit under which libraries are known to panic, long before memory is used up."""
+    limit_bytes = resource.getrlimit(resource.RLIMIT_AS)[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    needed_bytes = ADDRESS_SPACE_BYTES + cores * ADDRESS_SPACE_BYTES_A_CORE
+    if limit_bytes != resource.RLIM_INFINITY and limit_bytes < needed_bytes:
+        raise Config_Error(
+            f"The address space of this process is limited to {limit_bytes >> 20} MiB (ulimit -v), and it needs "
+            f"{needed_bytes >> 20} MiB, most of which it never touches: lift that limit (ulimit -v unlimited), and "
+            "limit the memory of its container instead"
+        )
 
-    print(f"error: {printable(message)}", file=sys.stderr)
+
+def _short_of_memory(error: BaseException) -> str | None:
+    """A sentence, if it is memory that this program has not been given."""
+    is_known = isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS_OF_NO_MEMORY)
+    if not is_known:
+        return None
+    limit_bytes = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limit = "" if limit_bytes == resource.RLIM_INFINITY else f", or lift ulimit -v ({limit_bytes >> 20} MiB now)"
+    return f"There is not enough memory to go on ({str(error)[:200]}): give this process or its container more{limit}"
+
+
+def _fail(message: str, code: int, is_daemon: bool, error: BaseException | None = None) -> NoReturn:
+    """Say why the program ends, and end it: of the daemon a line of its log, of a command a sentence. Only a mistake of
+    ours has a traceback."""
+    foreseen = error is None or isinstance(error, SA_Stream_Error) or _short_of_memory(error) is not None
+    form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
+    if is_daemon and form != "text":
+        from consumer.logging import fatal
+
+        fatal(message, None if foreseen else error, exit_code=code, kind=type(error).__name__ if error else "Usage")
+    else:
+        from consumer.terminal import printable
+
+        if error is not None and not foreseen:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            print("\n".join(map(printable, lines)), file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)

@@ -15,12 +15,15 @@ from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.secrecy import HIDDEN, hide, hide_passing
 from sa_stream.timing import DAY_MS, Timing
 
 PREFIX = "SGRAPH_SEND__SA_"
 RESERVED_PREFIX = f"{PREFIX}KCL__"  # handed to the KCL's properties; checked there
 SECRETS = ("cache_api_key_value", "api_key")
-HIDDEN = "***"
+# Secrets that others than this program read from its environment.
+FOREIGN_SECRETS = ("FAST_API__AUTH__API_KEY__VALUE", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 TRIM_HORIZON = "TRIM_HORIZON"
 LATEST = "LATEST"
@@ -261,6 +264,7 @@ class SA__Config(Type_Safe):
         Raises Config_Error (its sentence names the variable, what was expected and what was found) for a value that
         cannot work and for a variable that is no setting; Field_List_Error for field lists.
         """
+        hide_secrets(env)
         _refuse_unknown(env)
         config = cls()
         for setting in SETTINGS:
@@ -295,10 +299,6 @@ class SA__Config(Type_Safe):
         """The time to start at; None for TRIM_HORIZON and LATEST."""
         return parse_time_ms(self.initial_position)
 
-    def secrets(self) -> list[str]:
-        """Values that no log line and no answer may hold."""
-        return [value for name in SECRETS if (value := getattr(self, name))]
-
     def json(self) -> dict[str, Any]:
         """Every setting; secrets hidden."""
         values = {setting.attribute: getattr(self, setting.attribute) for setting in SETTINGS}
@@ -314,8 +314,15 @@ def _checked(setting: Setting, value: str) -> Any:
     try:
         return setting.read(value)
     except _Wrong as wrong:
-        found = "another value" if setting.attribute in SECRETS else repr(value)
+        secret = setting.attribute in SECRETS or re.search("://.*@", value)  # perhaps a password, in a URL that is none
+        found = "another value" if secret else repr(value)
         raise Config_Error(f"{setting.variable}: expected {wrong}, found {found}.") from None
+
+
+def hide_secrets(env: Mapping[str, str]) -> None:
+    """Let no sentence of this process show what is secret in its environment."""
+    hide(*(env.get(PREFIX + name.upper(), "") for name in SECRETS), *(env.get(name, "") for name in FOREIGN_SECRETS))
+    hide_passing(env.get(name, "") for name in AWS_SECRETS)
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:

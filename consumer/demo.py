@@ -27,6 +27,7 @@ from consumer.local_runner import Local_Runner
 from consumer.logging import setup_logging
 from consumer.recount import comparable
 from consumer.run import versions
+from consumer.signals import STOPPING
 from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.rollups.periods import cache_key, from_iso
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler_Settings
@@ -217,8 +218,8 @@ def _watch(
             failures.append(error)
 
     worker = threading.Thread(target=work, name="engine")
-    interrupted = threading.Event()
-    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupted: list[int] = []  # an event has a lock, which no handler may take
+    before = {number: signal.signal(number, lambda number, _: interrupted.append(number)) for number in STOPPING}
     first_ms = story.until_ms - int(hours * 3_600_000)
     expected = [
         cache_key("30min", start)
@@ -230,8 +231,8 @@ def _watch(
     worker.start()
     try:
         with _shown(console, story, health, runner):
-            while worker.is_alive() and not interrupted.is_set():
-                interrupted.wait(0.2)
+            while worker.is_alive() and not interrupted:
+                time.sleep(0.2)
                 if not story.all_final_s and all(key in story.final for key in expected):
                     story.all_final_s = story.since_start_s()
                 if until_final is not None and story.all_final_s and not paused:
@@ -246,7 +247,7 @@ def _watch(
             signal.signal(number, handler)
     if failures:
         raise failures[0]
-    return not interrupted.is_set()
+    return not interrupted
 
 
 @contextlib.contextmanager
@@ -259,7 +260,9 @@ def _shown(console: Console, story: Story, health: Health, runner: Local_Runner)
         return
 
     def print_lines() -> None:
-        while not stop.wait(1.0):
+        stopped = False
+        while not stopped:  # once more at the end: what became final in the last second is news too
+            stopped = stop.wait(1.0)
             for line in plain_lines(story, health.view(), runner):
                 print(line, flush=True)
 

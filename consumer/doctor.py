@@ -3,6 +3,7 @@ setting to change. It reads and writes only what the daemon would (its object in
 
 import gzip
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
+from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS
@@ -43,10 +45,19 @@ def doctor(env: Mapping[str, str], as_json: bool = False) -> bool:
     for check in examine(env):
         checks.append(check)
         if not as_json:
-            print(f"{'✓' if check.ok else '✗'} {check.name}: {printable(check.sentence)}", flush=True)
+            print(f"{_mark(check.ok)} {check.name}: {printable(check.sentence)}", flush=True)
     if as_json:
         print(json.dumps([{"name": check.name, "ok": check.ok, "sentence": check.sentence} for check in checks]))
     return all(check.ok for check in checks)
+
+
+def _mark(ok: bool) -> str:
+    """What this terminal can show: not every locale has more than ASCII."""
+    try:
+        "✓✗".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "ok   " if ok else "WRONG"
+    return "✓" if ok else "✗"
 
 
 def examine(env: Mapping[str, str]) -> Iterator[Check]:
@@ -75,7 +86,7 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
     except (SA_Stream_Error, OSError) as error:
-        return Check(name, False, str(error))
+        return Check(name, False, without_secrets(str(error)))
 
 
 def _stream(config: SA__Config) -> Iterator[Check]:

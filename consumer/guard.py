@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 from types import FrameType
 
+from consumer.signals import ignore_others, stopping_signals
 from consumer.tied import die_with_parent
 
 BEAT_S = 1.0
@@ -21,7 +22,7 @@ BACKOFF_S_MAX = 30.0
 HEALTHY_S = 60.0  # who lived for so long starts with the shortest back-off again
 _LOOK_S = 0.5  # how often this process looks
 _LOOK_S_MAX = 1.0  # a longer pause between two looks was one of this process (or the machine), not of the daemon alone
-_FORWARDED = (signal.SIGTERM, signal.SIGINT)
+_LINE_BYTES_MAX = 4096  # a pipe that can be written to takes so much at once
 
 
 class Beat:
@@ -65,14 +66,16 @@ class _Guard:
         wake, waker = os.pipe()
         for descriptor in (wake, waker):
             os.set_blocking(descriptor, False)
-        before = {number: signal.signal(number, self._forward) for number in _FORWARDED}
+        forwarded = stopping_signals()
+        ignore_others()  # and so does the child
+        before = {number: signal.signal(number, self._forward) for number in forwarded}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         before_waker = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         backoff_s = BACKOFF_S
         while True:
             started_s = time.monotonic()
             # A signal that comes while there are two of us must not be answered by the wrong one.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+            signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
             if self._asked is not None:
                 return 128 + self._asked
             beats, beat = os.pipe()
@@ -84,7 +87,7 @@ class _Guard:
                 signal.set_wakeup_fd(before_waker)
                 for number, handler in before.items():
                     signal.signal(number, handler)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
                 for descriptor in (wake, waker, beats):
                     os.close(descriptor)
                 os.set_blocking(beat, False)
@@ -92,7 +95,7 @@ class _Guard:
             os.close(beat)
             with contextlib.suppress(OSError):  # the child was quicker
                 os.setpgid(self._child_pid, self._child_pid)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
             self._hung = False
             status = self._watch(beats, wake)
             os.close(beats)
@@ -180,5 +183,7 @@ def _say(level: str, event: str, message: str, **fields: str) -> None:
     else:
         time_utc = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps({"ts": time_utc, "level": level, "event": event, "message": message, "fields": fields})
-    with contextlib.suppress(OSError):  # nobody reads it any more
-        print(line, file=sys.stderr, flush=True)
+    data = line.encode(errors="backslashreplace")[: _LINE_BYTES_MAX - 1] + b"\n"
+    with contextlib.suppress(OSError):  # it is closed
+        if select.select([], [sys.stderr.fileno()], [], 0)[1]:  # else nobody reads it, and the daemon is to start again
+            os.write(sys.stderr.fileno(), data)

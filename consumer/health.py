@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consumer.config import PREFIX
+from consumer.logging import log_lines_dropped
 from sa_stream.errors import Config_Error, In_Use
 from sa_stream.timing import Moment, Now, right_now
 
@@ -417,7 +418,8 @@ def health_routes(health: Health, clock: Callable[[], Now] = right_now) -> "APIR
 
     @routes.get("/health")
     async def everything() -> JSONResponse:
-        return JSONResponse(detail(health.view(), clock()), headers=headers)
+        shown = detail(health.view(), clock()) | {"log_lines_dropped": log_lines_dropped()}
+        return JSONResponse(shown, headers=headers)
 
     return routes
 
@@ -439,23 +441,14 @@ class Health_Server:
         import uvicorn
         from fastapi import FastAPI
 
+        from consumer.http_server import server_settings
+
         self._socket = listen(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         app = app or FastAPI(title="sa-stream", docs_url=None, redoc_url=None, openapi_url=None)
         app.include_router(health_routes(health, clock))
-        settings = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            limit_concurrency=64,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(settings)
+        self._server = uvicorn.Server(server_settings(app))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
         )
@@ -476,7 +469,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises In_Use, Config_Error."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        listener = socket.create_server((host, port), family=family, backlog=128)
+        # Its connections have it too. Without it, the second answer of each waits for the client's delayed ACK, 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise In_Use(

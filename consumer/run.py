@@ -1,12 +1,9 @@
 """`sa-stream run`: the daemon, until it is told to stop."""
 
-import logging
 import os
 import platform
 import signal
-import threading
 from collections.abc import Callable
-from types import FrameType
 
 import polars
 
@@ -14,7 +11,8 @@ from consumer.config import SA__Config
 from consumer.health import Health, Health_Server
 from consumer.kcl_runner import Kcl_Runner
 from consumer.local_runner import Local_Runner
-from consumer.logging import Log
+from consumer.logging import Log, drain_log
+from consumer.signals import stop_on_signals
 from sa_stream import __version__
 from sa_stream.timing import moment
 
@@ -26,8 +24,8 @@ def versions() -> dict[str, str]:
 
 
 def run(config: SA__Config, beat: Callable[[], None]) -> None:
-    """Read, aggregate and publish until SIGTERM or SIGINT; then commit everything and return. `beat` is called as a
-    sign of life where somebody watches over it.
+    """Read, aggregate and publish until SIGTERM, SIGINT or SIGHUP; then commit everything and return. `beat` is called
+    as a sign of life where somebody watches over it.
 
     Raises the error that no later try can mend.
     """
@@ -36,26 +34,16 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
     server = Health_Server(health, config.http_host, config.http_port)
     try:
         log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
-        _stop_on_signals(runner)
+        stop_on_signals(lambda number: _stop(runner, number))
         runner.run()
         log.info("stopped", "stopped as asked")
     finally:
         server.stop()
     if runner.engine.busy:  # a store that hangs would hold up the interpreter's end
-        logging.shutdown()
+        drain_log()
         os._exit(0)
 
 
-def _stop_on_signals(runner: Local_Runner | Kcl_Runner) -> None:
-    """The first SIGTERM or SIGINT asks for an orderly end, the second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        log.info("stopping", f"{signal.Signals(number).name}: commits what was read; a second one ends it at once")
-        runner.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+def _stop(runner: Local_Runner | Kcl_Runner, number: signal.Signals) -> None:
+    log.info("stopping", f"{number.name}: commits what was read; a second one ends it at once")
+    runner.stop()

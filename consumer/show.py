@@ -2,11 +2,10 @@
 can read, or JSON, goes out. Paths and hosts come from strangers: they reach a terminal only as `printable` text."""
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.error import HTTPError
 
+import requests
 from rich import filesize
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -16,9 +15,12 @@ from consumer.config import PREFIX, SA__Config
 from consumer.terminal import printable
 from sa_stream.errors import Config_Error, Source_Error
 from sa_stream.rollups.periods import cache_key, end_of, start_of
+from sa_stream.secrecy import without_secrets
+from sa_stream.storage.deadlines import Deadline_Adapter
 
 KEYS_MAX = 20_000  # more than a year of half hours
 TOP_PATHS_SHOWN = 10
+HEALTH_S = 5.0  # for the daemon's answer
 
 type Entry = Mapping[str, Any]
 
@@ -68,7 +70,7 @@ def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console
         found = False
         for entry in entries:
             found = True
-            print(json.dumps(entry))
+            print(without_secrets(json.dumps(entry)))
         return found
     listed = list(entries)
     if listed:
@@ -160,7 +162,7 @@ def show_status(config: SA__Config, as_json: bool) -> None:
     """Print what the daemon on this machine says at /health. Raises Source_Error if nobody answers."""
     health = fetch_health(config)
     if as_json:
-        print(json.dumps(health))
+        print(without_secrets(json.dumps(health)))
         return
     _console().print(status_page(health))
 
@@ -169,17 +171,20 @@ def fetch_health(config: SA__Config) -> dict[str, Any]:
     """The daemon's /health, from the address that the settings give to its HTTP server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.http_host, config.http_host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{config.http_port}/health"
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not find this machine
+    direct = requests.Session()
+    direct.trust_env = False  # a proxy would not find this machine
+    direct.mount("http://", Deadline_Adapter(HEALTH_S, HEALTH_S))
     try:
-        with direct.open(url, timeout=5) as answer:
-            health = json.load(answer)
-    except HTTPError as error:
-        raise Source_Error(f"{url} answers {error.code}: is it sa-stream's? Check {PREFIX}HTTP_PORT.") from error
-    except OSError as error:
+        answer = direct.get(url, allow_redirects=False)
+    except requests.RequestException as error:
         raise Source_Error(
             f"Nobody answers at {url}: is `sa-stream run` (or demo) running, with the same {PREFIX}HTTP_HOST and "
             f"{PREFIX}HTTP_PORT as this command?"
         ) from error
+    if answer.status_code != 200:
+        raise Source_Error(f"{url} answers {answer.status_code}: is it sa-stream's? Check {PREFIX}HTTP_PORT.")
+    try:
+        health = answer.json()
     except ValueError as error:
         raise Source_Error(f"{url} does not answer with JSON: is it sa-stream's? Check {PREFIX}HTTP_PORT.") from error
     if not isinstance(health, dict) or "shards" not in health:

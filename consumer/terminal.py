@@ -1,13 +1,17 @@
 """Text from outside, made safe for a terminal: what an attacker put into a path must not move the cursor, change the
-title, or reverse the reading order of a line."""
+title, or reverse the reading order of a line, and what a store quotes of our keys must not be read over a shoulder."""
 
 import unicodedata
+
+from sa_stream.secrecy import without_secrets
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, invisible and bidirectional marks, line separators
 
 
 def printable(text: str) -> str:
-    """The same text with every character that a terminal might act on as its escape (`\\x1b`, `\\u202e`)."""
+    """The same text with every character that a terminal might act on as its escape (`\\x1b`, `\\u202e`), and without
+    secrets."""
+    text = without_secrets(text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(

@@ -1,9 +1,20 @@
 """Every error of this library, each with a sentence that its reader can act on: what was expected, what was found,
 which setting to change."""
 
+from sa_stream.secrecy import without_secrets
+
+EXPIRED_ADVICE = (
+    "If this goes on, renew what they come from (the file of AWS_PROFILE, `aws sso login`, the role of this host); "
+    "of AWS_SESSION_TOKEN in the environment only a restart takes another"
+)
+
 
 class SA_Stream_Error(Exception):
-    """Base class: the message is meant for the person who runs the program."""
+    """Base class: the message is meant for the person who runs the program. It may quote what others said, so secrets
+    are taken out of it here, on the way to every log, answer and terminal."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(without_secrets(part) if isinstance(part, str) else part for part in parts))
 
 
 class Config_Error(SA_Stream_Error):

@@ -5,6 +5,7 @@ of a call is an argument, in milliseconds since the epoch.
 """
 
 import random
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -25,8 +26,9 @@ from botocore.exceptions import (
 )
 
 from sa_stream.commits.progress import Shard_Info
-from sa_stream.errors import Shard_Gone, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.records.batch import Batch
+from sa_stream.secrecy import hide_credentials
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import HOUR_MS, Moment, right_now
 
@@ -36,6 +38,7 @@ BACKOFF_MS_MIN = 500
 BACKOFF_MS_MAX = 30_000
 
 _EXPIRED = {"ExpiredIteratorException"}
+_EXPIRED_TOKEN = {"ExpiredTokenException", "ExpiredToken"}
 _INVALID = {"InvalidArgumentException", "ValidationException"}
 _MISSING = {"ResourceNotFoundException"}
 _REFUSED = {
@@ -122,10 +125,11 @@ class Kinesis_Reader:
         self.clock = Source_Clock()
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._info: Stream_Info | None = None
-        self.client = client or self._make_client()
-        self.client.meta.events.register(
-            "before-parse.kinesis.GetRecords", _decode_on_the_way, unique_id="sa-stream-get-records"
-        )
+        self._credentials: Any = None
+        self._renewing = threading.Lock()
+        self._expired_in_a_row = 0
+        self._is_given = client is not None
+        self.client = self._prepared(client or self._make_client())
 
     # ---- the stream
 
@@ -173,12 +177,16 @@ class Kinesis_Reader:
     # ---- calls
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        """One boto3 call, whose answer tells the source's clock. Errors come as the sentences of this library, except those that only a shard's reader can
-        answer (expired iterators, invalid positions), which come as botocore's ClientError."""
-        sent = right_now()
+        """One boto3 call, whose answer tells the source's clock. Errors come as the sentences of this library, except
+        those that only a shard's reader can answer (expired iterators, invalid positions), which come as botocore's
+        ClientError."""
+        client, sent = self.client, right_now()
         try:
-            answer = getattr(self.client, operation)(**arguments)
+            answer = getattr(client, operation)(**arguments)
         except ClientError as error:
+            hide_credentials(self._credentials)  # a role's are others every hour
+            if error.response["Error"]["Code"] in _EXPIRED_TOKEN:
+                self._load_credentials_anew(client, error)
             if error.response["Error"]["Code"] in _EXPIRED | _INVALID:
                 raise
             self._explain(error)
@@ -194,9 +202,23 @@ class Kinesis_Reader:
             ) from error
         except BotoCoreError as error:
             raise Store_Unavailable(f"Kinesis could not be asked ({operation}): {error}") from error
+        self._expired_in_a_row = 0
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.clock.note(headers.get("date"), sent, right_now())
         return answer
+
+    def _load_credentials_anew(self, client: Any, error: ClientError) -> NoReturn:
+        """A session keeps the credentials that it found. When they have expired twice in a row, a new one looks again
+        where they come from."""
+        with self._renewing:
+            self._expired_in_a_row += 1
+            if self.client is client and self._expired_in_a_row >= 2 and not self._is_given:
+                self._expired_in_a_row = 0
+                self.client = self._prepared(self._make_client())
+        raise Store_Unavailable(
+            f"The AWS credentials have expired: Kinesis answered {error.operation_name} with "
+            f"{error.response['Error']['Code']}. They are loaded anew. {EXPIRED_ADVICE}"
+        ) from error
 
     @property
     def endpoint(self) -> str:
@@ -207,12 +229,23 @@ class Kinesis_Reader:
         # One attempt a call: waiting and trying again is the business of `ready_at_ms`, which blocks nobody.
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1}, tcp_keepalive=True)
         try:
-            return boto3.session.Session().client("kinesis", region_name=region, config=config)
+            session = boto3.session.Session()
+            client = session.client("kinesis", region_name=region, config=config)
+            self._credentials = session.get_credentials()
         except (NoRegionError, InvalidRegionError, ProfileNotFound, ValueError) as error:
             raise Source_Error(
                 f"No Kinesis client can be made for the stream {self.stream}: {error} Set AWS_REGION (or give the "
                 "stream by its ARN), and check AWS_PROFILE and AWS_ENDPOINT_URL_KINESIS"
             ) from error
+        hide_credentials(self._credentials)
+        return client
+
+    @staticmethod
+    def _prepared(client: Any) -> Any:
+        client.meta.events.register(
+            "before-parse.kinesis.GetRecords", _decode_on_the_way, unique_id="sa-stream-get-records"
+        )
+        return client
 
     def _explain(self, error: ClientError) -> NoReturn:
         code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")

@@ -16,6 +16,7 @@ from osbot_utils.helpers.cache.Cache__Hash__Generator import Cache__Hash__Genera
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Store_Unavailable
+from sa_stream.secrecy import quoted
 
 NS_SA_RAW = "sa-cloudfront-raw"  # dashes, not slashes: a namespace is one folder
 NS_SA_CONSOLIDATED = "sa-cloudfront-consolidated"
@@ -146,6 +147,8 @@ class Send__Cache__Client(Type_Safe):
         except requests.TooManyRedirects as error:  # none are followed: they would turn a write into a read
             raise Store_Unavailable(f"{what} but sends us elsewhere. Set {URL_SETTING} to where it is") from error
         except requests.ConnectionError as error:
+            if "Read timed out" in str(error):  # in the middle of the answer
+                raise Store_Unavailable(f"{what} in time. It is chosen by {URL_SETTING}") from error
             kind = _Connection_Reset if "Connection aborted" in str(error) else Store_Unavailable
             raise kind(f"{what}: {_short(error)}. It is chosen by {URL_SETTING}") from error
         except Exception as error:  # a service in this process raises what it would have answered with a 500
@@ -184,4 +187,4 @@ class Send__Cache__Client(Type_Safe):
 
 
 def _short(text: object) -> str:
-    return " ".join(str(text).split())[:ANSWER_CHARACTERS_MAX]
+    return quoted(text, ANSWER_CHARACTERS_MAX)

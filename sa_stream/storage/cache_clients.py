@@ -3,7 +3,6 @@
 import logging
 import re
 import threading
-from typing import Any
 
 from mgraph_ai_service_cache_client.client.cache_client.Cache__Service__Client import Cache__Service__Client
 from osbot_fast_api.services.registry.Fast_API__Service__Registry import fast_api__service__registry
@@ -13,10 +12,10 @@ from osbot_fast_api.services.schemas.registry.enums.Enum__Fast_API__Service__Reg
 from osbot_fast_api.services.schemas.registry.Fast_API__Service__Registry__Client__Config import (
     Fast_API__Service__Registry__Client__Config as Client_Config,
 )
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 
 from sa_stream.errors import Config_Error
+from sa_stream.secrecy import hide
+from sa_stream.storage.deadlines import Deadline_Adapter
 from sa_stream.storage.Send__Cache__Client import KEY_SETTING, URL_SETTING, Send__Cache__Client
 
 NAME_SETTING = "SGRAPH_SEND__SA_CACHE_API_KEY_NAME"
@@ -41,10 +40,11 @@ def cache_client__in_process(mode: str = "memory", path: str = "") -> Send__Cach
 def cache_client__remote(
     url: str, api_key_name: str, api_key_value: str, *, timeout_s: float = 10, connect_timeout_s: float = 2
 ) -> Send__Cache__Client:
-    """A cache service at a URL. Nothing is sent yet.
+    """A cache service at a URL. Nothing is sent yet. timeout_s: of one request, answer included.
 
     Raises Config_Error for what is no URL, and for what no HTTP header can carry.
     """
+    hide(api_key_value)
     if not re.match(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9/._~%-]*)?\Z", url):
         raise Config_Error(f"{URL_SETTING} is {url!r}; expected something like https://cache.example.com")
     if not re.match(r"[A-Za-z0-9_-]*\Z", api_key_name):
@@ -58,7 +58,7 @@ def cache_client__remote(
         ),
         url,
     )
-    adapter = _Patient_For_So_Long(connect_timeout_s, timeout_s)
+    adapter = Deadline_Adapter(connect_timeout_s, timeout_s)
     session = client.cache_client.requests().session()
     session.max_redirects = 0
     session.mount("http://", adapter)
@@ -73,14 +73,3 @@ def _client(config: Client_Config, name: str) -> Send__Cache__Client:
     with _registry_lock, fast_api__service__registry.with_config(Cache__Service__Client, config):
         client.requests().config()
     return Send__Cache__Client(cache_client=client, name=name)
-
-
-class _Patient_For_So_Long(HTTPAdapter):
-    """Gives every request a time-out; the session of the client below has none, and would wait for ever."""
-
-    def __init__(self, connect_timeout_s: float, timeout_s: float) -> None:
-        self._timeouts_s = (connect_timeout_s, timeout_s)
-        super().__init__()
-
-    def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
-        return super().send(request, *arguments, **{**options, "timeout": self._timeouts_s})

@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -132,9 +131,18 @@ class _Bucket_Lock(State_Lock):
         return self._token.encode() in content
 
     def _left_s(self) -> float:
-        """How long the lock still counts, by the store's time of its last refresh and our clock."""
-        ages_s = [time.time() - item.modified_ms / 1000 for item in self._store.list("locks") if item.key == LOCK_KEY]
-        return self._expiry_s - max(ages_s, default=self._expiry_s)
+        """How long the lock still counts: by the store's clock alone, which an object that was just put tells."""
+        probe = f"locks/clock-{self._token}"
+        self._store.put(probe, b"what time is it")
+        try:
+            modified_ms = {item.key: item.modified_ms for item in self._store.list("locks")}
+        finally:
+            self._store.delete(probe)
+        if LOCK_KEY not in modified_ms:
+            return 0
+        if probe not in modified_ms:
+            raise Store_Unavailable(f"The state store {self._store.url} does not list what was written to {probe}")
+        return self._expiry_s - (modified_ms[probe] - modified_ms[LOCK_KEY]) / 1000
 
 
 def _owner(token: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Keys and bytes go in and come out; every failure that may pass is a Store_Unavai
 the line.
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -16,7 +17,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
+from sa_stream.secrecy import quoted
 from sa_stream.windows.format import pack, unpack
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
@@ -28,6 +30,7 @@ CAUSE_CHARACTERS_MAX = 300
 # Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
 _SEGMENT = r"[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
+_WEB_PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 
 # What the operating system or S3 says -> what to do about it.
@@ -41,7 +44,7 @@ _ADVICE = {
     "NoSuchBucket": "the bucket does not exist",
     "InvalidAccessKeyId": "the AWS credentials are not known there",
     "SignatureDoesNotMatch": "the AWS credentials are not accepted",
-    "ExpiredToken": "the AWS credentials have expired",
+    "ExpiredToken": f"the AWS credentials have expired and are loaded anew. {EXPIRED_ADVICE}",
     "AccessDenied": "the AWS credentials do not allow it",
     "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
     "error sending request": "nothing answers there: check the network and AWS_ENDPOINT_URL",
@@ -103,7 +106,9 @@ class State_Store:
             self._store = LocalStore(self.location, automatic_cleanup=True)
         else:
             limits = {"timeout": f"{timeout_s}s", "connect_timeout": f"{connect_timeout_s}s"}
-            self._store = _open_bucket(url, self.location, allow_http, limits, retries, timeout_s)
+            self._open = lambda: _open_bucket(url, self.location, allow_http, limits, retries, timeout_s)
+            self._store = self._open()
+        self._expired_tokens = 0  # since the credentials were loaded
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, whole or not at all; what was there is replaced."""
@@ -112,12 +117,18 @@ class State_Store:
     def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none of this key; False if there is.
 
-        Over a network, False may also mean that a lost answer's first attempt has created it.
+        Over a network, False may also mean that a lost answer's first attempt has created it, and what was created is
+        read back once: what others are to rely on must be there, and a captive portal says 200 to everything.
         """
         try:
             self._put(key, data, "create")
         except FileExistsError:
             return False
+        if self.scheme == "s3" and self.get(key) != data:
+            raise Store_Unavailable(
+                f"The state store {self.url} does not give back what was written to {key}: is it S3 that answers? "
+                "Check AWS_ENDPOINT_URL and the network"
+            )
         return True
 
     def get(self, key: str) -> bytes | None:
@@ -204,7 +215,13 @@ class State_Store:
         _checked(key)
         try:
             result = obstore.get(self._store, key)
-            return bytes(result.bytes()), str(result.meta["e_tag"])
+            data = bytes(result.bytes())
+            if self.scheme == "s3" and _WEB_PAGE.match(data):  # to call it corrupt would give up what is still there
+                raise Store_Unavailable(
+                    f"The state store {self.url} gives a web page for {key}: it is not S3 that answers. Check "
+                    "AWS_ENDPOINT_URL and the network"
+                )
+            return data, str(result.meta["e_tag"])
         except FileNotFoundError as error:
             if self._is_missing(error):
                 return None
@@ -252,11 +269,21 @@ class State_Store:
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> Store_Unavailable:
         text = str(error)
+        if "ExpiredToken" in text:
+            self._load_credentials_anew()
         advice = next((f" ({advice})" for sign, advice in _ADVICE.items() if sign in text), "")
         return Store_Unavailable(
             f"The state store {self.url} could not {verb} {key or 'all'}: {_cause(text)}{advice}. "
             f"It is chosen by {SETTING}"
         )
+
+    def _load_credentials_anew(self) -> None:
+        """boto3 keeps what it found. When that has expired twice, it looks again where credentials come from."""
+        self._expired_tokens += 1
+        if self._expired_tokens >= 2:
+            self._expired_tokens = 0
+            with contextlib.suppress(Config_Error):  # there are none now: the next time perhaps
+                self._store = self._open()
 
 
 def _make_directory(url: str, location: str) -> str:
@@ -274,7 +301,8 @@ def _open_bucket(
     url: str, location: str, allow_http: bool | None, limits: dict[str, str], retries: int, timeout_s: float
 ) -> S3Store:
     from botocore.exceptions import BotoCoreError  # only a bucket needs boto3
-    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    from sa_stream.storage.bucket_credentials import Bucket_Credentials
 
     bucket, _, prefix = location.partition("/")
     prefix = prefix.strip("/")
@@ -283,7 +311,7 @@ def _open_bucket(
     if prefix and not _KEY.match(prefix):
         raise _unusable(url, f"the prefix {prefix!r} has characters other than letters, digits and _.=+@,-")
     try:
-        credentials = Boto3CredentialProvider()
+        credentials = Bucket_Credentials()
     except (ValueError, BotoCoreError) as error:
         why = f"no AWS credentials were found (AWS_ACCESS_KEY_ID, AWS_PROFILE or a role): {error}"
         raise _unusable(url, why) from error
@@ -320,7 +348,7 @@ def _cause(text: str) -> str:
     text = text.split("\n\nDebug source", 1)[0]
     code = re.search(r"<Code>(\w+)</Code>", text)
     text = text.split("<?xml", 1)[0] + (code[1] if code else "")
-    return " ".join(text.split())[:CAUSE_CHARACTERS_MAX]
+    return quoted(text, CAUSE_CHARACTERS_MAX)
 
 
 def _unusable(url: str, why: str) -> Config_Error:

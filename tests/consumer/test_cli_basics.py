@@ -135,11 +135,43 @@ def test_run_with_a_wrong_setting_exits_2_with_the_setting_to_change(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(PREFIX + name, value)
+    monkeypatch.setenv(f"{PREFIX}LOG_FORMAT", "text")
     assert call("run") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
+    monkeypatch.delenv(f"{PREFIX}LOG_FORMAT")  # no terminal: JSON
+    assert call("run") == 2
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"], line["fields"]["exit_code"]) == ("critical", "fatal", 2)
+    assert message in line["message"]
+
+
+@pytest.mark.parametrize("arguments", [["run", "--bogus"], ["run", "--runner"], ["run", "--runner", "x"]])
+def test_wrong_use_of_the_daemon_is_a_line_of_its_log(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("critical", "fatal")
+
+
+def test_a_mistake_of_ours_is_told_without_the_secrets_that_it_quotes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}API_KEY", "open-sesame-open")
+    monkeypatch.setenv(f"{PREFIX}STREAM", "logs")
+    monkeypatch.setattr(SA__Config, "require_input", lambda self: 1 / {}["open-sesame-open"])
+    assert call("run") == 1
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("critical", "fatal")
+    assert "KeyError" in line["message"]
+    assert "Traceback" in line["fields"]["traceback"]
+    assert "sesame" not in json.dumps(line)
+    monkeypatch.setenv(f"{PREFIX}LOG_FORMAT", "text")
+    assert call("run") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "sesame" not in error
 
 
 def test_run_says_that_it_is_switched_off_and_exits_0(
@@ -418,3 +450,84 @@ def test_doctor_exits_1_when_a_check_fails_and_prints_a_line_each(
     assert all(line.startswith("✓ ") for line in capsys.readouterr().out.splitlines())
     assert call("doctor", "--json") == 0
     assert all(check["ok"] for check in json.loads(capsys.readouterr().out))
+
+
+def run_shell(script: str, tmp_path: Path, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """A command of the shell, in which $SA_STREAM is the program."""
+    from tests.real.processes import SA_STREAM, clean_env
+
+    given = clean_env(
+        **{f"{PREFIX}STREAM": "x", f"{PREFIX}RUNNER": "local", f"{PREFIX}STATE_URL": "memory://"},
+        **{f"{PREFIX}CACHE_MODE": "memory", f"{PREFIX}HTTP_PORT": "0", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        SA_STREAM=f"{sys.executable} {SA_STREAM}",
+    )
+    return subprocess.run(["bash", "-c", script], env=given | env, cwd=tmp_path, capture_output=True, timeout=120)
+
+
+def test_doctor_speaks_to_a_terminal_that_has_only_ascii(tmp_path: Path) -> None:
+    done = run_shell(
+        "$SA_STREAM doctor", tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", SGRAPH_SEND__SA_STREAM="x", AWS_PROFILE="é"
+    )
+    assert b"Traceback" not in done.stderr
+    lines = done.stdout.decode("ascii").splitlines()
+    assert lines[0].startswith("ok    configuration: ")
+    assert lines[1].startswith("WRONG stream: ")
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
+@pytest.mark.parametrize("command", ["doctor", "run"])
+def test_an_address_space_that_is_too_small_is_said_in_a_sentence(command: str, limit_kb: int, tmp_path: Path) -> None:
+    done = run_shell(f"ulimit -v {limit_kb}; exec $SA_STREAM {command}", tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "ulimit -v unlimited" in line
+    assert f"{limit_kb * 1024 >> 20} MiB" in line
+
+
+def test_memory_that_ends_on_the_way_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PanicException(BaseException):
+        """As pyo3's."""
+
+    for error in (
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        PanicException("OS can't spawn worker thread"),
+    ):
+
+        def fail(self: SA__Config, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(SA__Config, "require_input", fail)
+        assert call("run") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "not enough memory" in json.loads(line)["message"]
+        assert "traceback" not in json.loads(line)["fields"]
+
+
+def test_a_daemon_that_answers_a_byte_now_and_then_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(60):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:
+                    return
+                time.sleep(0.1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Dripping)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("consumer.show.HEALTH_S", 0.5)
+    config = SA__Config(http_port=server.server_address[1])
+    began_s = time.monotonic()
+    with pytest.raises(Source_Error, match="Nobody answers"):
+        show_status(config, as_json=True)
+    assert time.monotonic() - began_s < 3
+    server.shutdown()
+    server.server_close()

@@ -1,8 +1,10 @@
 """The guard, with real processes: what it starts anew, what it forwards, what it returns."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -210,3 +212,58 @@ def wakeups(pid: int) -> int:
     """How often it has gone to sleep."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches")))
+
+
+def test_a_hang_up_is_forwarded_and_sigusr1_is_ignored_by_both(guarded: Any) -> None:
+    body = "signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(0))\nopen('ready', 'w').close()\nbeat_on()"
+    found = guarded(body)
+    found.wait_for("ready")
+    child = found.child()
+    found.process.signal(signal.SIGUSR1)
+    os.kill(child, signal.SIGUSR1)
+    time.sleep(0.5)
+    assert found.process.running()
+    assert runs(child)
+    found.process.signal(signal.SIGHUP)
+    assert found.process.wait(30) == 0
+    assert found.said() == []
+
+
+def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` does it."""
+    program = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM.format(
+        timeout=60, body="open('ready', 'w').close()\nbeat_on()"
+    )
+    env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), SGRAPH_SEND__SA_LOG_FORMAT="json")
+    process = Process("guard", ["-c", program], env, tmp_path, cwd=tmp_path)
+    until("the child", (tmp_path / "ready").exists, 30)
+    process.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.running()
+    process.end()
+
+
+def test_a_guard_whose_log_is_not_read_starts_the_daemon_anew(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), SGRAPH_SEND__SA_LOG_FORMAT="json")
+    program = [sys.executable, "-c", PROGRAM.format(timeout=60, body="beat_on()")]
+    guard = subprocess.Popen(program, env=env, cwd=tmp_path, stderr=write_end, start_new_session=True)
+    try:
+
+        def children() -> list[int]:
+            path = tmp_path / "children"
+            return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+        until("the child", children, 30)
+        os.kill(children()[0], signal.SIGKILL)
+        until("the second child", lambda: len(children()) == 2, 10)
+    finally:
+        guard.kill()
+        guard.wait()
+        os.close(read_end)
+        os.close(write_end)

@@ -30,14 +30,18 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     return clean_env(**endpoint, **{PREFIX + name: value for name, value in settings.items()})
 
 
-def the_error(done: Done, code: int) -> str:
-    """The one line that the command ended with."""
+def the_error(done: Done, code: int, is_daemon: bool = True) -> str:
+    """The sentence that it ended with. The daemon's, without a terminal, is the last line of its log."""
     assert TRACEBACK not in done.err, done.err
     assert done.code == code, (done.code, done.err)
     assert done.out == ""
     *_, last = done.err.strip().splitlines()
-    assert last.startswith("error: "), done.err
-    return last
+    if not is_daemon:
+        assert last.startswith("error: "), done.err
+        return last
+    line = json.loads(last)
+    assert (line["level"], line["event"], line["fields"]["exit_code"]) == ("critical", "fatal", code), done.err
+    return str(line["message"])
 
 
 def test_without_a_stream_it_says_which_setting_names_it(world: World, nowhere: dict[str, str]) -> None:
@@ -120,7 +124,9 @@ def test_a_port_in_use_is_named_with_its_setting(world: World, nowhere: dict[str
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for command in (["run"], ["demo", "--port", port]):
-            error = the_error(world.command(nowhere | {f"{PREFIX}HTTP_PORT": port}, *command), FAILED)
+            error = the_error(
+                world.command(nowhere | {f"{PREFIX}HTTP_PORT": port}, *command), FAILED, command == ["run"]
+            )
             assert f"Port {port} on 127.0.0.1 is in use" in error
             assert "SGRAPH_SEND__SA_HTTP_PORT" in error
 

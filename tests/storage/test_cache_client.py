@@ -1,5 +1,7 @@
 """The cache client against the real service: over HTTP in another process, and in this one, in memory and on disk."""
 
+import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -396,6 +398,29 @@ def test_a_slow_service_is_unavailable_after_the_timeout(serve: Callable[[Answer
     assert time.monotonic() - started_s < 1.5
 
 
+@pytest.mark.parametrize("part", ["headers", "body", "chunks"])
+def test_a_service_that_sends_a_byte_now_and_then_is_unavailable_after_the_timeout(
+    serve: Callable[[Answer], str], part: str
+) -> None:
+    begin = {
+        "headers": b"HTTP/1.1 200 OK\r\nX-Long: ",
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+        "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+    }[part]
+
+    def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            for piece in (begin, *[b" "] * 60):
+                handler.connection.sendall(piece)
+                time.sleep(0.1)
+
+    started_s = time.monotonic()
+    with pytest.raises(Store_Unavailable, match="in time"):
+        remote(serve(drip), timeout_s=0.5).retrieve_entry(NS_SA_AGGREGATE, KEY)
+    assert time.monotonic() - started_s < 2
+
+
 def test_a_reset_connection_is_tried_once_more(serve: Callable[[Answer], str]) -> None:
     calls = []
 
@@ -457,3 +482,16 @@ def test_a_server_stops_cleanly_when_it_is_told_to(start_cache_server: Callable[
     remote(server.url).check()
     server.process.terminate()
     assert server.process.wait(timeout=10) in (0, -15)
+
+
+def test_answers_on_one_connection_do_not_wait_for_delayed_acknowledgements(cache_server: Cache_Server) -> None:
+    host, _, port = cache_server.url.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    took_s = []
+    for _ in range(20):
+        began_s = time.monotonic()
+        connection.request("GET", "/info/health")
+        connection.getresponse().read()
+        took_s.append(time.monotonic() - began_s)
+    connection.close()
+    assert sorted(took_s)[10] < 0.03, took_s

@@ -1,0 +1,96 @@
+"""Credentials that expire while a stream is read: whoever renews them where they come from need not restart us."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sa_stream.errors import Store_Unavailable
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+
+
+def write_credentials(folder: Path, key: str) -> None:
+    (folder / "credentials").write_text(
+        f"[default]\naws_access_key_id={key}\naws_secret_access_key=secret-key-of-{key}\n"
+    )
+
+
+@pytest.fixture
+def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A stream `s` with a record, for whoever signs with AKIDNEW; all other credentials have expired."""
+    from sa_stream.sources.kinesis_server import answer
+
+    memory = Memory_Kinesis(lambda: 1_771_252_200_000)
+    memory.create_stream("s", 1)
+    memory.put("s", b"a line", "0")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if "AKIDNEW" in self.headers["Authorization"]:
+                status, text = answer(memory, self.headers["X-Amz-Target"].rpartition(".")[2], body)
+            else:
+                text = b'{"__type": "ExpiredTokenException", "message": "The security token has expired"}'
+                status = 400
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", f"http://127.0.0.1:{server.server_address[1]}")
+    write_credentials(tmp_path, "AKIDOLD")
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("kinesis")
+def test_credentials_that_expired_twice_in_a_row_are_loaded_anew(tmp_path: Path) -> None:
+    reader = Kinesis_Reader("s")
+    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*renew what they come from.*restart"):
+        reader.describe()
+    write_credentials(tmp_path, "AKIDNEW")
+    with pytest.raises(Store_Unavailable, match="credentials have expired"):
+        reader.describe()
+    assert reader.describe().name == "s"
+    batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(1_771_252_200_000)
+    assert batch is not None
+    assert batch.payloads == [b"a line"]
+
+
+@pytest.mark.usefixtures("kinesis")
+def test_many_shards_that_fail_at_once_make_one_new_session(tmp_path: Path) -> None:
+    reader = Kinesis_Reader("s")
+    first, clients = reader.client, set()
+    write_credentials(tmp_path, "AKIDNEW")
+    waiting = threading.Barrier(8)
+
+    def ask() -> None:
+        waiting.wait()
+        for _ in range(3):
+            try:
+                reader.describe()
+            except Store_Unavailable:
+                clients.add(id(reader.client))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert reader.client is not first
+    assert len(clients - {id(first)}) <= 1
+    assert reader.describe().name == "s"

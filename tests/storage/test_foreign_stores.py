@@ -1,0 +1,144 @@
+"""A state store that is not what it should be: a captive portal, another clock, credentials that have expired."""
+
+import http.server
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sa_stream.errors import In_Use, Store_Unavailable
+from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
+from sa_stream.storage.state_store import State_Store
+
+type Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+@pytest.fixture
+def s3_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Answer], State_Store]]:
+    """A bucket at a server that answers everything in one way, with the credentials of the file `credentials`."""
+    servers = []
+
+    def start(answer: Answer) -> State_Store:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer(self)
+
+            do_PUT = do_POST = do_DELETE = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        write_credentials(tmp_path, "AKIDOLD")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("AWS_REGION", "eu-west-2")
+        return State_Store("s3://state-bucket/p")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def write_credentials(folder: Path, key: str) -> None:
+    (folder / "credentials").write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key=secret-of-{key}\n")
+
+
+def reply(handler: http.server.BaseHTTPRequestHandler, status: int, text: str) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(text)))
+    handler.send_header("ETag", '"a-page"')
+    handler.send_header("Last-Modified", "Mon, 16 Feb 2026 14:30:00 GMT")
+    handler.end_headers()
+    handler.wfile.write(text.encode())
+
+
+@pytest.mark.parametrize("page", ["<html><title>Welcome to the hotel</title></html>", "Please log in"])
+def test_what_a_captive_portal_says_to_have_created_is_not_there(
+    s3_that: Callable[[Answer], State_Store], page: str
+) -> None:
+    store = s3_that(lambda handler: reply(handler, 200, page))
+    with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
+        store.create("meta/application", b"ours")
+    with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
+        store.claim("application", "stream")
+    with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
+        hold_lock(store)
+
+
+def test_a_web_page_is_a_failing_store_and_no_corrupt_object(s3_that: Callable[[Answer], State_Store]) -> None:
+    store = s3_that(lambda handler: reply(handler, 200, "\n<!DOCTYPE html><html>Welcome</html>"))
+    with pytest.raises(Store_Unavailable, match="web page"):
+        store.get("snapshots/shard/1/a")
+
+
+def test_what_was_created_is_still_created_where_the_store_works(aws: str) -> None:
+    store = State_Store("s3://state-bucket/created")
+    assert store.create("a/b", b"first")
+    assert not store.create("a/b", b"second")
+
+
+def try_lock(shift_s: int, expiry_s: float) -> str:
+    """What another process gets whose clock is off by this much."""
+    code = """
+        import sys, time
+        shift_s, real = int(sys.argv[1]), time.time
+        time.time = lambda: real() + shift_s
+        from sa_stream.errors import In_Use
+        from sa_stream.storage.state_lock import hold_lock
+        from sa_stream.storage.state_store import State_Store
+        try:
+            hold_lock(State_Store("s3://state-bucket/p"), float(sys.argv[2]))
+            print("taken")
+        except In_Use as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(shift_s), str(expiry_s)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_age_of_a_lock_is_told_by_the_stores_clock(aws: str) -> None:
+    store = State_Store("s3://state-bucket/p")
+    with hold_lock(store):
+        assert "is used by process" in try_lock(3_600, 60), "a clock that is ahead took a lock that is held"
+    store.put(LOCK_KEY, b'{"host": "dead", "pid": 1, "token": "x"}')
+    time.sleep(3)
+    assert try_lock(-3_600, 2) == "taken", "a clock that is behind waits an hour for a dead one's lock"
+    assert [item.key for item in store.list("locks")] == [LOCK_KEY]
+    with pytest.raises(In_Use):
+        hold_lock(store)
+
+
+def test_credentials_that_expired_twice_are_loaded_anew(
+    s3_that: Callable[[Answer], State_Store], tmp_path: Path
+) -> None:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        if "AKIDNEW" in handler.headers["Authorization"]:
+            reply(handler, 200, "found")
+        else:
+            reply(handler, 400, "<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>")
+
+    store = s3_that(answer)
+    with pytest.raises(Store_Unavailable, match=r"have expired .* renew what they come from .*AWS_SESSION_TOKEN"):
+        store.get("a")
+    write_credentials(tmp_path, "AKIDNEW")
+    with pytest.raises(Store_Unavailable, match="have expired"):
+        store.get("a")
+    assert store.get("a") == b"found"
