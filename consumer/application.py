@@ -5,6 +5,7 @@ decided once for the application, the reconciler, and how a partition's consumer
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable
 
 from consumer.config import LATEST, SA__Config
@@ -18,10 +19,11 @@ from sa_stream.commits.operations import Steps
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
-from sa_stream.errors import Store_Unavailable
+from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, wall_clock_ms
@@ -31,12 +33,14 @@ log = Log("runner")
 
 START_KEY = "meta/start"
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
 
 
 class Application:
     """Made first; `describe` and then `open` it before anything else. Raises Config_Error, Source_Error.
 
     state, cache  opened as the settings say unless given; store  the state store, watched by health
+    failure       the error that ends the run, once the stream is another one than at the start
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Application:
         self.cache = cache or open_cache(config)
         self.store = Watched_Store(self.state, health.store("state store"))
         self.poison = Poison()
+        self.failure: Config_Error | None = None
+        self._described_s = time.monotonic()
         self._kinesis_health = health.store("Kinesis")
 
     def describe(self, stop: threading.Event) -> Stream_Info | None:
@@ -84,6 +90,8 @@ class Application:
         Config_Error, Store_Unavailable."""
         config = self.config
         self.state.claim(config.application, info.name)
+        self.stream = Stream_Identity(info.arn, info.created_ms)
+        claim_stream(self.state, self.stream)
         self.timing = config.timing(info.retention_ms)
         self.start = Start(self._resolve_start(), info.created_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
@@ -94,14 +102,31 @@ class Application:
         self.publisher = Publisher(reconciler, self.store, self.health, publish_interval_s, on_pass)
 
     def list_shards(self) -> list[Shard_Info]:
-        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error."""
+        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error, and Config_Error when
+        another stream has taken the name."""
+        if self.failure is not None:
+            raise self.failure
         try:
             listed = self.reader.list_shards()
+            self._check_stream()
         except Store_Unavailable as error:
             self._kinesis_health.failed(wall_clock_ms(), str(error))
             raise
         self._kinesis_health.ok(wall_clock_ms())
         return listed
+
+    def _check_stream(self) -> None:
+        """After a list was fetched and before it is believed: whether it is the stream of the start that made it. Every
+        minute, and whenever the list itself looks like another stream's."""
+        if time.monotonic() - self._described_s < DESCRIBE_S and not self.reader.shards_changed:
+            return
+        info = self.reader.describe()
+        self._described_s = time.monotonic()
+        found = Stream_Identity(info.arn, info.created_ms)
+        if found != self.stream:
+            self.failure = other_stream("this worker has read until now", self.stream, found)
+            log.error("stream_replaced", str(self.failure))
+            raise self.failure
 
     def position(self, number: str) -> str:
         """Where reading goes on after a number, as a Shard_Reader takes it."""

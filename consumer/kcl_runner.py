@@ -22,6 +22,7 @@ from consumer.logging import Log
 from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.storage.ownership import claim_runner
 from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 
 log = Log("runner")
@@ -70,6 +71,7 @@ class Kcl_Runner:
             return
         application.state.check()
         application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
+        claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
             log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
             self._supervisor = Supervisor(self._daemon_maker(worker_id, socket))
@@ -121,7 +123,7 @@ class Kcl_Runner:
             return
         self._next_tick_s = now_s + TICK_S
         self._beat()
-        self._failure = self._failure or self._links.failure
+        self._failure = self._failure or self._links.failure or self._application.failure
         if self._fields_decided.is_set():
             trouble = self._links.trouble(now_s)
             if trouble is not None:

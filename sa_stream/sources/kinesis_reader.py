@@ -109,6 +109,8 @@ class Kinesis_Reader:
 
     clock_offset_ms  how far Kinesis's clock (the Date header of its answers) is ahead of ours, as far as that is
                      certain: 0 if the two may agree
+    shards_changed   the last list lacks shards of the list before, or they begin at another number: some were trimmed,
+                     or it is another stream of the same name
     Raises Source_Error if no client can be made (no region, no such profile).
     """
 
@@ -123,6 +125,8 @@ class Kinesis_Reader:
         self.read_interval_ms = read_interval_ms
         self.idle_interval_ms = idle_interval_ms
         self.clock_offset_ms = 0
+        self.shards_changed = False
+        self._first_numbers: dict[str, str] = {}
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._info: Stream_Info | None = None
         self.client = client or self._make_client()
@@ -166,6 +170,11 @@ class Kinesis_Reader:
         while page.get("NextToken"):
             page = self.call("list_shards", NextToken=page["NextToken"])
             shards += page["Shards"]
+        first_numbers = {
+            str(shard["ShardId"]): str(shard["SequenceNumberRange"]["StartingSequenceNumber"]) for shard in shards
+        }
+        self.shards_changed = not self._first_numbers.items() <= first_numbers.items()
+        self._first_numbers = first_numbers
         return [
             Shard_Info(
                 shard_id=shard["ShardId"],
