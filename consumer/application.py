@@ -19,7 +19,7 @@ from sa_stream.commits.operations import Steps
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
-from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
@@ -115,10 +115,22 @@ class Application:
         self._kinesis_health.ok(wall_clock_ms())
         return listed
 
-    def _check_stream(self) -> None:
+    def explained(self, failure: BaseException) -> BaseException:
+        """What ends the run, or the reason behind it: a stream that was made anew may show first as a shard or a
+        position that Kinesis does not know."""
+        if isinstance(failure, Source_Error):
+            try:
+                self._check_stream(at_once=True)
+            except Config_Error as error:
+                return error
+            except SA_Stream_Error:
+                pass  # no more to be known: the failure speaks for itself
+        return failure
+
+    def _check_stream(self, at_once: bool = False) -> None:
         """After a list was fetched and before it is believed: whether it is the stream of the start that made it. Every
         minute, and whenever the list itself looks like another stream's."""
-        if time.monotonic() - self._described_s < DESCRIBE_S and not self.reader.shards_changed:
+        if not (at_once or self.reader.shards_changed or time.monotonic() - self._described_s >= DESCRIBE_S):
             return
         info = self.reader.describe()
         self._described_s = time.monotonic()

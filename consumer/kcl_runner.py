@@ -87,7 +87,7 @@ class Kcl_Runner:
             finally:
                 self._shut_down()
         if self._failure is not None:
-            raise self._failure
+            raise self._application.explained(self._failure)
 
     def _publish_interval_s(self) -> float:
         """There is news once a commit interval; each look costs listings of the state store."""

@@ -105,7 +105,7 @@ class Local_Runner:
             finally:
                 self._shut_down()
         if self._failure is not None:
-            raise self._failure
+            raise self.application.explained(self._failure)
 
     # ------------------------------------------------------------------ shards
 
