@@ -3,6 +3,7 @@ own: DynamoDB may be slow, and the engine must not wait for it."""
 
 import threading
 import time
+from enum import Enum
 
 from consumer.health import Store_Health
 from consumer.kcl.tables import Kcl_Tables
@@ -17,6 +18,15 @@ TICK_S = 0.1
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0  # between two tries to prepare
 
 
+class _State(Enum):
+    """Of the preparation of the next start. Only the thread of the watch makes WANTED to PREPARED, and only the other
+    one the rest: a lock is never released once the process runs that may hold it."""
+
+    WANTED = 1
+    PREPARED = 2
+    USED = 3
+
+
 class Table_Watch:
     """tables   used by no other thread
     failure  the error that ends the run: the leases are another's, or nothing may be asked of DynamoDB at all
@@ -27,14 +37,14 @@ class Table_Watch:
         self._tables = tables
         self._health = health
         self._trouble: str | None = None
-        self._wanted = threading.Event()
-        self._prepared = threading.Event()
+        self._next_start = _State.WANTED
         self._prepared_once = False
         self._running = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tables", daemon=True)
 
     def start(self) -> None:
+        """Prepares the first start at once: whose leases they are must not wait for the stream's first record."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -42,13 +52,14 @@ class Table_Watch:
         self._stop.set()
 
     def prepared(self) -> bool:
-        """Whether the KCL's process may be started now. The first time it is asked for, it begins to prepare that; once
-        it has said so, the next start is another one."""
-        if self._prepared.is_set():
-            self._prepared.clear()
-            return True
+        """Whether the KCL's process may be started now. Where that is not prepared, it is from now on; once it was
+        allowed, the next start is another one."""
         self._running = False
-        self._wanted.set()
+        if self._next_start is _State.PREPARED:
+            self._next_start = _State.USED
+            return True
+        if self._next_start is _State.USED:
+            self._next_start = _State.WANTED
         return False
 
     def trouble(self, running: bool) -> str | None:
@@ -62,12 +73,11 @@ class Table_Watch:
         wait_s, look_s, last = WAIT_S_MIN, 0.0, None
         while not self._stop.wait(TICK_S):
             try:
-                if self._wanted.is_set():
+                if self._next_start is _State.WANTED:
                     self._tables.prepare()
-                    self._wanted.clear()
                     self._trouble, last, wait_s = None, None, WAIT_S_MIN
                     self._prepared_once = True
-                    self._prepared.set()
+                    self._next_start = _State.PREPARED
                 elif self._running and time.monotonic() >= look_s:
                     look_s = time.monotonic() + LOOK_S
                     found = self._tables.trouble()
@@ -84,7 +94,7 @@ class Table_Watch:
                     self.failure = error
                     return
                 self._health.failed(wall_clock_ms(), str(error))
-                if self._wanted.is_set():
+                if self._next_start is _State.WANTED:
                     log.warning("leases_wait", f"the KCL waits to be started: {error}")
                     self._stop.wait(wait_s)
                     wait_s = min(WAIT_S_MAX, wait_s * 2)

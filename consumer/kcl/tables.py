@@ -88,7 +88,7 @@ class Kcl_Tables:
     def claim(self) -> None:
         """Stamp the application's leases as ours, or compare the stamp that is there. Makes the table for it if there
         is none. Raises Config_Error if they are another stream's or another state store's."""
-        while True:
+        while (found := self._item(STAMP)) is None:
             try:
                 self._call(
                     "put_item",
@@ -98,16 +98,11 @@ class Kcl_Tables:
                 )
                 return
             except ClientError as error:
-                code = _code(error)
-                if code == _TAKEN:
-                    found = self._item(STAMP)
-                    if found is not None:
-                        self._compare(found)
-                        return
-                elif code == _MISSING:
+                if _code(error) == _MISSING:
                     self._make_table()
-                else:
+                elif _code(error) != _TAKEN:  # then another worker was quicker: look again
                     raise
+        self._compare(found)
 
     def release_own_lock(self) -> None:
         """The leader's lock, if a process of ours holds it: only this worker has its id (identity.py), and it has none

@@ -173,7 +173,6 @@ def watch(dynamodb: Any, application: str) -> Iterator[Table_Watch]:
 
 
 def test_each_start_of_the_kcl_is_prepared_first(dynamodb: Any, application: str, watch: Table_Watch) -> None:
-    assert not watch.prepared()
     until("the first start to be prepared", watch.prepared)
     put_lock(dynamodb, application, "a")
     assert not watch.prepared()
@@ -199,7 +198,6 @@ def test_leases_of_another_stream_end_the_run(dynamodb: Any, application: str) -
     tables(application, OTHER_STREAM).claim()
     watch = Table_Watch(tables(application), Health(wall_clock_ms()).store("DynamoDB"))
     watch.start()
-    watch.prepared()
     until("the refusal", lambda: watch.failure)
     assert isinstance(watch.failure, Config_Error)
     assert not watch.prepared()
@@ -214,7 +212,6 @@ def test_a_dynamodb_that_is_away_is_waited_for_and_named(
     health = Health(wall_clock_ms())
     watch = Table_Watch(tables(application), health.store("DynamoDB"))
     watch.start()
-    watch.prepared()
     until("health to know", lambda: health.view().stores["DynamoDB"].failing_since_ms is not None)
     assert watch.failure is None
     watch.stop()
