@@ -109,8 +109,8 @@ class Kinesis_Reader:
 
     clock_offset_ms  how far Kinesis's clock (the Date header of its answers) is ahead of ours, as far as that is
                      certain: 0 if the two may agree
-    shards_changed   the last list lacks shards of the list before, or they begin at another number: some were trimmed,
-                     or it is another stream of the same name
+    shards_changed   since the last `describe` a list has lacked shards of the list before, or they began at another
+                     number: some were trimmed, or it is another stream of the same name
     Raises Source_Error if no client can be made (no region, no such profile).
     """
 
@@ -144,6 +144,7 @@ class Kinesis_Reader:
             raise Store_Unavailable(f"The Kinesis stream {self.stream} is still being created.")
         if found["StreamStatus"] == "DELETING":
             raise Source_Error(f"The Kinesis stream {self.stream} is being deleted.")
+        self.shards_changed = False
         self._info = Stream_Info(
             name=found["StreamName"],
             arn=found["StreamARN"],
@@ -173,7 +174,7 @@ class Kinesis_Reader:
         first_numbers = {
             str(shard["ShardId"]): str(shard["SequenceNumberRange"]["StartingSequenceNumber"]) for shard in shards
         }
-        self.shards_changed = not self._first_numbers.items() <= first_numbers.items()
+        self.shards_changed |= not self._first_numbers.items() <= first_numbers.items()
         self._first_numbers = first_numbers
         return [
             Shard_Info(

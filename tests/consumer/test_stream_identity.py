@@ -93,6 +93,17 @@ def test_a_list_that_looks_like_another_streams_is_never_given_to_anybody(stream
             application.list_shards()
 
 
+def test_a_list_that_looks_odd_stays_odd_until_the_stream_was_described(stream: Stream) -> None:
+    """Several threads list shards: what one of them has seen must not be forgotten because another one lists again."""
+    application = opened(State_Store("memory://"))
+    application.list_shards()
+    stream.make_anew(shards=1)
+    for _ in range(2):
+        application.reader.list_shards()
+    with pytest.raises(Config_Error, match="this worker has read until now"):
+        application.list_shards()
+
+
 def test_a_stream_made_anew_that_looks_the_same_is_found_out_within_a_minute(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
