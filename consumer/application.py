@@ -5,6 +5,7 @@ decided once for the application, the reconciler, and how a partition's consumer
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,28 +20,31 @@ from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress, Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
-from sa_stream.commits.retention import observe_steps
-from sa_stream.errors import Store_Unavailable
+from sa_stream.commits.retention import Past_Retentions, observe_steps
+from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
+from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, Now, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
 
 START_KEY = "meta/start"
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
 
 
 class Application:
     """Made first; `describe` and then `open` it before anything else. Raises Config_Error, Source_Error.
 
     state, cache  opened as the settings say unless given; store  the state store, watched by health
+    failure       the error that ends the run, once the stream is another one than at the start
     """
 
     def __init__(
@@ -59,7 +63,10 @@ class Application:
         self.cache = cache or open_cache(config)
         self.store = Watched_Store(self.state, health.store("state store"))
         self.poison = Poison()
+        self.failure: Config_Error | None = None
+        self._described_s = time.monotonic()
         self._kinesis_health = health.store("Kinesis")
+        self._retentions: tuple[int, Past_Retentions] = (0, ())
 
     def describe(self, stop: threading.Event) -> Stream_Info | None:
         """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
@@ -88,8 +95,10 @@ class Application:
         claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
         config = self.config
         self.state.claim(config.application, info.name)
-        past = drive(observe_steps(self.state, info.retention_ms, self.now().wall_ms))
-        self.timing = replace(config.timing(info.retention_ms), past_retentions=past)
+        self.stream = Stream_Identity(info.arn, info.created_ms)
+        claim_stream(self.state, self.stream)
+        self._observe_retention(info.retention_ms)
+        self.timing = replace(config.timing(info.retention_ms), retentions_now=lambda: self._retentions)
         self.start = Start(self._resolve_start(), info.created_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
@@ -105,6 +114,17 @@ class Application:
             lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
         )
 
+    def _observe_retention(self, retention_ms: int) -> None:
+        """Everything that asks how long the stream keeps its records hears of a new value at once."""
+        past = drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
+        if self._retentions not in ((0, ()), (retention_ms, past)):
+            log.warning(
+                "retention_changed",
+                f"the stream keeps its records for {retention_ms // HOUR_MS} h now, and did for "
+                f"{self._retentions[0] // HOUR_MS} h: what a shorter time has taken counts as lost where it was not read",
+            )
+        self._retentions = retention_ms, past
+
     def now(self) -> Now:
         """What time it is for the source, which stamps the records and trims them, as its answers have told; by our own
         clock as long as they have not."""
@@ -112,9 +132,13 @@ class Application:
         return Now(self.reader.clock.at(now.moment) or now.wall_ms, now.moment)
 
     def list_shards(self) -> list[Shard_Info]:
-        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error."""
+        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error, and Config_Error when
+        another stream has taken the name."""
+        if self.failure is not None:
+            raise self.failure
         try:
             listed = self.reader.list_shards()
+            self._check_stream()
         except Store_Unavailable as error:
             self._kinesis_health.failed(moment(), str(error))
             raise
@@ -124,6 +148,32 @@ class Application:
     def progress(self, partition: str) -> Progress | None:
         """The highest progress record of a partition; waits for the state store. Raises Store_Unavailable."""
         return drive(Progress_Reader(self.store).one_steps(partition))
+
+    def explained(self, failure: BaseException) -> BaseException:
+        """What ends the run, or the reason behind it: a stream that was made anew may show first as a shard or a
+        position that Kinesis does not know."""
+        if isinstance(failure, Source_Error):
+            try:
+                self._check_stream(at_once=True)
+            except Config_Error as error:
+                return error
+            except SA_Stream_Error:
+                pass  # no more to be known: the failure speaks for itself
+        return failure
+
+    def _check_stream(self, at_once: bool = False) -> None:
+        """After a list was fetched and before it is believed: whether it is the stream of the start that made it. Every
+        minute, and whenever the list itself looks like another stream's."""
+        if not (at_once or self.reader.shards_changed or time.monotonic() - self._described_s >= DESCRIBE_S):
+            return
+        info = self.reader.describe()
+        self._described_s = time.monotonic()
+        self._observe_retention(info.retention_ms)
+        found = Stream_Identity(info.arn, info.created_ms)
+        if found != self.stream:
+            self.failure = other_stream("this worker has read until now", self.stream, found)
+            log.error("stream_replaced", str(self.failure))
+            raise self.failure
 
     def position(self, number: str) -> str:
         """Where reading goes on after a number, as a Shard_Reader takes it."""

@@ -158,6 +158,7 @@ SETTINGS = (
         "APPLICATION",
         "KCL application, i.e. the name of its lease table",
         _pattern(_APPLICATION, "letters, digits, _ . - (at most 128)"),
+        "`sa-stream-` and the name of `STREAM`",
     ),
     Setting("RUNNER", "who reads the shards: `kcl` or `local` (one process, no Java)", _choice("kcl", "local")),
     Setting("INITIAL_POSITION", "where a new application starts: `TRIM_HORIZON`, `LATEST`, or an ISO time", _position),
@@ -225,7 +226,7 @@ class SA__Config(Type_Safe):
     enabled             : bool = True
     source              : str  = ''
     stream              : str  = ''
-    application         : str  = 'sa-stream'
+    application         : str  = ''                 # empty: of the stream's name
     runner              : str  = 'kcl'
     initial_position    : str  = TRIM_HORIZON
     logs_bucket         : str  = ''
@@ -271,6 +272,9 @@ class SA__Config(Type_Safe):
             value = env.get(setting.variable, "")
             if value:
                 setattr(config, setting.attribute, _checked(setting, value))
+        # A name of its own for each stream: two streams in one lease table would lose each other's shards.
+        own_name = f"sa-stream-{config.stream.rpartition('/')[2]}" if config.stream else "sa-stream"
+        config.application = config.application or own_name
         config.source = config.source or ("kinesis" if config.stream else "s3")
         resolve_field_lists(config.fields, config.drop_fields)
         return config

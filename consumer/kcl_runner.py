@@ -10,18 +10,21 @@ from consumer.application import Application
 from consumer.config import SA__Config
 from consumer.engine import Engine
 from consumer.field_scout import LOOK_S, Field_Scout
-from consumer.health import Health
+from consumer.health import KCL_RUNNING, Health
 from consumer.kcl.daemon import Multi_Lang_Daemon, Supervisor
 from consumer.kcl.handover import Handover
 from consumer.kcl.identity import Worker_Identity
 from consumer.kcl.java import class_path, find_java
 from consumer.kcl.links import Shard_Links
 from consumer.kcl.properties import fetch_ahead, kcl_properties, write_properties
+from consumer.kcl.table_watch import Table_Watch
+from consumer.kcl.tables import Kcl_Tables, Owner
 from consumer.kcl.unread import Unread_Shards
 from consumer.logging import Log
 from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.storage.ownership import claim_runner, store_id
 from sa_stream.timing import BEGINNING_MS, wall_clock_ms
 
 log = Log("runner")
@@ -70,9 +73,14 @@ class Kcl_Runner:
             return
         application.state.check()
         application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
+        claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
             log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
-            self._supervisor = Supervisor(self._daemon_maker(worker_id, socket))
+            owner = Owner(application.stream, store_id(application.state), application.state.url)
+            tables = Kcl_Tables(self._properties, owner, worker_id)
+            self._tables = Table_Watch(tables, self._health.store("DynamoDB"))
+            self._supervisor = Supervisor(self._daemon_maker(worker_id, socket), self._tables.prepared)
+            self._tables.start()
             application.publisher.start()
             threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
             try:
@@ -85,7 +93,7 @@ class Kcl_Runner:
             finally:
                 self._shut_down()
         if self._failure is not None:
-            raise self._failure
+            raise self._application.explained(self._failure)
 
     def _publish_interval_s(self) -> float:
         """There is news once a commit interval; each look costs listings of the state store."""
@@ -121,9 +129,12 @@ class Kcl_Runner:
             return
         self._next_tick_s = now_s + TICK_S
         self._beat()
-        self._failure = self._failure or self._links.failure or self._application.publisher.failure
+        application = self._application
+        failures = self._links.failure, application.publisher.failure, application.failure, self._tables.failure
+        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
         if self._fields_decided.is_set():
-            trouble = self._links.trouble(now_s)
+            tables_trouble = self._tables.trouble(self._supervisor.state == KCL_RUNNING)
+            trouble = tables_trouble or self._links.trouble(now_s)
             if trouble is not None:
                 log.error("kcl_restarts", f"the KCL's process is started anew: {trouble}", reason=trouble)
                 self._supervisor.restart(trouble)
@@ -144,6 +155,7 @@ class Kcl_Runner:
         """Let the KCL ask every shard for its last commit and release its lease, within the time of a container."""
         deadline_s = time.monotonic() + SHUTDOWN_S
         links, supervisor = self._links, self._supervisor
+        self._tables.stop()
         links.uncommitted.clear()
         links.stopping = True
         if self._failure is None:

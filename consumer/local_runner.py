@@ -22,6 +22,7 @@ from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Supersed
 from sa_stream.records.batch import Batch
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.storage.ownership import claim_runner
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
@@ -86,6 +87,7 @@ class Local_Runner:
         application.state.check()
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
+            claim_runner(application.state, "local")
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,
@@ -107,7 +109,7 @@ class Local_Runner:
             finally:
                 self._shut_down()
         if self._failure is not None:
-            raise self._failure
+            raise self.application.explained(self._failure)
 
     # ------------------------------------------------------------------ shards
 
@@ -118,7 +120,8 @@ class Local_Runner:
             except queue.Empty:
                 break
             self._open(info, checkpoint)
-        self._failure = self._failure or self._finder.failure or self.application.publisher.failure
+        failures = self._finder.failure, self.application.publisher.failure, self.application.failure
+        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
 
     def _checkpoint(self, partition: str) -> str | None:
         """The committed number. A torn one (a power cut) is no reason to stop: the snapshots know how far it was."""

@@ -5,6 +5,7 @@ on every machine. Fractions of a millisecond in a record's timestamp are cut off
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
@@ -15,6 +16,9 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WINDOW_MS = 1_800_000
 WINDOWS_PER_HOUR = HOUR_MS // WINDOW_MS
+
+
+type Retentions = tuple[int, tuple[tuple[int, int], ...]]  # ms; (until_ms, ms) of each value before
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Timing:
     retention_ms: int = DAY_MS  # how long the stream keeps records
     past_retentions: tuple[tuple[int, int], ...] = ()  # (until_ms, retention_ms) of each value that it had before
     retention_least_ms: int = DAY_MS  # no stream ever kept its records for less
+    retentions_now: Callable[[], Retentions] | None = None  # both of these as they are now, where they may change
     commit_interval_ms: int = 60_000
     map_keep_ms: int = 2 * DAY_MS  # a partial is named at least this long after its window's end
 
@@ -43,11 +48,21 @@ class Timing:
         """What decides the content of a window. Another value is another history: it needs another lineage."""
         return self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedupe_horizon_minutes, self.future_ms
 
+    @property
+    def retentions(self) -> Retentions:
+        """How long the stream keeps its records now, and what it did before."""
+        return self.retentions_now() if self.retentions_now else (self.retention_ms, self.past_retentions)
+
+    @property
+    def retention_longest_ms(self) -> int:
+        retention_ms, past = self.retentions
+        return max([retention_ms, *(value_ms for _, value_ms in past)])
+
     def kept_from_ms(self, now_ms: int) -> int:
         """What arrived at or after this time is still in the stream. What a shorter retention of the past has taken
         stays gone, whatever holds today."""
-        past = (until_ms - retention_ms for until_ms, retention_ms in self.past_retentions)
-        return max(now_ms - self.retention_ms, *past, BEGINNING_MS)
+        retention_ms, past = self.retentions
+        return max([now_ms - retention_ms, *(until_ms - value_ms for until_ms, value_ms in past)])
 
     def vouch_from_ms(self, now_ms: int) -> int:
         """From when on somebody who has read all that the stream still has may vouch for it: a little later, since the

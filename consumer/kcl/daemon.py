@@ -126,11 +126,13 @@ class Multi_Lang_Daemon:
 class Supervisor:
     """Keeps a daemon running. Any end that was not asked for is a failure, exit code 0 too.
 
-    start  makes a running daemon; called from `tick`, so in the thread that calls that
+    start      makes a running daemon; called from `tick`, so in the thread that calls that
+    may_start  asked at each tick before that, until it says yes
     """
 
-    def __init__(self, start: Callable[[], Multi_Lang_Daemon]) -> None:
+    def __init__(self, start: Callable[[], Multi_Lang_Daemon], may_start: Callable[[], bool] = lambda: True) -> None:
         self._start = start
+        self._may_start = may_start
         self._daemon: Multi_Lang_Daemon | None = None
         self._started_ms = 0
         self._due_ms: int | None = None  # of the next try; None: at once
@@ -179,6 +181,9 @@ class Supervisor:
         self.state = "stopped"
 
     def _begin(self, now_ms: int) -> None:
+        if not self._may_start():
+            self.state = "starting"
+            return
         self._started_ms = now_ms
         try:
             self._daemon = self._start()

@@ -151,10 +151,6 @@ class Stream_View:
             default=NEVER_MS,
         )
 
-    @property
-    def retention_longest_ms(self) -> int:
-        return max([self.timing.retention_ms, *(value for _, value in self.timing.past_retentions)])
-
     def _is_consumed_below(self, partition: str) -> bool:
         if partition not in self._consumed_below:
             self._consumed_below[partition] = any(
@@ -185,7 +181,7 @@ class Stream_View:
         """Whether an ended shard that is not listed is so old that the stream has trimmed it, and by now what came
         after it too. Not by our clock alone, which may be ahead."""
         clock_ms = min(self.now_ms, self._newest_position_ms)
-        return self.progress[partition].position_ms + self.retention_longest_ms < clock_ms
+        return self.progress[partition].position_ms + self.timing.retention_longest_ms < clock_ms
 
     def _proves_the_list_old(self, partition: str) -> bool:
         """Somebody reads this shard, or has, and the list does not know it, nor its children, which it would if it were

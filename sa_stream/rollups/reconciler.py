@@ -204,7 +204,7 @@ class Reconciler:
         partition forgot it, another one is days behind) still has its entry, and everything above that is partial.
         What the stream has passed tells where to begin, whatever our clock says."""
         from_ms = stream.passed_ms if stream.passed_ms > 0 else self._now_ms
-        months = [start_of(MONTHLY, from_ms - self.timing.keep_ms - self.timing.retention_ms)]
+        months = [start_of(MONTHLY, from_ms - self.timing.keep_ms - self.timing.retention_longest_ms)]
         while (next_ms := end_of(MONTHLY, months[-1])) <= self._horizon_ms and len(months) < MONTHS_MAX:
             months.append(next_ms)
         todo: dict[str, set[int]] = {period: set() for period in PERIODS}

@@ -43,7 +43,7 @@ def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:
     an ended shard without a known child has passed nothing.
     """
     old_ms = stream.settled_until_ms - stream.timing.keep_ms
-    trimmed_ms = stream.settled_until_ms - stream.retention_longest_ms
+    trimmed_ms = stream.settled_until_ms - stream.timing.retention_longest_ms
 
     def forgettable(partition: str, own: Progress) -> bool:
         children = [stream.progress.get(child) for child in stream.children(partition)]

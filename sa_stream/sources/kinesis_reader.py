@@ -108,7 +108,9 @@ class Kinesis_Reader:
     """A stream, by name or ARN. Region, endpoint and credentials come from AWS's own variables; an ARN brings its
     region. `client` is a boto3 Kinesis client to use instead.
 
-    clock  what the Date headers of its answers say of Kinesis's clock
+    clock           what the Date headers of its answers say of Kinesis's clock
+    shards_changed  since the last `describe` a list has lacked shards of the list before, or they began at another
+                    number: some were trimmed, or it is another stream of the same name
     Raises Source_Error if no client can be made (no region, no such profile).
     """
 
@@ -123,6 +125,8 @@ class Kinesis_Reader:
         self.read_interval_ms = read_interval_ms
         self.idle_interval_ms = idle_interval_ms
         self.clock = Source_Clock()
+        self.shards_changed = False
+        self._first_numbers: dict[str, str] = {}
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._info: Stream_Info | None = None
         self._credentials: Any = None
@@ -141,6 +145,7 @@ class Kinesis_Reader:
             raise Store_Unavailable(f"The Kinesis stream {self.stream} is still being created.")
         if found["StreamStatus"] == "DELETING":
             raise Source_Error(f"The Kinesis stream {self.stream} is being deleted.")
+        self.shards_changed = False
         self._info = Stream_Info(
             name=found["StreamName"],
             arn=found["StreamARN"],
@@ -165,6 +170,11 @@ class Kinesis_Reader:
         while page.get("NextToken"):
             page = self.call("list_shards", NextToken=page["NextToken"])
             shards += page["Shards"]
+        first_numbers = {
+            str(shard["ShardId"]): str(shard["SequenceNumberRange"]["StartingSequenceNumber"]) for shard in shards
+        }
+        self.shards_changed |= not self._first_numbers.items() <= first_numbers.items()
+        self._first_numbers = first_numbers
         return [
             Shard_Info(
                 shard_id=shard["ShardId"],

@@ -126,6 +126,14 @@ def test_the_source_is_kinesis_if_a_stream_is_named_else_s3() -> None:
     assert config(STREAM="logs", SOURCE="s3").source == "s3"
 
 
+def test_each_stream_has_an_application_of_its_own_unless_one_is_named() -> None:
+    arn = "arn:aws:kinesis:us-east-1:111122223333:stream/logs"
+    assert config(STREAM="logs").application == config(STREAM=arn).application == "sa-stream-logs"
+    assert config(STREAM="other").application == "sa-stream-other"
+    assert config(STREAM="logs", APPLICATION="sa-stream").application == "sa-stream"
+    assert config(LOGS_BUCKET="logs").application == "sa-stream"
+
+
 @pytest.mark.parametrize(("variables", "missing"), [({}, "STREAM"), ({"SOURCE": "kinesis"}, "STREAM")])
 def test_without_a_stream_there_is_nothing_to_run(variables: dict[str, str], missing: str) -> None:
     with pytest.raises(Config_Error, match=PREFIX + missing):

@@ -239,6 +239,17 @@ def test_the_role_may_do_with_the_leases_what_the_kcl_does(table: str) -> None:
     assert not allowed("TaskRole", "dynamodb:DeleteTable", table)
 
 
+def test_the_role_may_make_every_call_to_the_kcls_tables_that_we_make() -> None:
+    source = (PROJECT / "consumer" / "kcl" / "tables.py").read_text()
+    operations = set(re.findall(r'\._call\(\s*"(\w+)"', source))
+    assert {"get_item", "put_item", "delete_item", "describe_table"} <= operations
+    # Point-in-time recovery is for who asks the KCL for it, which needs that permission too.
+    for operation in operations - {"update_continuous_backups"}:
+        action = "dynamodb:" + "".join(word.capitalize() for word in operation.split("_"))
+        assert allowed("TaskRole", action, f"{TABLE}-CoordinatorState"), action
+    assert allowed("TaskRole", "dynamodb:DescribeTable", TABLE)
+
+
 def test_the_role_may_query_the_index_of_the_lease_table_and_put_metrics_of_the_application() -> None:
     assert allowed("TaskRole", "dynamodb:Query", f"{TABLE}/index/LeaseOwnerToLeaseKeyIndex")
     (metrics,) = [each for each in statements("TaskRole") if each["Action"] == "cloudwatch:PutMetricData"]

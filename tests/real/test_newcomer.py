@@ -149,7 +149,7 @@ def test_the_state_of_another_application_or_version_is_refused_by_name(world: W
     assert daemon.terminate() == 0
 
     error = the_error(world.command(env | {f"{PREFIX}APPLICATION": "other"}, "run"), WRONG_USE)
-    assert "belongs to application 'sa-stream' with stream 'real'" in error
+    assert "belongs to application 'sa-stream-real' with stream 'real'" in error
     assert "SGRAPH_SEND__SA_STATE_URL" in error
 
     stamp = world.folder / "state" / STAMP_KEY

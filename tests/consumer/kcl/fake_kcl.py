@@ -29,6 +29,7 @@ from tests.log_lines import line_of
 
 STREAM = "logs"
 SHARD = "shardId-000000000000"
+CREATED_MS = wall_clock_ms()  # the stream in memory is each worker's own, and stands for the same one
 
 
 def until(what: str, holds: Callable[[], Any], within_s: float = 10.0) -> Any:
@@ -46,6 +47,7 @@ class Worker:
     def __init__(self, state_url: str, shards: int = 1, commit_interval_s: int = 60) -> None:
         self.kinesis = Memory_Kinesis(wall_clock_ms)
         self.stream = self.kinesis.create_stream(STREAM, shards)
+        self.stream.created_ms = CREATED_MS
         self.server = kinesis_server.start(self.kinesis)
         os.environ["AWS_ENDPOINT_URL_KINESIS"] = self.server.url  # the fixture that made us puts it back
         config = SA__Config.from_env(

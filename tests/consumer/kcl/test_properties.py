@@ -40,7 +40,11 @@ def test_the_defaults_are_a_poller_that_ticks_on_idle_shards_and_commits_before_
     assert found["callProcessRecordsEvenForEmptyRecordList"] == "true"
     assert int(found["shutdownGraceMillis"]) > 0
     assert found["metricsLevel"] == "SUMMARY"
-    assert (found["streamName"], found["regionName"], found["applicationName"]) == ("logs", "us-east-1", "sa-stream")
+    assert (found["streamName"], found["regionName"], found["applicationName"]) == (
+        "logs",
+        "us-east-1",
+        "sa-stream-logs",
+    )
     assert not any("ndpoint" in name for name in found)
 
 
