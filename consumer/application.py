@@ -112,6 +112,7 @@ class Application:
             publish_interval_s,
             on_pass,
             lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
+            self.now,
         )
 
     def _observe_retention(self, retention_ms: int) -> None:
@@ -121,7 +122,7 @@ class Application:
             log.warning(
                 "retention_changed",
                 f"the stream keeps its records for {retention_ms // HOUR_MS} h now, and did for "
-                f"{self._retentions[0] // HOUR_MS} h: what a shorter time has taken counts as lost where it was not read",
+                f"{self._retentions[0] // HOUR_MS} h: what a shorter time took before it was read counts as lost",
             )
         self._retentions = retention_ms, past
 

@@ -23,7 +23,7 @@ from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import HOUR_MS
+from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
 
 SAMPLE_RECORDS = 200
 SAMPLE_SECONDS = 10.0  # how long to look for records; a quiet stream has none to show
@@ -104,7 +104,7 @@ def _stream(config: SA__Config) -> Iterator[Check]:
         return f"{len(payloads)} records read" if payloads else "readable, but no records came: is there traffic?"
 
     def clock() -> str:
-        offset_ms = reader.clock_offset_ms
+        offset_ms = reader.clock.offset_ms
         if abs(offset_ms) > CLOCK_OFF_MS_MAX:
             side = "behind" if offset_ms > 0 else "ahead of"
             raise Source_Error(
@@ -129,16 +129,15 @@ def _stream(config: SA__Config) -> Iterator[Check]:
 
 def _sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
     """Payloads of the last hour, from whichever shard has some."""
-    since_ms = time.time_ns() // 1_000_000 - HOUR_MS
+    since_ms = wall_clock_ms() - HOUR_MS
     pending = [Shard_Reader(reader, shard.shard_id, f"AT_TIMESTAMP:{since_ms}") for shard in shards if not shard.closed]
     payloads: list[bytes] = []
     give_up = time.monotonic() + SAMPLE_SECONDS
     while pending and len(payloads) < SAMPLE_RECORDS and time.monotonic() < give_up:
-        shard = min(pending, key=lambda waiting: waiting.ready_at_ms)
-        now_ms = time.time_ns() // 1_000_000
-        if shard.ready_at_ms > now_ms:
-            time.sleep((shard.ready_at_ms - now_ms) / 1000)
-        batch = shard.read(time.time_ns() // 1_000_000)
+        now = moment()
+        shard = min(pending, key=lambda waiting: waiting.wait_ms(now))
+        time.sleep(shard.wait_ms(now) / 1000)
+        batch = shard.read(moment())
         if batch is not None:
             payloads.extend(batch.payloads)
         if batch is None or batch.millis_behind_latest == 0:
@@ -154,7 +153,7 @@ def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
     if not lists.auto:
         _refuse_other_preset(config, lists, lines)
     lists = lists.decide(lines)
-    columns = Parser(lists).parse(list(payloads), np.full(len(payloads), time.time_ns() // 1_000_000, np.int64))
+    columns = Parser(lists).parse(list(payloads), np.full(len(payloads), wall_clock_ms(), np.int64))
     malformed, total = len(columns.dropped), len(columns) + len(columns.dropped)
     if malformed > MALFORMED_SHARE_MAX * total:
         raise Config_Error(

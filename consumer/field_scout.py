@@ -9,7 +9,7 @@ from sa_stream.errors import Field_List_Error, Shard_Gone, Store_Unavailable
 from sa_stream.records.fields import DETECT_LINES
 from sa_stream.records.parser import unpacked
 from sa_stream.sources.kinesis_reader import Shard_Reader
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 from sa_stream.windows.partition import NOTHING_READ
 
 LOOK_S = 0.2  # how often the first records are looked for
@@ -62,21 +62,21 @@ class Field_Scout:
                 start = application.position(NOTHING_READ)
                 self._readers[info.shard_id] = Shard_Reader(application.reader, info.shard_id, start)
         for shard_id, reader in list(self._readers.items()):
-            now_ms = wall_clock_ms()
-            if now_ms < reader.ready_at_ms:
+            now = moment()
+            if reader.wait_ms(now):
                 continue
             try:
-                batch = reader.read(now_ms)
+                batch = reader.read(now)
             except Store_Unavailable as error:
-                self._kinesis_health.failed(now_ms, str(error))
+                self._kinesis_health.failed(now, str(error))
                 raise
             except Shard_Gone:  # trimmed since it was listed: it has no records to learn from
                 del self._readers[shard_id]
                 continue
             if batch is not None:
-                shard = self._health.shard(shard_id, now_ms)
+                shard = self._health.shard(shard_id, now)
                 if not batch.payloads:  # an empty stream is ready; one with records is, once they are really read
-                    shard.read(now_ms, batch.millis_behind_latest, None)
-                self._kinesis_health.ok(now_ms)
+                    shard.read(now, batch.millis_behind_latest, None)
+                self._kinesis_health.ok(now)
                 for payload in batch.payloads[:DETECT_LINES]:
                     self._lines += unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]

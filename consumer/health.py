@@ -290,8 +290,7 @@ def readiness(view: Health_View, now: Moment) -> list[str]:
     if abs(view.clock_offset_ms) > CLOCK_OFF_MS_MAX:
         side = "behind" if view.clock_offset_ms > 0 else "ahead of"
         reasons.append(
-            f"the clock of this machine is {_seconds(abs(view.clock_offset_ms))} {side} the source's: "
-            "set it (NTP)"
+            f"the clock of this machine is {_seconds(abs(view.clock_offset_ms))} {side} the source's: set it (NTP)"
         )
     elif view.clock_stepped_ms:
         reasons.append(
@@ -357,7 +356,9 @@ def detail(view: Health_View, now: Now) -> dict[str, Any]:
         "clock_offset_ms": view.clock_offset_ms,
         "kcl": None if view.kcl is None else view.kcl.state,
         "last_published": ago(view.last_published),
-        "shards": {partition: _shard_detail(shard, now.moment, ago) for partition, shard in sorted(view.shards.items())},
+        "shards": {
+            partition: _shard_detail(shard, now.moment, ago) for partition, shard in sorted(view.shards.items())
+        },
         "stores": {
             name: {
                 "ok": store.failing_since is None,

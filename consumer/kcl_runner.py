@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from consumer.application import Application
+from consumer.clock_watch import Clock_Watch
 from consumer.config import SA__Config
 from consumer.engine import Engine
 from consumer.field_scout import LOOK_S, Field_Scout
@@ -25,7 +26,7 @@ from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.storage.ownership import claim_runner, store_id
-from sa_stream.timing import BEGINNING_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, moment, right_now
 
 log = Log("runner")
 
@@ -46,8 +47,8 @@ class Kcl_Runner:
     def __init__(
         self, config: SA__Config, health: Health, env: Mapping[str, str], beat: Callable[[], None] = lambda: None
     ) -> None:
-        self.engine = Engine(health, memory_limit_mb=config.memory_limit_mb, jvm=True)
         self._application = Application(config, health)
+        self.engine = Engine(health, self._application.now, memory_limit_mb=config.memory_limit_mb, jvm=True)
         self._config = config
         self._health = health
         self._env = env
@@ -60,6 +61,7 @@ class Kcl_Runner:
         self._failure: BaseException | None = None
         self._unread = Unread_Shards(UNREAD_MS + 2 * config.commit_interval_s * 1000)
         self._readiness = Readiness_Log(health)
+        self._clock_watch = Clock_Watch(health, self._application.reader.clock)
         self._next_tick_s = 0.0
 
     def stop(self) -> None:
@@ -124,7 +126,8 @@ class Kcl_Runner:
     # ------------------------------------------------------------------ now and then
 
     def _tick(self) -> None:
-        now_s, now_ms = time.monotonic(), wall_clock_ms()
+        now = right_now()
+        now_s = now.moment.ms / 1000
         if now_s < self._next_tick_s:
             return
         self._next_tick_s = now_s + TICK_S
@@ -140,14 +143,14 @@ class Kcl_Runner:
                 self._supervisor.restart(trouble)
                 self._links.started_anew()
             self._supervisor.tick(int(now_s * 1000))
-            self._health.kcl(self._supervisor.state, len(self._links.held), now_ms)
-        self._health.clock_offset(self._application.reader.clock_offset_ms)
-        self._readiness.tick(now_ms)
+            self._health.kcl(self._supervisor.state, len(self._links.held), now.moment)
+        self._clock_watch.look(now)
+        self._readiness.tick(now.moment)
 
     def _on_pass(self, result: Pass_Result) -> None:
         """In the publisher's thread."""
         if result.stream is not None:
-            self._health.unread(self._unread.observe(result.stream, wall_clock_ms()))
+            self._health.unread(self._unread.observe(result.stream, moment()))
 
     # ------------------------------------------------------------------ the end
 
@@ -164,7 +167,7 @@ class Kcl_Runner:
                 if links.refused and not links.held:
                     break  # everything is committed and released: it only goes round in circles
                 self._beat()
-                self._health.kcl(supervisor.state, len(links.held), wall_clock_ms())
+                self._health.kcl(supervisor.state, len(links.held), moment())
                 self.engine.poll()
                 supervisor.tick(int(time.monotonic() * 1000))
         left = sorted({*links.uncommitted, *links.held})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.application import Application
+from consumer.clock_watch import Clock_Watch
 from consumer.config import SA__Config
 from consumer.engine import BATCHES_AHEAD, Engine, Lane
 from consumer.health import Health
@@ -26,7 +27,7 @@ from sa_stream.storage.ownership import claim_runner
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
@@ -64,8 +65,8 @@ class Local_Runner:
     ) -> None:
         self.health = health
         self.shards: dict[str, _Shard] = {}
-        self.engine = Engine(health, memory_limit_mb=config.memory_limit_mb)
         self.application = Application(config, health, reader=reader, state=state, cache=cache)
+        self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
         self.reader = self.application.reader
         self._publish_interval_s = publish_interval_s
         self._settings = settings
@@ -97,12 +98,14 @@ class Local_Runner:
             )
             self._finder.start()
             readiness_log = Readiness_Log(self.health)
+            clock_watch = Clock_Watch(self.health, self.reader.clock)
             try:
                 while not self._stop.is_set() and self._failure is None:
                     self._open_found()
                     self.engine.poll()
-                    self.health.clock_offset(self.reader.clock_offset_ms)
-                    readiness_log.tick(wall_clock_ms())
+                    now = right_now()
+                    clock_watch.look(now)
+                    readiness_log.tick(now.moment)
             except BaseException as error:
                 self._failure = error  # what failed in the middle of something commits nothing more
                 raise
@@ -143,7 +146,7 @@ class Local_Runner:
 
     def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
         shard = self.shards[info.shard_id] = _Shard(info)
-        self.health.shard(info.shard_id, wall_clock_ms())
+        self.health.shard(info.shard_id, moment())
         key, store = checkpoint_key(info.shard_id), self.application.store
         shard.lane = self.engine.open(
             info.shard_id,
@@ -194,12 +197,12 @@ class Local_Runner:
                 continue
             batch: Batch | None = None
             while True:
-                if shard.stop.wait(max(0, reader.ready_at_ms - wall_clock_ms()) / 1000):
+                if shard.stop.wait(reader.wait_ms(moment()) / 1000):
                     return
                 try:
-                    batch = reader.read(wall_clock_ms())
+                    batch = reader.read(moment())
                 except Store_Unavailable as error:
-                    self._kinesis_health.failed(wall_clock_ms(), str(error))
+                    self._kinesis_health.failed(moment(), str(error))
                 except Shard_Gone:  # what was left of it can no longer be read
                     shard.gone = True
                     batch = None
@@ -208,7 +211,7 @@ class Local_Runner:
                     self._failure = error
                     return
                 else:
-                    self._kinesis_health.ok(wall_clock_ms())
+                    self._kinesis_health.ok(moment())
                     break
             self.engine.submit(shard.lane, batch)
             if batch is None:

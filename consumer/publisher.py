@@ -13,7 +13,7 @@ from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
 from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import Now, moment, right_now
 
 log = Log("publisher")
 
@@ -37,6 +37,7 @@ class Publisher:
         interval_s: float,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
         claim: Callable[[], None] = lambda: None,
+        clock: Callable[[], Now] = right_now,
     ) -> None:
         self._reconciler = reconciler
         self._store = store
@@ -44,6 +45,7 @@ class Publisher:
         self._interval_s = interval_s
         self._on_pass = on_pass
         self._claim = claim
+        self._clock = clock
         self._claimed_s: float | None = None
         self.failure: BaseException | None = None
         self._stop = threading.Event()
@@ -99,7 +101,7 @@ class Publisher:
         return True
 
     def _round(self) -> None:
-        result = drive(self._reconciler.pass_steps(wall_clock_ms()))
+        result = drive(self._reconciler.pass_steps(self._clock()))
         self._settled = result.settled
         for written in result.written:
             log.info(

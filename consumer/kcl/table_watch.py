@@ -9,7 +9,7 @@ from consumer.health import Store_Health
 from consumer.kcl.tables import Kcl_Tables
 from consumer.logging import Log
 from sa_stream.errors import Source_Error, Store_Unavailable
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 
 log = Log("tables")
 
@@ -85,7 +85,7 @@ class Table_Watch:
                     last = found
                 else:
                     continue
-                self._health.ok(wall_clock_ms())
+                self._health.ok(moment())
             except Exception as error:  # noqa: BLE001 - whatever it is but a store that does not answer, the run ends
                 waits = isinstance(error, Store_Unavailable) or (
                     self._prepared_once and isinstance(error, Source_Error)  # a policy can be repaired while we run
@@ -93,7 +93,7 @@ class Table_Watch:
                 if not waits:
                     self.failure = error
                     return
-                self._health.failed(wall_clock_ms(), str(error))
+                self._health.failed(moment(), str(error))
                 if self._next_start is _State.WANTED:
                     log.warning("leases_wait", f"the KCL waits to be started: {error}")
                     self._stop.wait(wait_s)

@@ -4,6 +4,7 @@ go out. A KCL that sits still looks healthy from inside; its shards' progress re
 from dataclasses import dataclass, field
 
 from sa_stream.rollups.finality import Stream_View
+from sa_stream.timing import Moment
 
 type Position = tuple[str, int]
 
@@ -13,10 +14,10 @@ class Unread_Shards:
     """patience_ms: without progress for so long, a shard counts as unread by every worker."""
 
     patience_ms: int
-    _last: dict[str, tuple[Position | None, int]] = field(default_factory=dict)
+    _last: dict[str, tuple[Position | None, Moment]] = field(default_factory=dict)
 
-    def observe(self, stream: Stream_View, now_ms: int) -> dict[str, int]:
-        """Open shards that some worker should be reading, and since when (ms) none has made progress with them."""
+    def observe(self, stream: Stream_View, now: Moment) -> dict[str, Moment]:
+        """Open shards that some worker should be reading, and since when none has made progress with them."""
         last, unread = self._last, {}
         self._last = {}
         for partition in stream.merge_set:
@@ -24,12 +25,12 @@ class Unread_Shards:
                 continue
             progress = stream.progress.get(partition)
             position = None if progress is None else (progress.number, progress.watermark_ms)
-            before, since_ms = last.get(partition, (position, now_ms))
+            before, since = last.get(partition, (position, now))
             if position != before:
-                since_ms = now_ms
-            self._last[partition] = (position, since_ms)
-            if now_ms - since_ms >= self.patience_ms:
-                unread[partition] = since_ms
+                since = now
+            self._last[partition] = (position, since)
+            if now - since >= self.patience_ms:
+                unread[partition] = since
         return unread
 
 

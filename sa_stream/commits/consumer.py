@@ -1,7 +1,7 @@
 """One partition from batches to commits: joins what was read, loads what it needs, folds, and commits in time.
 
-It holds no thread and no clock. Whoever drives it says what time it is (the time of day by the source's clock) and makes the calls that its steps yield; while
-a step waits, the partition waits, which is all there is to backpressure.
+It holds no thread and no clock. Whoever drives it says what time it is (the time of day by the source's clock) and
+makes the calls that its steps yield; while a step waits, the partition waits, which is all there is to backpressure.
 """
 
 import logging
@@ -249,7 +249,8 @@ class Partition_Consumer:
     def commit_due(self, now: Now) -> bool:
         """Every commit interval, and whenever a window has closed."""
         return (
-            now.moment - self.last_commit.moment >= self.state.timing.commit_interval_ms or self._edge() != self._committed_edge
+            now.moment - self.last_commit.moment >= self.state.timing.commit_interval_ms
+            or self._edge() != self._committed_edge
         )
 
     def work_steps(self, now: Now) -> Steps[None]:

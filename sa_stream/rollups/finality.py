@@ -61,7 +61,7 @@ class Stream_View:
     """All windows at one moment: every shard that ListShards or a progress record knows, and how far each is.
 
     progress  partition -> the highest of its progress records, or its tombstone
-    now_ms    tells windows that are still open from those that a shard is late for; decides nothing else
+    now_ms    by the source's clock: tells windows that are still open from those that a shard is late for
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Stream_View:
         self._consumed_below: dict[str, bool] = {}
         self._unlisted = [partition for partition in self.merge_set if self._proves_the_list_old(partition)]
         self.passed_ms = min((self._passes_ms(partition) for partition in self.merge_set), default=BEGINNING_MS)
+        # Whatever else goes wrong: nothing has passed that is still to come, by the source's clock.
+        self.passed_ms = min(self.passed_ms, max(now_ms, self._newest_position_ms))
         if self._unlisted:
             self.passed_ms = BEGINNING_MS
         sinces = [self._since_ms(partition) for partition in self.merge_set] or [NEVER_MS]

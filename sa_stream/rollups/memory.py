@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.versions import Brief, brief_of, went_back
+from sa_stream.timing import Moment
 
 NOT_DUE, NEXT_PASS, AFTER_GRACE = 0, 1, 2
 
@@ -17,12 +18,12 @@ class Known:
     """What was last read under a key, which view it was equal to, and since when it is seen to show some sources."""
 
     brief: Brief | None
-    read_ms: int
+    read: Moment
     pass_number: int
     equal_to: object = None
     hold_until_ms: int = 0
     shown: Sources | None = None
-    shown_ms: int = 0
+    shown_since: Moment | None = None
     settled: bool = False
 
 
@@ -32,12 +33,12 @@ class _Look:
     entry and its write, a writer may have stood still for any time, so what it wrote over may be newer."""
 
     stage: int
-    at_ms: int
+    at: Moment
     pass_number: int
 
 
 class Memory:
-    """All times are those of the passes. A clock that steps back starts every wait anew."""
+    """All waits are measured from pass to pass, on the clock that cannot step."""
 
     def __init__(self, verify_ms: int, grace_ms: int, keys_max: int) -> None:
         self._verify_ms = verify_ms
@@ -46,23 +47,18 @@ class Memory:
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._looks: OrderedDict[str, _Look] = OrderedDict()
         self.pass_number = 0
-        self.now_ms = 0
+        self.now = Moment(0)
 
-    def begin_pass(self, now_ms: int) -> None:
+    def begin_pass(self, now: Moment) -> None:
         self.pass_number += 1
-        self.now_ms = now_ms
-        for look in self._looks.values():
-            look.at_ms = min(look.at_ms, now_ms)
-        for known in self._known.values():
-            if known.shown_ms > now_ms:
-                known.shown, known.settled = None, False
+        self.now = now
 
     # ------------------------------------------------------------------ what the cache said
 
     def young(self, key: str) -> Known | None:
         """What is known of a key and young enough to be believed without reading the cache."""
         known = self._known.get(key)
-        return known if known is not None and 0 <= self.now_ms - known.read_ms < self._verify_ms else None
+        return known if known is not None and self.now - known.read < self._verify_ms else None
 
     def of_this_pass(self, key: str) -> bool:
         known = self._known.get(key)
@@ -74,7 +70,7 @@ class Memory:
         known = self._keep(key, brief)
         if before is None:
             return
-        known.shown, known.shown_ms, known.settled = before.shown, before.shown_ms, before.settled
+        known.shown, known.shown_since, known.settled = before.shown, before.shown_since, before.settled
         if went_back(before.brief, brief):
             self.look_again(key)
 
@@ -84,7 +80,7 @@ class Memory:
         self.look_again(key)
 
     def _keep(self, key: str, brief: Brief | None) -> Known:
-        known = self._known[key] = Known(brief, self.now_ms, self.pass_number)
+        known = self._known[key] = Known(brief, self.now, self.pass_number)
         self._known.move_to_end(key)
         while len(self._known) > self._keys_max:
             self._known.popitem(last=False)
@@ -108,14 +104,15 @@ class Memory:
         if known is None:
             return False
         if sources is None or known.shown != sources:
-            known.shown, known.shown_ms = sources, self.now_ms
-        known.settled = sources is not None and self.now_ms - known.shown_ms >= self._grace_ms
+            known.shown, known.shown_since = sources, self.now
+        since = known.shown_since or self.now
+        known.settled = sources is not None and self.now - since >= self._grace_ms
         return known.settled
 
     # ------------------------------------------------------------------ what is looked at again
 
     def look_again(self, key: str) -> None:
-        self._looks[key] = _Look(NEXT_PASS, self.now_ms, self.pass_number)
+        self._looks[key] = _Look(NEXT_PASS, self.now, self.pass_number)
         self._looks.move_to_end(key)
         while len(self._looks) > self._keys_max:
             self._looks.popitem(last=False)
@@ -124,7 +121,7 @@ class Memory:
         look = self._looks.get(key)
         if look is None or look.pass_number == self.pass_number:
             return NOT_DUE
-        if look.stage == AFTER_GRACE and self.now_ms - look.at_ms < self._grace_ms:
+        if look.stage == AFTER_GRACE and self.now - look.at < self._grace_ms:
             return NOT_DUE
         return look.stage
 
@@ -135,13 +132,13 @@ class Memory:
         """A look that was due found nothing to mend."""
         stage = self.due(key)
         if stage == NEXT_PASS:
-            self._looks[key] = _Look(AFTER_GRACE, self.now_ms, self.pass_number)
+            self._looks[key] = _Look(AFTER_GRACE, self.now, self.pass_number)
         elif stage == AFTER_GRACE:
             del self._looks[key]
 
     def look_later(self, key: str) -> None:
         """The second look found something that could not be mended now."""
-        self._looks[key] = _Look(AFTER_GRACE, self.now_ms, self.pass_number)
+        self._looks[key] = _Look(AFTER_GRACE, self.now, self.pass_number)
 
     def looks_of(self, other: "Memory") -> None:
         """Go on with what another one was still to look at."""

@@ -16,7 +16,7 @@ from sa_stream.rollups.progress_reader import Listed_Key
 from sa_stream.rollups.versions import lists, version_of
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
-from sa_stream.timing import NEVER_MS
+from sa_stream.timing import NEVER_MS, Moment
 
 AGGREGATE_NAMESPACE = "sa-cloudfront-aggregate"
 CONSOLIDATED_NAMESPACE = "sa-cloudfront-consolidated"
@@ -53,7 +53,7 @@ class Found:
         return version_of(self.shown) != version_of(self.entry)
 
 
-type Superseded = dict[str, tuple[str, int]]  # summary -> the key of the entry that stopped naming it, and when
+type Superseded = dict[str, tuple[str, Moment]]  # summary -> the key of the entry that stopped naming it, and when
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,12 @@ class Publication:
                 return True
         return False
 
-    def delete_superseded_steps(self, now_ms: int, grace_ms: int) -> Steps[None]:
+    def delete_superseded_steps(self, now: Moment, grace_ms: int) -> Steps[None]:
         """Delete summaries that their entry stopped naming a while ago; what it names, in the cache and in its highest
         edition, is looked up again first."""
         due: dict[str, list[str]] = {}
-        for summary, (key, since_ms) in self.superseded.items():
-            if since_ms > now_ms:  # the clock stepped back
-                self.superseded[summary] = (key, now_ms)
-            elif now_ms - since_ms >= grace_ms:
+        for summary, (key, since) in self.superseded.items():
+            if now - since >= grace_ms:
                 due.setdefault(key, []).append(summary)
         for key, summaries in due.items():
             entry: Entry | None = yield call(self.cache.retrieve_entry, AGGREGATE_NAMESPACE, key)

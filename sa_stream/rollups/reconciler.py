@@ -58,7 +58,7 @@ from sa_stream.rollups.versions import (
     partials_of,
     with_forgotten,
 )
-from sa_stream.timing import MINUTE_MS, WINDOW_MS, Timing
+from sa_stream.timing import MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
 log = logging.getLogger(__name__)
@@ -162,13 +162,13 @@ class Reconciler:
     def _publication(self) -> Publication:
         return Publication(self.store, self.cache, self._superseded)
 
-    def pass_steps(self, now_ms: int) -> Steps[Pass_Result]:
+    def pass_steps(self, now: Now) -> Steps[Pass_Result]:
         """Look at every window that a progress record names, that is known not to be final, or that was written a while
         ago, and at everything it is part of; write what differs. Raises what the stores raise (Store_Unavailable): the
         next pass starts afresh.
         """
-        self.memory.begin_pass(now_ms)
-        self._now_ms = now_ms
+        self.memory.begin_pass(now.moment)
+        self._now_ms = now_ms = now.wall_ms
         result = self._result = Pass_Result()
         progress = yield from self.progress_reader.steps()
         if progress is None:
@@ -194,7 +194,7 @@ class Reconciler:
         for period in ROLLUPS:
             for start_ms in sorted(todo[period]):
                 yield from self._rollup(stream, period, start_ms)
-        yield from self._publication.delete_superseded_steps(now_ms, self.settings.grace_ms)
+        yield from self._publication.delete_superseded_steps(now.moment, self.settings.grace_ms)
         return result
 
     # ------------------------------------------------------------------ what there is to do
@@ -469,13 +469,13 @@ class Reconciler:
         self._result.written.append(Written(key, written["status"], written["revision"], written["total_requests"]))
         for before in (found.shown, found.entry):
             if before is not None and before["summary"] != written["summary"]:
-                self._superseded[before["summary"]] = (key, self._now_ms)
+                self._superseded[before["summary"]] = (key, self.memory.now)
         if written["status"] == FINAL and (found.shown is None or found.shown["status"] != FINAL):
             # what a crash left behind of the versions before
             listed = yield call(self.store.list, summary_key(key, ""))
             for item in listed:
                 if item.key != written["summary"]:
-                    self._superseded.setdefault(item.key, (key, self._now_ms))
+                    self._superseded.setdefault(item.key, (key, self.memory.now))
         if written["status"] == FINAL and written is not found.entry and found.editions is not None:
             for older in found.editions.keys:  # the highest is all that anybody needs
                 yield call(self.store.delete, older)

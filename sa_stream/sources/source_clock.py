@@ -19,10 +19,12 @@ class Source_Clock:
     """Lower bounds of the source's time. May be asked and told from any thread.
 
     offset_ms  how far the source's clock is ahead of ours, as far as that is certain: 0 if the two may agree
+    compared   when the two were compared last
     """
 
     def __init__(self) -> None:
         self.offset_ms = 0
+        self.compared: Moment | None = None
         self._known: tuple[tuple[Moment, int], ...] = ()  # replaced as a whole: no lock
 
     def note(self, date: str | None, sent: Now, received: Now) -> None:
@@ -36,6 +38,7 @@ class Source_Clock:
         self._known = (*self._known[-ANSWERS_MAX:], (received.moment, date_ms))
         took_ms = received.moment - sent.moment
         if abs(received.wall_ms - sent.wall_ms - took_ms) <= SECOND_MS:  # else ours has stepped: the next answer tells
+            self.compared = sent.moment
             self.offset_ms = max(0, date_ms - received.wall_ms) + min(0, date_ms + SECOND_MS - 1 - sent.wall_ms)
 
     def at(self, at: Moment) -> int | None:

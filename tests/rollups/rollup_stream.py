@@ -14,7 +14,7 @@ from sa_stream.records.fields import USED_FIELDS, to_mask
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, Timing
+from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing
 from sa_stream.windows.window import Window
 
 
@@ -95,7 +95,9 @@ class Stream:
     def run(self, now_ms: int, reconciler: Reconciler | None = None, perform: Callable[[Call], Any] | None = None):
         """One pass; its result."""
         self.calls.clear()
-        result: Pass_Result = drive((reconciler or self.reconciler).pass_steps(now_ms), perform or self.perform)
+        result: Pass_Result = drive(
+            (reconciler or self.reconciler).pass_steps(Now(now_ms, Moment(now_ms))), perform or self.perform
+        )
         return result
 
     def settle(self, now_ms: int, reconciler: Reconciler | None = None) -> int:

@@ -16,7 +16,7 @@ from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Store_Unavailable
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import resolve_field_lists
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
 from sa_stream.windows.partition import Partition_State
 from tests.log_lines import line_of
 
@@ -83,8 +83,13 @@ def batch_of(records: Sequence[Record], **more: Any) -> Batch:
     return Batch([r.payload for r in records], [r.arrival_ms for r in records], [r.number for r in records], **more)
 
 
-def empty_tip(not_fetched_before_ms: int, clock_off: bool = False) -> Batch:
-    return Batch([], [], [], 0, not_fetched_before_ms, clock_off)
+def empty_tip(not_fetched_before_ms: int) -> Batch:
+    return Batch([], [], [], 0, not_fetched_before_ms)
+
+
+def now_at(now_ms: int) -> Now:
+    """Both clocks, going on alike."""
+    return Now(now_ms, Moment(now_ms))
 
 
 class Worker:
@@ -125,7 +130,7 @@ class Worker:
             self._take_checkpoint,
             Intake(LISTS, keep_text=keep_text),
             secrets,
-            now_ms,
+            now_at(now_ms),
             lambda: next(self._lineages),
             published,
             careful,
@@ -154,19 +159,19 @@ class Worker:
         return operation()
 
     def read(self, records: Sequence[Record], now_ms: int) -> None:
-        self.consumer.receive(batch_of(records), now_ms)
+        self.consumer.receive(batch_of(records), now_at(now_ms))
 
-    def tip(self, now_ms: int, clock_off: bool = False) -> None:
-        self.consumer.receive(empty_tip(now_ms, clock_off), now_ms)
+    def tip(self, now_ms: int) -> None:
+        self.consumer.receive(empty_tip(now_ms), now_at(now_ms))
 
     def work(self, now_ms: int) -> None:
-        self.run(self.consumer.work_steps(now_ms))
+        self.run(self.consumer.work_steps(now_at(now_ms)))
 
     def flush(self, now_ms: int) -> None:
-        self.run(self.consumer.flush_steps(now_ms))
+        self.run(self.consumer.flush_steps(now_at(now_ms)))
 
     def end(self, now_ms: int) -> None:
-        self.run(self.consumer.end_steps(now_ms))
+        self.run(self.consumer.end_steps(now_at(now_ms)))
 
 
 class Died(BaseException):

@@ -68,7 +68,7 @@ def eventful_life(records: list[Record], seed: int) -> Worker:
         now_ms = part[-1].arrival_ms + rng.choice([0, 100, 5_000, 40 * MINUTE_MS, 3 * HOUR_MS])
         worker.read(part, now_ms)
         if rng.random() < 0.2:
-            worker.tip(now_ms - rng.choice([0, 60_000]), clock_off=rng.random() < 0.2)
+            worker.tip(now_ms - rng.choice([0, 60_000]))
         if rng.random() < eagerness:
             worker.work(now_ms)
         if rng.random() < 0.15:
