@@ -20,7 +20,7 @@ from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress, Shard_Info
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
-from sa_stream.commits.retention import Past_Retentions, observe_steps
+from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
@@ -30,7 +30,7 @@ from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
@@ -66,7 +66,7 @@ class Application:
         self.failure: Config_Error | None = None
         self._described_s = time.monotonic()
         self._kinesis_health = health.store("Kinesis")
-        self._retentions: tuple[int, Past_Retentions] = (0, ())
+        self._retention = Stream_Retention((0, ()), lambda: self._check_stream(at_once=True))
 
     def describe(self, stop: threading.Event) -> Stream_Info | None:
         """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
@@ -98,7 +98,7 @@ class Application:
         self.stream = Stream_Identity(info.arn, info.created_ms)
         claim_stream(self.state, self.stream)
         self._observe_retention(info.retention_ms)
-        self.timing = replace(config.timing(info.retention_ms), retentions_now=lambda: self._retentions)
+        self.timing = replace(config.timing(info.retention_ms), stream=self._retention)
         self.start = Start(self._resolve_start(), info.created_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
@@ -117,14 +117,14 @@ class Application:
 
     def _observe_retention(self, retention_ms: int) -> None:
         """Everything that asks how long the stream keeps its records hears of a new value at once."""
-        past = drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
-        if self._retentions not in ((0, ()), (retention_ms, past)):
+        before_ms = self._retention.now[0]
+        self._retention.now = retention_ms, drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
+        if before_ms not in (0, retention_ms):
             log.warning(
                 "retention_changed",
                 f"the stream keeps its records for {retention_ms // HOUR_MS} h now, and did for "
-                f"{self._retentions[0] // HOUR_MS} h: what a shorter time took before it was read counts as lost",
+                f"{before_ms // HOUR_MS} h: what a shorter time took before it was read counts as lost",
             )
-        self._retentions = retention_ms, past
 
     def now(self) -> Now:
         """What time it is for the source, which stamps the records and trims them, as its answers have told; by our own

@@ -21,6 +21,17 @@ WINDOWS_PER_HOUR = HOUR_MS // WINDOW_MS
 type Retentions = tuple[int, tuple[tuple[int, int], ...]]  # ms; (until_ms, ms) of each value before
 
 
+@dataclass(slots=True, eq=False)
+class Stream_Retention:
+    """How long the stream keeps its records, as far as is known; shared by all that reckon with it.
+
+    ask  asks the stream, and sets `now`. Raises Store_Unavailable
+    """
+
+    now: Retentions
+    ask: Callable[[], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """What the settings say about time."""
@@ -34,7 +45,7 @@ class Timing:
     retention_ms: int = DAY_MS  # how long the stream keeps records
     past_retentions: tuple[tuple[int, int], ...] = ()  # (until_ms, retention_ms) of each value that it had before
     retention_least_ms: int = DAY_MS  # no stream ever kept its records for less
-    retentions_now: Callable[[], Retentions] | None = None  # both of these as they are now, where they may change
+    stream: Stream_Retention | None = None  # both of these as they are now, where they may change
     commit_interval_ms: int = 60_000
     map_keep_ms: int = 2 * DAY_MS  # a partial is named at least this long after its window's end
 
@@ -51,7 +62,7 @@ class Timing:
     @property
     def retentions(self) -> Retentions:
         """How long the stream keeps its records now, and what it did before."""
-        return self.retentions_now() if self.retentions_now else (self.retention_ms, self.past_retentions)
+        return self.stream.now if self.stream is not None else (self.retention_ms, self.past_retentions)
 
     @property
     def retention_longest_ms(self) -> int:
@@ -63,6 +74,10 @@ class Timing:
         stays gone, whatever holds today."""
         retention_ms, past = self.retentions
         return max([now_ms - retention_ms, *(until_ms - value_ms for until_ms, value_ms in past)])
+
+    def surely_kept_from_ms(self, now_ms: int) -> int:
+        """What came after this is still in the stream, whatever its retention is by now."""
+        return now_ms - self.retention_least_ms + self.coverage_margin_ms
 
     def vouch_from_ms(self, now_ms: int) -> int:
         """From when on somebody who has read all that the stream still has may vouch for it: a little later, since the

@@ -97,12 +97,15 @@ class _Segment:
 
     since       when its first batch was received
     lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
+    gap_from_ms when set, nothing came from this arrival time on for a while, so long ago that a retention which was
+                shortened may be why
     aside       when set, these records are not to be read
     tip         an empty answer at the tip of the stream that came after these records
     """
 
     since: Moment
     lost_at_ms: int | None = None
+    gap_from_ms: int | None = None
     payloads: list[bytes] = field(default_factory=list)
     arrivals_ms: list[int] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
@@ -173,8 +176,10 @@ class Partition_Consumer:
             self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
         self._source_ms = max(self._source_ms, now.wall_ms)
         lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
-        if lost:
-            self._segments.append(_Segment(now.moment, lost_at_ms=self._source_ms))
+        gap_from_ms = self._gap(batch, first)
+        if lost or gap_from_ms is not None:
+            lost_at_ms = self._source_ms if lost else None
+            self._segments.append(_Segment(now.moment, lost_at_ms=lost_at_ms, gap_from_ms=gap_from_ms))
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
         if first < len(batch.payloads):
@@ -196,6 +201,15 @@ class Partition_Consumer:
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
         if lost:
             self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
+
+    def _gap(self, batch: Batch, first: int) -> int | None:
+        """From when on nothing came, if the stream may have taken it since its retention was asked for: it never takes
+        what is younger than the shortest retention that there is."""
+        if not BEGINNING_MS < self._position_ms < self.state.timing.surely_kept_from_ms(self._source_ms):
+            return None
+        at_tip = not batch.payloads and batch.millis_behind_latest == 0
+        came_ms = batch.arrivals_ms[first] if first < len(batch.payloads) else self._source_ms if at_tip else 0
+        return self._position_ms if came_ms - self._position_ms > self.state.timing.coverage_margin_ms else None
 
     def _open_segment(self, now: Now, aside: Set_Aside | None) -> _Segment:
         """The last one if more records may join it, else a new one."""
@@ -274,7 +288,9 @@ class Partition_Consumer:
         any more, so there may have been more."""
         self._working = True
         yield from self._fold_steps(now)
-        source_ms = max(self._source_ms, now.wall_ms)
+        self._source_ms = source_ms = max(self._source_ms, now.wall_ms)
+        if self.state.position_ms < self.state.timing.surely_kept_from_ms(source_ms):
+            yield from self._ask_steps(self.state.position_ms)
         if gone or self.state.may_have_lost_records(source_ms, self.state.position_ms):
             self.state.lose(source_ms, self._new_lineage())
         yield from self._commit_steps(now, ended=True)
@@ -282,7 +298,10 @@ class Partition_Consumer:
 
     def _fold_steps(self, now: Now) -> Steps[None]:
         while self._segments:
-            segment = self._segments.pop(0)
+            segment = self._segments[0]
+            if segment.lost_at_ms is None and segment.gap_from_ms is not None:
+                yield from self._ask_steps(segment.gap_from_ms)
+            self._segments.pop(0)
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
             if segment.payloads:
@@ -298,6 +317,14 @@ class Partition_Consumer:
                 self.state.tip_was_empty(segment.tip.not_fetched_before_ms)
             if segment.payloads and self.careful:
                 yield from self._commit_steps(now, ended=False)
+
+    def _ask_steps(self, position_ms: int) -> Steps[None]:
+        """Ask how long the stream keeps its records by now, before what was read counts as all there was."""
+        stream = self.state.timing.stream
+        if stream is not None:
+            yield call(stream.ask)
+            if self.state.may_have_lost_records(self._source_ms, position_ms):
+                self.state.lose(self._source_ms, self._new_lineage())
 
     def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
         """One letter for all of them, written before the commit that passes over them."""

@@ -230,7 +230,7 @@ def _first_start(
         reach_ms=max(start.from_ms, start.born_ms),
         from_ms=start.from_ms,
         kept_ms=timing.vouch_from_ms(now_ms),
-        sure_ms=now_ms - timing.retention_least_ms + timing.coverage_margin_ms,
+        sure_ms=timing.surely_kept_from_ms(now_ms),
     )
     trimmed = first.reach_ms < max(first.kept_ms, first.sure_ms)
     since_ms = first.since_ms if trimmed else start.from_ms

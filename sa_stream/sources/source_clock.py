@@ -7,9 +7,9 @@ and an answer says when it was made: after its request was sent, and before it w
 
 from email.utils import parsedate_to_datetime
 
-from sa_stream.timing import MINUTE_MS, Moment, Now
+from sa_stream.timing import Moment, Now
 
-TRUSTED_MS = 10 * MINUTE_MS  # an answer counts for so long: the steady clocks of two machines drift apart, too
+DRIFT_RATE = 0.001  # the steady clocks of two machines may drift apart, but hardly by so much
 ANSWERS_MAX = 32
 CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, ours is wrong
 SECOND_MS = 1_000
@@ -42,8 +42,9 @@ class Source_Clock:
             self.offset_ms = max(0, date_ms - received.wall_ms) + min(0, date_ms + SECOND_MS - 1 - sent.wall_ms)
 
     def at(self, at: Moment) -> int | None:
-        """The source's clock showed this time then, or a later one; None while nobody has told it lately."""
-        return max(
-            (date_ms + (at - received) for received, date_ms in self._known if abs(at - received) <= TRUSTED_MS),
-            default=None,
-        )
+        """The source's clock showed this time then, or a later one; None before the first answer."""
+        return max((_later(date_ms, at - received) for received, date_ms in self._known), default=None)
+
+
+def _later(date_ms: int, passed_ms: int) -> int:
+    return date_ms + passed_ms - int(abs(passed_ms) * DRIFT_RATE)
