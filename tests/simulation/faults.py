@@ -56,9 +56,6 @@ class Misfortune:
             self.change_settings()
         if options["retention"] == "any" and rng.random() < 0.002:
             self.change_retention()
-            for other in self.workers.values():  # as operations.md asks for
-                if other.alive:
-                    self.crash(other)
         self._losses()
 
     def change_settings(self) -> None:

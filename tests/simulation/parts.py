@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from sa_stream.timing import BEGINNING_MS, HOUR_MS, Timing
 
 STREAM = "logs"
 SECOND_MS = 1_000
-SKEW_MS_MAX = 20 * SECOND_MS  # of an ordinary clock
+SKEW_MS_MAX = 62 * SECOND_MS  # so far a worker may be behind the source, whose last answer was long ago
 FOREVER_MS = 1 << 60
 QUEUED_MAX = 3  # answers that the KCL fetches ahead
 SHARDS_MAX = 8
@@ -37,10 +37,6 @@ class Short_Timing(Timing):
     @property
     def keep_ms(self) -> int:
         return max(2 * HOUR_MS, self.allowed_lateness_ms + HOUR_MS)
-
-    def at(self, retention_ms: int, past: tuple[tuple[int, int], ...]) -> "Short_Timing":
-        """These settings, on a stream that keeps its records so long now, and did otherwise before."""
-        return replace(self, retention_ms=retention_ms, past_retentions=past)
 
 
 class Died(Exception):

@@ -1,23 +1,17 @@
 """The stream of a simulated world: records, duplicates, late ones; splits, merges, and lists of shards that are old."""
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Shard_Info
+from sa_stream.commits.retention import observe_steps
 from sa_stream.sources.memory_kinesis import Shard
-from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS
+from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
 from tests.oracle import CANONICAL
 from tests.simulation.checks import POISON
 from tests.simulation.parts import SECOND_MS, SKEW_MS_MAX, STREAM, Worker
-
-observe_steps: Callable[..., Any] | None
-try:
-    from sa_stream.commits.retention import observe_steps
-except ImportError:
-    observe_steps = None
 
 
 class Traffic:
@@ -148,14 +142,12 @@ class Traffic:
         """What arrived before this is gone from the stream."""
         return self.kinesis.stream(STREAM).horizon_ms(self.now_ms)
 
-    def observe_retention(self, now_ms: int) -> tuple[tuple[int, int], ...]:
-        """A worker starts, and sees how long the stream keeps records; returns what the state store says it did."""
+    def ask_retention(self, retention: Stream_Retention, skew_ms: int) -> None:
+        """A worker hears how long the stream keeps its records, and reads in the state store how long it did."""
         retention_ms = self.kinesis.stream(STREAM).retention_ms
         if not self.observed or self.observed[-1][1] != retention_ms:
             self.observed.append((self.now_ms, retention_ms))
-        if observe_steps is None:
-            return ()
-        return drive(observe_steps(self.store, retention_ms, now_ms))
+        retention.now = retention_ms, drive(observe_steps(self.store, retention_ms, self.now_ms + skew_ms))
 
     def vouch_floor_ms(self, now_ms: int) -> int:
         """From when on, at the latest, somebody who has just read everything must vouch. Of a retention that changed

@@ -1,6 +1,5 @@
 """The workers of a simulated world: the product's consumers and reconcilers, and what they may lack."""
 
-import inspect
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,22 +14,24 @@ from sa_stream.records.parser import Columns, Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
-from sa_stream.timing import BEGINNING_MS, MINUTE_MS
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS, Moment, Now
 from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, Partition_State
 from tests.simulation.checks import POISON
-from tests.simulation.parts import INTAKE, SECOND_MS, SKEW_MS_MAX, Answer, Engine_Failed, Link, Task_Steps, Worker
+from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Engine_Failed, Link, Task_Steps, Worker
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-GONE_KNOWN = "gone" in inspect.signature(Partition_Consumer.end_steps).parameters
 
 
 class Work:
     """The part of a world in which the product runs."""
 
     def clock_ms(self, worker: Worker) -> int:
+        """The source's time, as this worker knows it from its answers: never later than it is."""
         return self.now_ms + worker.skew_ms
+
+    def now(self, worker: Worker) -> Now:
+        return Now(self.clock_ms(worker), Moment(self.now_ms))
 
     def lineage(self) -> str:
         return f"{self.rng.getrandbits(48):012x}"
@@ -64,7 +65,7 @@ class Work:
             lambda number: self.checkpoint(link, number),
             INTAKE,
             worker.secrets,
-            self.clock_ms(worker),
+            self.now(worker),
             self.lineage,
             published,
             worker.poison.careful(shard_id),
@@ -78,30 +79,27 @@ class Work:
                 if not link.queue:
                     break
                 answer = link.queue.popleft()
-                now_ms = self.clock_ms(worker)
+                now = self.now(worker)
                 if answer.end:
                     self._judge_end(link, answer)
-                    local = GONE_KNOWN and self.options["local"]
-                    yield from (
-                        consumer.end_steps(now_ms, gone=True) if local and answer.gone else consumer.end_steps(now_ms)
-                    )
+                    yield from consumer.end_steps(now, gone=answer.gone)
                     return
                 batch = self._batch(worker, answer, came_ms)
                 self._judge_read(link, batch)
                 if answer.numbers:
                     worker.delivered[shard_id].add((int(answer.numbers[0]), int(answer.numbers[-1])))
-                consumer.receive(batch, now_ms)
-                came_ms.append(now_ms)
-                if consumer.due(now_ms) and self.rng.random() < 0.7:
+                consumer.receive(batch, now)
+                came_ms.append(now.wall_ms)
+                if consumer.due(now) and self.rng.random() < 0.7:
                     break
-            now_ms = self.clock_ms(worker)
+            now = self.now(worker)
             if link.handover_until_ms:
-                yield from consumer.flush_steps(now_ms)
+                yield from consumer.flush_steps(now)
                 return
             if not link.queue and link.fetched_all:
                 raise Lease_Lost("the KCL says so")
-            if consumer.due(now_ms):
-                yield from consumer.work_steps(now_ms)
+            if consumer.due(now):
+                yield from consumer.work_steps(now)
                 worker.poison.committed(shard_id, state.committed_number or "0")
                 consumer.careful = worker.poison.careful(shard_id)
             if self.faults:
@@ -117,10 +115,9 @@ class Work:
                 for shard in shards:
                     if shard.shard_id == shard_id:
                         return shard.parents
-            progress = yield from Progress_Reader(self.store).steps()
-            own = (progress or {}).get(shard_id)
-            if GONE_KNOWN:
-                return own.parents if own is not None else ()
+            own = yield from Progress_Reader(self.store).one_steps(shard_id)
+            if own is not None:
+                return own.parents
             yield None
 
     def _save_memory(self, consumer: Partition_Consumer) -> None:
@@ -166,7 +163,6 @@ class Work:
             answer.numbers,
             answer.behind_ms,
             not_before_ms,
-            clock_off=abs(worker.skew_ms) > 5 * SECOND_MS,
         )
 
     def _judge_start(self, link: Link, parents: tuple[str, ...], state: Partition_State) -> None:
@@ -227,14 +223,15 @@ class Work:
             if self.now_ms < next_ms:
                 continue
             next_ms = self.now_ms + rng.choice([1, 4, 10, 20] if self.faults else [3, 6]) * MINUTE_MS
+            worker.timing.stream.ask()
             try:
-                result = yield from reconciler.pass_steps(self.clock_ms(worker))
+                result = yield from reconciler.pass_steps(self.now(worker))
                 worker.settled = result.settled
                 if result.stream is None:
                     continue
                 if not self.options["clean_up"]:
-                    for partition in retirable(result.stream, result.settled, result.stream.any_listed):
-                        yield from retire_steps(self.store, partition)
+                    for partition in retirable(result.stream, result.settled):
+                        yield from retire_steps(self.store, partition, result.stream.coverage_ms(partition))
                 elif self.now_ms >= next_clean_up_ms:
                     next_clean_up_ms = self.now_ms + clean_up_ms
                     self.say("clean-up", worker.name)

@@ -9,6 +9,7 @@ import random
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sa_stream.commits.consumer import Secrets
@@ -19,7 +20,7 @@ from sa_stream.commits.protocol import Start
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
 from sa_stream.windows import paths
 from sa_stream.windows.partition import month_of
 from tests.simulation.calls import Calls
@@ -34,7 +35,6 @@ from tests.simulation.parts import (
     QUEUED_MAX,
     SECOND_MS,
     SHARDS_MAX,
-    SKEW_MS_MAX,
     STREAM,
     Lease,
     Link,
@@ -140,8 +140,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
             while True:
                 result = steps.send(result() if result else None)
         except StopIteration as stop:
-            found: dict[str, Progress] = stop.value
-            return found
+            return {partition: own for partition, own in stop.value.items() if not own.retired}
 
     def seeds_of(self, window_ms: int) -> set[int]:
         """The hash secrets that a window's month ever had: one, unless some were torn."""
@@ -170,13 +169,12 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
 
     def spawn(self, name: str) -> None:
         rng = self.rng
-        skew_ms_max = SKEW_MS_MAX if self.faults else 5 * SECOND_MS
-        skew_ms = rng.randint(-skew_ms_max // SECOND_MS, skew_ms_max // SECOND_MS) * SECOND_MS
+        skew_ms = -rng.randint(0, 2) * SECOND_MS
         if self.faults and self.options["clocks"] and rng.random() < 0.4:
-            skew_ms += rng.choice([-12, -5, -2, 2, 5, 12]) * HOUR_MS
-        timing = self.settings.at(
-            self.kinesis.stream(STREAM).retention_ms, self.observe_retention(self.now_ms + skew_ms)
-        )
+            skew_ms -= rng.choice([10, 30, 60]) * SECOND_MS  # its last answer was long ago
+        retention = Stream_Retention((0, ()), lambda: self.ask_retention(retention, skew_ms))
+        retention.ask()
+        timing = replace(self.settings, stream=retention)
         self.workers[name] = worker = Worker(name, skew_ms, Secrets(self.store, lambda: rng.randbytes(8)), timing)
         self.tasks.append(Task(worker, self.reconciler_steps(worker)))
         self.say("spawn", name, "clock", skew_ms // SECOND_MS)
@@ -278,9 +276,9 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         self.no_cache_until_ms = self.no_state_until_ms = 0
         self.settled_ms = self.now_ms
         for name, worker in list(self.workers.items()):
-            if worker.leaving or abs(worker.skew_ms) > SKEW_MS_MAX:
+            if worker.leaving:
                 self.crash(worker)
-            worker.skew_ms = max(-5 * SECOND_MS, min(5 * SECOND_MS, worker.skew_ms))
+            worker.skew_ms = max(-5 * SECOND_MS, worker.skew_ms)
             if worker.alive:
                 worker.paused_until_ms = min(worker.paused_until_ms, self.now_ms + WINDOW_MS)
                 worker.jvm_paused_until_ms = min(worker.jvm_paused_until_ms, worker.paused_until_ms)
