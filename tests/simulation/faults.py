@@ -110,7 +110,7 @@ class Misfortune:
             self.damaged.add(parts[2])
             self.spoilt.add(parse_window_label(parts[1]))
         elif prefix == "secrets/":
-            self.damaged.update(shard.shard_id for shard in self.shards())
+            self.secrets_torn = True
             self.excused_ms = max(self.excused_ms, self.now_ms)
         else:
             period, start_ms = parse_cache_key("/".join(parts[1:-1]))

@@ -145,7 +145,7 @@ class Work:
         lineage, gaps = lineage_of(link.consumer)
         if lineage in self.skipped:
             return
-        if gaps != before[1] and link.shard_id in self.damaged:
+        if gaps != before[1] and (link.shard_id in self.damaged or self.secrets_torn):
             self.losses.append(self._latest_ms(link.worker) + MINUTE_MS)
         skipped, letter, link.letter = self.skipped.get(before[0]), link.letter, None
         lossless = skipped is not None and letter is not None and gaps == before[1]
@@ -170,7 +170,7 @@ class Work:
         since_ms = state.since_ms
         self.say("recover", link.worker.name, link.shard_id[-2:], "since", since_ms - self.born_ms)
         now_ms = self._latest_ms(link.worker)
-        if link.shard_id in self.damaged or self.damaged.intersection(parents):
+        if self.secrets_torn or link.shard_id in self.damaged or self.damaged.intersection(parents):
             self.losses.append(now_ms + MINUTE_MS)
         floor_ms = self.vouch_floor_ms(now_ms)
         if link.checkpoint is None and self.born_ms < floor_ms:

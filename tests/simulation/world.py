@@ -90,6 +90,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         self.ghosts: list[tuple[int, Call]] = []
         self.losses: list[int] = []
         self.damaged: set[str] = set()
+        self.secrets_torn = False  # so that any partition may have to begin anew
         self.broken: set[str] = set()
         self.spoilt: set[int] = set()
         self.excused_ms = BEGINNING_MS
