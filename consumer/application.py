@@ -16,6 +16,7 @@ from consumer.logging import Log
 from consumer.publisher import Publisher
 from consumer.stores import Watched_Cache, Watched_Store, open_cache, open_state
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.keys import START_KEY
 from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress, Shard_Info
@@ -27,7 +28,7 @@ from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
-from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
+from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream, took_over_ms
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
@@ -35,7 +36,6 @@ from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
 
-START_KEY = "meta/start"
 WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
 DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
 
@@ -99,7 +99,11 @@ class Application:
         claim_stream(self.state, self.stream)
         self._observe_retention(info.retention_ms)
         self.timing = replace(config.timing(info.retention_ms), stream=self._retention)
-        self.start = Start(self._resolve_start(), info.created_ms)
+        from_ms, adopted_ms = self._resolve_start(), took_over_ms(self.state)
+        if adopted_ms is None:
+            self.start = Start(from_ms, info.created_ms)
+        else:
+            self.start = Start(max(from_ms, adopted_ms), info.created_ms, adopted_ms)
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
         cache = Watched_Cache(self.cache, self.health.store("cache service"))

@@ -220,6 +220,17 @@ def doctor(as_json: As_Json = False) -> None:
         sys.exit(FAILED)
 
 
+@app.command()
+def adopt_stream() -> None:
+    """Go on with a stream that was made anew.
+
+    Declares the one before ended. Stop every worker first.
+    """
+    from consumer.adopt_stream import adopt_stream as adopt
+
+    adopt(_config(), typer.echo)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit. An error that the user can act on is one sentence, never a traceback; of the daemon it is
     a line of its log."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumer.health import Health
+from consumer.health import Health, iso
 from consumer.logging import Log
 from consumer.memory import OK, PAUSE, Pressure, memory_limit_bytes, release_memory, resident_bytes
 from sa_stream.commits.consumer import Partition_Consumer
@@ -369,6 +369,7 @@ class Engine:
             shard.resumed(None if value.state.number == NOTHING_READ else value.state.number)
             lane.on_open(value)
         elif lane.leaving:
+            self._tell_losses(lane, lane.consumer)
             if lane.ending:
                 shard.ended()
             self._leave(lane, None)
@@ -380,6 +381,7 @@ class Engine:
         if consumer.state.published_watermark_ms > BEGINNING_MS:
             shard.watermark(consumer.state.published_watermark_ms)
         self._judge(lane, consumer)
+        self._tell_losses(lane, consumer)
         shard.counters(consumer.state.counters)
         shard.windows({start: window.total_requests for start, window in consumer.state.windows.items()})
 
@@ -398,6 +400,20 @@ class Engine:
         if count > 0:
             message = f"{lane.partition}: {count} records are in no number; the dead letters say why"
             log.info("dead_letters", message, partition=lane.partition, count=count)
+
+    def _tell_losses(self, lane: Lane, consumer: Partition_Consumer) -> None:
+        """Every loss is an event: what was lost is in no number, and nobody may find that out by chance."""
+        losses, consumer.state.losses = consumer.state.losses, []
+        for loss in losses:
+            since = iso(loss.since_ms)
+            log.error(
+                "loss",
+                f"{lane.partition}: {loss.why}. It vouches for windows from {since} on; earlier ones stay as they are",
+                partition=lane.partition,
+                kind=loss.kind,
+                since=since,
+            )
+            self._health.lost(lane.partition, f"{loss.why}, and it vouches for windows from {since} on")
 
     def _leave(self, lane: Lane, error: BaseException | None) -> None:
         del self.lanes[lane.partition]

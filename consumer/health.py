@@ -86,6 +86,7 @@ class Health_View:
 
     kcl   None when shards are read without it
     gone  shard that the stream no longer had before it was read to its end -> up to when (ms) it was read
+    lost  shard -> what of it was lost last, as a sentence's end
     clock_stepped  how far our clock has stepped, as long as it does not agree with the source's again
     """
 
@@ -100,6 +101,7 @@ class Health_View:
     memory: str | None = None
     kcl: Kcl_View | None = None
     gone: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 class Shard_Health:
@@ -230,6 +232,11 @@ class Health:
         with self._lock:
             self._view.gone[partition] = read_to_ms
 
+    def lost(self, partition: str, what: str) -> None:
+        """Records of a shard are in no number, or what was known of it is gone."""
+        with self._lock:
+            self._view.lost[partition] = what
+
     def kcl(self, state: str, leases: int, now: Moment) -> None:
         """What the KCL's process is doing, and how many shards it lets this worker read."""
         with self._lock:
@@ -314,6 +321,7 @@ def notes(view: Health_View, now: Moment) -> list[str]:
         f"{iso(read_to_ms) or 'its beginning'} is in no number"
         for partition, read_to_ms in sorted(view.gone.items())
     ]
+    found += [f"shard {partition} has lost something: {what}" for partition, what in sorted(view.lost.items())]
     if view.kcl is not None and view.kcl.idle_since is not None:
         found.append(
             f"waiting for leases for {_seconds(now - view.kcl.idle_since)}: other workers have them, or a dead "

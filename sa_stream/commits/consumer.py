@@ -348,13 +348,11 @@ class Partition_Consumer:
                 self.state.close_until(end_of_month(month), self._new_lineage())
                 starts = self.state.starts(columns)
             elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
-                log.error("%s: %s has another hash secret: it covers what comes now", self.state.partition, month)
                 self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
         for start in starts:
             try:
                 yield from load_steps(self._store, self.state, [start])
-            except Corrupt_State as error:  # a wrong number must never become final: vouch only for what comes now
-                log.error("%s covers only what comes now: %s", self.state.partition, error)
+            except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
                 self.state.lose_window(start, now.wall_ms, self._new_lineage())
         dropped = self.state.take(
             columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask

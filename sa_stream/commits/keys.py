@@ -16,6 +16,7 @@ SECRETS_PREFIX = "secrets/"
 DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
 EDITIONS_PREFIX = "editions/"
 RETENTIONS_PREFIX = "meta/retention/"
+START_KEY = "meta/start"
 
 
 def sortable(number: str) -> str:

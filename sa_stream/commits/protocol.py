@@ -26,7 +26,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import END, Partial_Name, Progress
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import NOTHING_READ, First_Start, Partition_State
+from sa_stream.windows.partition import NOTHING_READ, SNAPSHOT, First_Start, Loss, Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish
@@ -56,10 +56,13 @@ class Start:
 
     from_ms     BEGINNING_MS for TRIM_HORIZON, else the time that LATEST or the setting was resolved to, once
     born_ms     when the stream was created
+    adopted_ms  when this stream took the place of another: windows that begin earlier are that one's, and stay as
+                they are
     """
 
     from_ms: int
     born_ms: int
+    adopted_ms: int = BEGINNING_MS
 
 
 def commit_steps(
@@ -206,6 +209,7 @@ def recover_steps(
             position_ms=now_ms,
             began_ms=now_ms,
             first_vouched=True,
+            losses=[Loss(SNAPSHOT, now_ms)],
         )
 
     if checkpoint is not None:
@@ -244,6 +248,7 @@ def _first_start(
         since_ms=since_ms,
         position_ms=position_ms,
         began_ms=position_ms,
+        amendable_from_ms=start.adopted_ms,
         first_start=first if trimmed else None,
     )
 

@@ -73,6 +73,11 @@ def claim_stream(store: _Store, stream: Stream_Identity) -> None:
         raise other_stream(f"the state in {store.url} was made from", known, stream)
 
 
+def took_over_ms(store: _Store) -> int | None:
+    """When the store's stream was created, if it had another one before; None if it is its first."""
+    return _current(store).created_ms if len(store.list(STREAMS_PREFIX)) > 1 else None
+
+
 def adopt(store: _Store, stream: Stream_Identity) -> None:
     """From now on the store is this stream's, which was made after those that it had before. They stay on record."""
     store.create(_stream_key(stream), _packed(stream))

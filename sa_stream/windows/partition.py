@@ -81,6 +81,28 @@ class First_Start:
         return max(self.from_ms, self.kept_ms, min(arrival_ms, self.sure_ms))
 
 
+RETENTION, SNAPSHOT, PARTIAL, SECRET, ASIDE = "retention", "snapshot", "partial", "secret", "set-aside"
+_WHY = {
+    RETENTION: "the stream no longer has all that was not read yet, as its retention is shorter than the delay",
+    SNAPSHOT: "its last snapshot is missing or torn",
+    PARTIAL: "the partial of a window is missing or torn",
+    SECRET: "a hash secret was torn, and another one has taken its place",
+    ASIDE: "records on which the program fails again and again were passed over",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a partition covers less than before, and from when on it vouches."""
+
+    kind: str
+    since_ms: int
+
+    @property
+    def why(self) -> str:
+        return _WHY[self.kind]
+
+
 @dataclass(slots=True)
 class Partition_State:
     """State of one partition.
@@ -95,6 +117,7 @@ class Partition_State:
     secret_tags        month -> a few bits that tell its hash secret from another
     first_start        until the first record is read, if that settles what is vouched for
     first_vouched      vouch for nothing before the first record that is read now: what was read before is lost
+    losses             what was lost and nobody was told yet; not stored
     """
 
     partition: str
@@ -114,6 +137,7 @@ class Partition_State:
     secret_tags: dict[str, int] = field(default_factory=dict)
     first_start: First_Start | None = None
     first_vouched: bool = False
+    losses: list[Loss] = field(default_factory=list)
     ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
     counters: dict[str, int] = field(default_factory=dict)
     partials: dict[int, Partial_Name] = field(default_factory=dict)
@@ -275,24 +299,25 @@ class Partition_State:
     def lose(self, now_ms: int, lineage: str) -> None:
         """Records are gone, or may be: vouch only for what the stream still had, in a new lineage."""
         oldest_kept_ms = self.timing.vouch_from_ms(now_ms)
-        self.start_anew(oldest_kept_ms, lineage)
+        self.start_anew(oldest_kept_ms, lineage, RETENTION)
         self.position_ms = max(self.position_ms, oldest_kept_ms)
 
-    def start_anew(self, since_ms: int, lineage: str) -> None:
+    def start_anew(self, since_ms: int, lineage: str, kind: str) -> None:
         """Vouch only for what comes after a time, in a new lineage."""
-        self._vouch_from(since_ms, lineage)
+        self._vouch_from(since_ms, lineage, kind)
         self._count(RETENTION_GAPS, 1)
 
     def lose_window(self, start: int, now_ms: int, lineage: str) -> None:
         """What was known of a window is gone: vouch for nothing of what was read so far. The records say when that was,
         as our clock may be wrong."""
         self.partials.pop(start, None)
-        self.start_anew(max(now_ms, self.newest_arrival_ms + 1, start + 1), lineage)
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1, start + 1), lineage, PARTIAL)
 
-    def _vouch_from(self, since_ms: int, lineage: str) -> None:
+    def _vouch_from(self, since_ms: int, lineage: str, kind: str) -> None:
         self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
         self.lineage = lineage
         self.first_start = None
+        self.losses.append(Loss(kind, self.since_ms))
 
     def read_with(self, settings: str, new_lineage: Callable[[], str]) -> None:
         """What decides the content of windows, besides their records. If it is not what it was, the partition goes on
@@ -314,12 +339,12 @@ class Partition_State:
     def lose_secret(self, month: str, tag: int, now_ms: int, lineage: str) -> None:
         """Hashes of this month are made with another secret from now on: what came before cannot be told apart."""
         self.secret_tags[month] = tag
-        self.start_anew(max(now_ms, self.newest_arrival_ms + 1), lineage)
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1), lineage, SECRET)
 
     def set_aside(self, numbers: Sequence[str], arrivals_ms: Sequence[int], lineage: str) -> None:
         """Pass over records unread: they may belong to any window up to the time at which they came, so vouch only for
         what comes after it, in a new lineage."""
-        self._vouch_from(max(arrivals_ms) + 1, lineage)
+        self._vouch_from(max(arrivals_ms) + 1, lineage, ASIDE)
         self.number = numbers[-1]
         self.position_ms = max(self.position_ms, arrivals_ms[-1])
         self._count(SET_ASIDE_RECORDS, len(numbers))
