@@ -53,7 +53,7 @@ PLACEHOLDERS = re.compile(
 COMMAND = typer.main.get_command(app)
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"\bmake ([a-z-]+)")
-RUN = re.compile(r"\bsa-stream ([a-z]+)([^\n|`>#]*)")
+RUN = re.compile(r"\bsa-stream ([a-z]+(?:-[a-z]+)?)([^\n|`>#]*)")
 PYTHON_MODULE = re.compile(r"python -m ([a-z_.]+)")
 
 
