@@ -1,0 +1,58 @@
+"""Where a first start begins: decided once, by the source's clock, and never in the future."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+import sa_stream.timing as timing
+from consumer.application import Application
+from consumer.config import SA__Config
+from consumer.health import Health
+from sa_stream.sources import kinesis_server
+from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.storage.cache_clients import cache_client__in_process
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, moment, wall_clock_ms
+
+
+@pytest.fixture(autouse=True)
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    kinesis = Memory_Kinesis(wall_clock_ms)
+    kinesis.create_stream("logs", shards=1)
+    server = kinesis_server.start(kinesis)
+    for name, value in {
+        "AWS_ENDPOINT_URL_KINESIS": server.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield
+    server.stop()
+
+
+def begins_at(position: str, state: State_Store) -> int:
+    env = {"STREAM": "logs", "RUNNER": "local", "FIELDS": "canonical", "INITIAL_POSITION": position}
+    config = SA__Config.from_env({f"SGRAPH_SEND__SA_{name}": value for name, value in env.items()})
+    application = Application(config, Health(moment()), state=state, cache=cache_client__in_process("memory", ""))
+    info = application.describe(threading.Event())
+    assert info is not None
+    application.open(info)
+    return application.start.from_ms
+
+
+def test_a_time_that_is_still_to_come_means_now() -> None:
+    later = datetime.fromtimestamp((wall_clock_ms() + DAY_MS) / 1000, UTC).isoformat(timespec="seconds")
+    from_ms = begins_at(later.replace("+00:00", "Z"), State_Store("memory://"))
+    assert abs(from_ms - wall_clock_ms()) < MINUTE_MS
+
+
+def test_latest_is_now_by_the_sources_clock_whatever_ours_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, true_ms = State_Store("memory://"), wall_clock_ms()
+    with monkeypatch.context() as wrong:
+        wrong.setattr(timing, "wall_clock_ms", lambda: wall_clock_ms() + 3 * HOUR_MS)
+        from_ms = begins_at("LATEST", state)
+    assert abs(from_ms - true_ms) < MINUTE_MS
+    assert begins_at("LATEST", state) == from_ms  # decided once
