@@ -19,6 +19,7 @@ from sa_stream.timing import Moment, Now, moment
 log = Log("links")
 
 MESSAGES_MAX = 4  # that are read at the same time; each may take some ten megabytes
+UNLISTED_S = 300.0  # so long a list of shards may lack a shard that the KCL has begun with
 LIST_OLD_S = 30.0  # so long a list of shards may be behind what the KCL says of a shard's end
 STUCK_S = 180.0  # nothing from a shard that is ours for so long: the KCL sits still
 BROKEN_S = 10.0  # after a connection broke, the other shards have so long to commit
@@ -50,6 +51,7 @@ class Shard_Links:
         self._reading: set[Shard_Link] = set()  # in the middle of a message
         self._parked: deque[Shard_Link] = deque()
         self._listed: dict[str, Shard_Info] = {}
+        self._unlisted_s: dict[str, float] = {}  # since when no list has a shard that the KCL wants to read
         self._broken_s: float | None = None
 
     def connect(self, pipes: Handed_Over) -> None:
@@ -161,13 +163,14 @@ class Shard_Links:
     def _shard_info(self, shard_id: str, checkpoint: str | None) -> Shard_Info:
         """What is known of a shard: by the stream, or, if that no longer lists it, by us, who have read it. Raises
         Store_Unavailable: ask again. So it is for one that nobody has begun with, as a list may be older than a child
-        that the KCL has just heard of."""
+        that the KCL has just heard of; if no list has it for minutes, it was trimmed before anybody came to it."""
         if shard_id not in self._listed:
             self._listed = {shard.shard_id: shard for shard in self._application.list_shards()}
         if shard_id in self._listed:
             return self._listed[shard_id]
         progress = self._application.progress(shard_id)
-        if progress is None and checkpoint is None:
+        since_s = self._unlisted_s.setdefault(shard_id, time.monotonic())
+        if progress is None and checkpoint is None and time.monotonic() - since_s < UNLISTED_S:
             raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
         return Shard_Info(shard_id, () if progress is None else progress.parents, closed=True)
 

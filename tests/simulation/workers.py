@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from consumer.kcl.links import UNLISTED_S
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.progress import Partial_Name
@@ -18,6 +19,8 @@ from sa_stream.timing import BEGINNING_MS, MINUTE_MS, Moment, Now
 from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, Partition_State
 from tests.simulation.checks import POISON
 from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Engine_Failed, Link, Task_Steps, Worker
+
+UNLISTED_MS = int(UNLISTED_S * 1000)
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -108,6 +111,7 @@ class Work:
     def look_up_steps(self, worker: Worker, shard_id: str) -> Steps[tuple[str, ...]]:
         """A shard's parents: as this worker's list has it, or a fresh one. A shard that no list has any more goes on
         from what was recorded of it; without that rule nobody ever answers."""
+        began_ms = self.now_ms
         if not self.options["look_up"]:
             return next(shard.parents for shard in self.shards() if shard.shard_id == shard_id)
         while True:
@@ -116,8 +120,8 @@ class Work:
                     if shard.shard_id == shard_id:
                         return shard.parents
             own = yield from Progress_Reader(self.store).one_steps(shard_id)
-            if own is not None:
-                return own.parents
+            if own is not None or self.now_ms - began_ms > UNLISTED_MS:
+                return own.parents if own is not None else ()
             yield None
 
     def _save_memory(self, consumer: Partition_Consumer) -> None:

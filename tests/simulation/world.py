@@ -281,7 +281,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
                 self.crash(worker)
             worker.skew_ms = max(-5 * SECOND_MS, worker.skew_ms)
             if worker.alive:
-                worker.paused_until_ms = min(worker.paused_until_ms, self.now_ms + WINDOW_MS)
+                worker.paused_until_ms = min(worker.paused_until_ms, self.now_ms + 10 * MINUTE_MS)
                 worker.jvm_paused_until_ms = min(worker.jvm_paused_until_ms, worker.paused_until_ms)
             else:
                 self.spawn(name)
