@@ -10,7 +10,7 @@ from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Superseded
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
-from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, record
+from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, now_at, record
 
 WEEK = Timing(retention_ms=7 * DAY_MS)
 MARGIN_MS = WEEK.coverage_margin_ms
@@ -127,7 +127,7 @@ def test_a_loss_is_noticed_by_the_records_where_our_clock_is_days_behind() -> No
     again = anew(worker, wrong_ms, Timing())
     first_ms = NOON_MS + 30 * HOUR_MS
     batch = batch_of([record(9, first_ms, first_ms)], millis_behind_latest=HOUR_MS)
-    again.consumer.receive(batch, wrong_ms)
+    again.consumer.receive(batch, now_at(wrong_ms))
     again.flush(wrong_ms)
     assert again.state.since_ms == first_ms + HOUR_MS - DAY_MS + MARGIN_MS
 
@@ -154,7 +154,7 @@ def test_a_loss_is_asked_for_before_the_end_too() -> None:
 def test_a_shard_that_the_stream_forgot_ends_and_vouches_for_nothing_that_it_did_not_read() -> None:
     worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
     again = anew(worker, NOON_MS + HOUR_MS, Timing())
-    again.run(again.consumer.end_steps(NOON_MS + HOUR_MS, gone=True))
+    again.run(again.consumer.end_steps(now_at(NOON_MS + HOUR_MS), gone=True))
     own = end_of(again)
     assert (own.lineage, own.since_ms) == ("line-b-1", NOON_MS + HOUR_MS - DAY_MS + MARGIN_MS)
 
