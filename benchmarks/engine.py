@@ -22,7 +22,12 @@ from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, Timing
+from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing
+
+
+def now_at(time_ms: int) -> Now:
+    """Both clocks, going on alike."""
+    return Now(time_ms, Moment(time_ms))
 
 
 class Shard:
@@ -37,19 +42,19 @@ class Shard:
         self.checkpoint = ""
         intake = Intake(resolve_field_lists("canonical", ""))
         self.consumer = Partition_Consumer(
-            drive(steps), store, self._checkpoint, intake, months, now_ms, lambda: secrets.token_hex(8)
+            drive(steps), store, self._checkpoint, intake, months, now_at(now_ms), lambda: secrets.token_hex(8)
         )
 
     def _checkpoint(self, number: str) -> None:
         self.checkpoint = number
 
-    def take(self, line: memoryview, now_ms: int) -> int:
+    def take(self, line: memoryview, now: Now) -> int:
         message = decode_message(line)
         assert isinstance(message, Process_Records)
         batch = message.batch()
-        self.consumer.receive(batch, now_ms)
-        if self.consumer.due(now_ms):
-            drive(self.consumer.work_steps(now_ms))
+        self.consumer.receive(batch, now)
+        if self.consumer.due(now):
+            drive(self.consumer.work_steps(now))
         return len(batch.payloads)
 
 
@@ -75,11 +80,12 @@ def engine(folder: str, count: int, records_each: int, shards: int) -> dict[str,
                     continue
                 for line in lines:
                     began_s, began_cpu_s = time.perf_counter(), time.process_time()
-                    received += key.data.take(line, data.end_ms + int((began_s - started_s) * 1000))
+                    received += key.data.take(line, now_at(data.end_ms + int((began_s - started_s) * 1000)))
                     message_s.append(time.perf_counter() - began_s)
                     message_cpu_s.append(time.process_time() - began_cpu_s)
         for shard in consumers:
-            drive(shard.consumer.flush_steps(data.end_ms + int((time.perf_counter() - started_s) * 1000)))
+            now = now_at(data.end_ms + int((time.perf_counter() - started_s) * 1000))
+            drive(shard.consumer.flush_steps(now))
         seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     counters = [shard.consumer.state.counters for shard in consumers]
     assert all(shard.checkpoint == shard.consumer.state.number for shard in consumers)

@@ -21,6 +21,7 @@ from sa_stream.sources import kinesis_server
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import Now, moment
 
 STREAM = "bench"
 YEARS_MS = 10 * 366 * 86_400_000  # the clock is the data's, so nothing is ever lost to retention
@@ -41,7 +42,7 @@ def many_children(folder: str, count: int, records_each: int, shards: int) -> di
             "SGRAPH_SEND__SA_STATE_URL": "memory://",
         }
     )
-    health = Health(data.start_ms)
+    health = Health(moment())
     application = Application(
         config, health, state=State_Store("memory://"), cache=cache_client__in_process("memory", "")
     )
@@ -51,7 +52,7 @@ def many_children(folder: str, count: int, records_each: int, shards: int) -> di
     application.timing = replace(application.timing, retention_ms=YEARS_MS)
     application.list_shards()
     began_s = time.perf_counter()
-    engine = Engine(health, lambda: data.end_ms + int((time.perf_counter() - began_s) * 1000))
+    engine = Engine(health, lambda: Now(data.end_ms + int((time.perf_counter() - began_s) * 1000), moment()))
     links = Shard_Links(engine, application, Fetch_Ahead(3))
     with Handover(engine, links.connect) as path:
         command = [sys.executable, "-I", "-S", str(Path(__file__).parent / "kcl_feeder.py")]

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data import WINDOW_END_MS
-from benchmarks.engine import Shard
+from benchmarks.engine import Shard, now_at
 from consumer.memory import release_memory
 from sa_stream.commits.consumer import Secrets
 from sa_stream.commits.operations import drive
 from sa_stream.commits.protocol import Start, commit_steps, load_steps, recover_steps
 from sa_stream.records.batch import Batch
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.partition import Partition_State
 
 START_MS = WINDOW_END_MS - WINDOW_MS
@@ -66,17 +66,17 @@ def full(shards: int, per_shard: int, folder: Path) -> dict[str, Any]:
     next_commit_ms = START_MS + COMMIT_EVERY_MS
     step_ms = WINDOW_MS / per_shard
     for batch in batches(per_shard, 20_000, step_ms):
-        now_ms = batch.arrivals_ms[-1]
+        now = now_at(batch.arrivals_ms[-1])
         for shard in held.shards:
             payloads = [bytes(bytearray(payload)) for payload in batch.payloads] if shards > 1 else batch.payloads
-            held.receive(shard, Batch(payloads, batch.arrivals_ms, batch.sequence_numbers), now_ms)
-        if now_ms >= next_commit_ms:
+            held.receive(shard, Batch(payloads, batch.arrivals_ms, batch.sequence_numbers), now)
+        if now.wall_ms >= next_commit_ms:
             next_commit_ms += COMMIT_EVERY_MS
             release_memory()  # as the engine does, more often
             for shard in held.shards:
-                drive(shard.consumer.work_steps(now_ms))
+                drive(shard.consumer.work_steps(now))
                 store.put_bytes, cpu_s = 0, time.process_time()
-                drive(shard.consumer.flush_steps(now_ms))
+                drive(shard.consumer.flush_steps(now))
                 commit_ms.append((time.process_time() - cpu_s) * 1000)
                 commit_bytes.append(store.put_bytes)
     last = COMMITS_MEASURED * shards
@@ -101,11 +101,11 @@ def hostile(count: int, folder: Path) -> dict[str, Any]:
     before_bytes = 0
     next_commit_ms = START_MS + COMMIT_EVERY_MS
     for batch in batches(count, 0, WINDOW_MS / count):
-        now_ms = batch.arrivals_ms[-1]
-        held.receive(shard, batch, now_ms)
-        if now_ms >= next_commit_ms:
+        now = now_at(batch.arrivals_ms[-1])
+        held.receive(shard, batch, now)
+        if now.wall_ms >= next_commit_ms:
             next_commit_ms += COMMIT_EVERY_MS
-            drive(shard.consumer.flush_steps(now_ms))
+            drive(shard.consumer.flush_steps(now))
             release_memory()  # as the engine does, more often
         if not before_bytes and shard.consumer.state.windows:
             before_bytes = resident_bytes()
@@ -139,10 +139,10 @@ class _Held:
         months = Secrets(store, lambda: secrets.token_bytes(8))
         self.shards = [Shard(f"held-{i}", store, months, START_MS, NEVER_BY_ITSELF) for i in range(shards)]
 
-    def receive(self, shard: Shard, batch: Batch, now_ms: int) -> None:
-        shard.consumer.receive(batch, now_ms)
-        if shard.consumer.due(now_ms):
-            drive(shard.consumer.work_steps(now_ms))
+    def receive(self, shard: Shard, batch: Batch, now: Now) -> None:
+        shard.consumer.receive(batch, now)
+        if shard.consumer.due(now):
+            drive(shard.consumer.work_steps(now))
 
 
 def _leave_copies(state: Partition_State, store: State_Store) -> None:

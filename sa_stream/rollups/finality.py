@@ -94,7 +94,8 @@ class Stream_View:
         self._unlisted = [partition for partition in self.merge_set if self._proves_the_list_old(partition)]
         self.passed_ms = min((self._passes_ms(partition) for partition in self.merge_set), default=BEGINNING_MS)
         # Whatever else goes wrong: nothing has passed that is still to come, by the source's clock.
-        self.passed_ms = min(self.passed_ms, max(now_ms, self._newest_position_ms))
+        self._clock_ms = max(now_ms, self._newest_position_ms)
+        self.passed_ms = min(self.passed_ms, self._clock_ms)
         if self._unlisted:
             self.passed_ms = BEGINNING_MS
         sinces = [self._since_ms(partition) for partition in self.merge_set] or [NEVER_MS]
@@ -302,7 +303,7 @@ class Stream_View:
         if partition in self._unlisted:
             return OLD_LIST
         end_ms = window_ms + WINDOW_MS
-        if end_ms <= self._passes_ms(partition):
+        if end_ms <= min(self._passes_ms(partition), self._clock_ms):
             return ""
         if self._children[partition] and (self._is_over(partition) or self.skipped(partition)):
             return ""

@@ -33,7 +33,7 @@ class Source_Clock:
             return
         try:
             date_ms = round(parsedate_to_datetime(date).timestamp() * 1000)
-        except ValueError:
+        except (ValueError, OverflowError):
             return  # a header that is no date says nothing of the clock
         self._known = (*self._known[-ANSWERS_MAX:], (received.moment, date_ms))
         took_ms = received.moment - sent.moment

@@ -8,9 +8,9 @@ from sa_stream.commits.progress import END, Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Superseded
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Retentions, Timing
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
-from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, record
+from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, empty_tip, now_at, record
 
 WEEK = Timing(retention_ms=7 * DAY_MS)
 MARGIN_MS = WEEK.coverage_margin_ms
@@ -127,9 +127,64 @@ def test_a_loss_is_noticed_by_the_records_where_our_clock_is_days_behind() -> No
     again = anew(worker, wrong_ms, Timing())
     first_ms = NOON_MS + 30 * HOUR_MS
     batch = batch_of([record(9, first_ms, first_ms)], millis_behind_latest=HOUR_MS)
-    again.consumer.receive(batch, wrong_ms)
+    again.consumer.receive(batch, now_at(wrong_ms))
     again.flush(wrong_ms)
     assert again.state.since_ms == first_ms + HOUR_MS - DAY_MS + MARGIN_MS
+
+
+def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_missed_at_the_next_read() -> None:
+    """The stream's retention is asked for again while it is read: 72 h that became 24 h take what is still unread."""
+    now_ms = NOON_MS + 40 * HOUR_MS
+    retentions: list[Retentions] = [(3 * DAY_MS, ())]
+    timing = Timing(retention_ms=3 * DAY_MS, retentions_now=lambda: retentions[-1])
+    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=timing), now_ms, timing)
+
+    def read(number: int, arrival_ms: int, now_ms: int) -> None:
+        batch = batch_of([record(number, arrival_ms, arrival_ms)], millis_behind_latest=now_ms - arrival_ms)
+        worker.consumer.receive(batch, now_at(now_ms))
+        worker.flush(now_ms)
+
+    read(2, NOON_MS + HOUR_MS, now_ms)
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-a", BEGINNING_MS)
+    retentions.append((DAY_MS, ((now_ms, 3 * DAY_MS),)))
+    now_ms += MINUTE_MS
+    kept_ms = now_ms - DAY_MS
+    read(900, kept_ms, now_ms)
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-b-1", kept_ms + MARGIN_MS)
+    assert latest_progress(worker.store).since_ms == kept_ms + MARGIN_MS
+    assert worker.state.counters["retention_gaps"] == 1
+    read(901, kept_ms + HOUR_MS, now_ms)
+    now_ms += MINUTE_MS
+    read(902, kept_ms + 2 * HOUR_MS, now_ms)  # once is enough, as reading is ahead of what is trimmed
+    assert worker.state.counters["retention_gaps"] == 1
+
+
+# ---------------------------------------------------------------------- a tip whose time is unknown
+
+
+def test_a_tip_whose_time_is_unknown_moves_neither_watermark_nor_position() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    state = worker.state
+    before = (state.published_watermark_ms, state.position_ms, worker.consumer.received_to_ms)
+    later_ms = NOON_MS + HOUR_MS
+    worker.consumer.receive(empty_tip(0), now_at(later_ms))
+    worker.flush(later_ms)
+    assert (state.published_watermark_ms, state.position_ms, worker.consumer.received_to_ms) == before
+    own = latest_progress(worker.store)
+    assert (own.watermark_ms, own.position_ms) == before[:2]
+    worker.tip(later_ms)
+    worker.flush(later_ms)
+    assert (state.position_ms, worker.consumer.received_to_ms) == (later_ms, later_ms)
+    assert latest_progress(worker.store).watermark_ms == later_ms - 65_000
+
+
+def test_tips_whose_time_is_unknown_do_not_prove_that_nothing_was_lost() -> None:
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    for hours in (20, 40):
+        worker.consumer.receive(empty_tip(0), now_at(NOON_MS + hours * HOUR_MS))
+        worker.flush(NOON_MS + hours * HOUR_MS)
+    assert worker.state.lineage == "line-a-1"
+    assert worker.state.since_ms == NOON_MS + 16 * HOUR_MS + MARGIN_MS
 
 
 # ---------------------------------------------------------------------- the end of a shard
@@ -154,7 +209,7 @@ def test_a_loss_is_asked_for_before_the_end_too() -> None:
 def test_a_shard_that_the_stream_forgot_ends_and_vouches_for_nothing_that_it_did_not_read() -> None:
     worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
     again = anew(worker, NOON_MS + HOUR_MS, Timing())
-    again.run(again.consumer.end_steps(NOON_MS + HOUR_MS, gone=True))
+    again.run(again.consumer.end_steps(now_at(NOON_MS + HOUR_MS), gone=True))
     own = end_of(again)
     assert (own.lineage, own.since_ms) == ("line-b-1", NOON_MS + HOUR_MS - DAY_MS + MARGIN_MS)
 

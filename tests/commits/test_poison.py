@@ -14,7 +14,17 @@ from sa_stream.records.parser import Columns, Parser
 from sa_stream.rollups.finality import SET_ASIDE, Missing, view
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.window import Window
-from tests.windows.partition_feed import PARTITION, TIMING, Dict_Store, Record, Worker, after, partials_of, record
+from tests.windows.partition_feed import (
+    PARTITION,
+    TIMING,
+    Dict_Store,
+    Record,
+    Worker,
+    after,
+    now_at,
+    partials_of,
+    record,
+)
 
 NOON_MS = 1_771_243_200_000  # 2026-02-16T12:00Z
 NEXT_MS = NOON_MS + WINDOW_MS
@@ -114,12 +124,12 @@ def test_a_careful_consumer_folds_and_commits_each_batch_by_itself() -> None:
     worker = Worker(now_ms=NOON_MS, careful=True)
     for number in (1, 3, 5):
         worker.read([record(number, NOON_MS), record(number + 1, NOON_MS)], NOON_MS)
-    assert worker.consumer.due(NOON_MS)
+    assert worker.consumer.due(now_at(NOON_MS))
     worker.work(NOON_MS)
     assert [key for name, key in worker.calls if name == "checkpoint"] == ["2", "4", "6"]
     worker.consumer.careful = False
     worker.read([record(7, NOON_MS)], NOON_MS)
-    assert not worker.consumer.due(NOON_MS)
+    assert not worker.consumer.due(now_at(NOON_MS))
     worker.work(NOON_MS)
     assert worker.checkpoint == "6"
 

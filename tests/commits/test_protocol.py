@@ -34,6 +34,7 @@ from tests.windows.partition_feed import (
     after,
     hostile_records,
     known_from_records,
+    now_at,
     partials_of,
     record,
 )
@@ -178,10 +179,10 @@ def test_the_watermark_of_an_idle_commit_survives_a_restart() -> None:
 
 def test_a_commit_is_due_by_the_clock_and_when_a_window_has_closed() -> None:
     worker = working(record(1, NOON_MS))
-    assert not worker.consumer.due(NOON_MS + 59_999)
-    assert worker.consumer.due(NOON_MS + 60_000)
+    assert not worker.consumer.due(now_at(NOON_MS + 59_999))
+    assert worker.consumer.due(now_at(NOON_MS + 60_000))
     worker.tip(NEXT_MS + 65_000)
-    assert worker.consumer.due(NOON_MS + 1)
+    assert worker.consumer.due(now_at(NOON_MS + 1))
     worker.work(NOON_MS + 1)
     assert [name for name, _ in writes_of(worker) if name != "delete"] == ["put"]
     assert latest_progress(worker.store).watermark_ms == NEXT_MS

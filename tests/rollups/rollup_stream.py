@@ -29,6 +29,11 @@ def window_of(start_ms: int, requests: int, salt: int = 0) -> Window:
     return window
 
 
+def now_at(now_ms: int) -> Now:
+    """Both clocks, going on alike."""
+    return Now(now_ms, Moment(now_ms))
+
+
 class Stream:
     """`commit` says what a shard has; `run` is one pass of a reconciler over it."""
 
@@ -59,6 +64,7 @@ class Stream:
         forget: tuple[int, ...] = (),
         salt: int = 0,
         counters: dict[str, int] | None = None,
+        position_ms: int = 0,
     ) -> None:
         """Write partials (window -> requests in it by now) and the progress record; what these make obsolete goes."""
         names = self.maps.setdefault(partition, {})
@@ -79,6 +85,7 @@ class Stream:
             watermark_ms,
             since_ms,
             ended,
+            position_ms=position_ms,
             parents=parents,
             partials=dict(names),
             counters=counters or {},
@@ -92,11 +99,17 @@ class Stream:
         self.calls[operation.name.rsplit(".", 1)[-1]] += 1
         return operation()
 
-    def run(self, now_ms: int, reconciler: Reconciler | None = None, perform: Callable[[Call], Any] | None = None):
-        """One pass; its result."""
+    def run(
+        self,
+        now_ms: int,
+        reconciler: Reconciler | None = None,
+        perform: Callable[[Call], Any] | None = None,
+        ahead_ms: int = 0,
+    ):
+        """One pass; its result. `ahead_ms`: how far the time of day is ahead of the clock that cannot step."""
         self.calls.clear()
         result: Pass_Result = drive(
-            (reconciler or self.reconciler).pass_steps(Now(now_ms, Moment(now_ms))), perform or self.perform
+            (reconciler or self.reconciler).pass_steps(Now(now_ms + ahead_ms, Moment(now_ms))), perform or self.perform
         )
         return result
 

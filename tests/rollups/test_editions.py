@@ -15,7 +15,7 @@ from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.publication import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Moment
 
 W = int(datetime(2026, 2, 16, 14, tzinfo=UTC).timestamp() * 1000)
 NEXT = W + WINDOW_MS
@@ -94,14 +94,15 @@ def test_a_map_may_forget_a_window_after_two_reads_that_are_long_enough_apart_an
     assert W not in stream.run(LATER + 2 * GRACE + 2).settled
 
 
-def test_a_clock_that_steps_back_starts_the_wait_anew():
+@pytest.mark.parametrize("step_ms", [-DAY_MS, DAY_MS])
+def test_a_clock_that_steps_makes_the_wait_neither_shorter_nor_longer(step_ms: int):
     stream = Stream("a")
-    stream.commit("a", 1, NEXT, {W: 5})
+    stream.commit("a", 1, NEXT, {W: 5}, position_ms=NEXT)
     stream.settle(LATER)
     stream.run(LATER)
-    stream.run(LATER - DAY_MS)
-    assert W not in stream.run(LATER - DAY_MS + GRACE - 1).settled
-    assert W in stream.run(LATER - DAY_MS + 2 * GRACE).settled
+    assert W not in stream.run(LATER + 1, ahead_ms=step_ms).settled
+    assert W not in stream.run(LATER + GRACE - 1, ahead_ms=step_ms).settled
+    assert W in stream.run(LATER + GRACE, ahead_ms=step_ms).settled
 
 
 @pytest.mark.parametrize(("since_ms", "settled"), [(LATER, True), (NEVER_MS, False)])
@@ -345,9 +346,9 @@ def test_the_summary_of_the_highest_edition_is_never_deleted():
     stream.commit("a", 2, LATER, {W: 6})
     stream.settle(LATER)
     named = stream.entries[HALF]["summary"]
-    stream.reconciler._superseded[named] = (HALF, LATER)
+    stream.reconciler._superseded[named] = (HALF, Moment(LATER))
     stream.cache.store_entry(AGGREGATE_NAMESPACE, HALF, old)
-    drive(stream.reconciler._publication.delete_superseded_steps(LATER + GRACE, GRACE))
+    drive(stream.reconciler._publication.delete_superseded_steps(Moment(LATER + GRACE), GRACE))
     assert stream.holds(named)
 
 
@@ -370,11 +371,11 @@ def test_a_pass_that_writes_nothing_lists_no_editions_once_its_writes_were_looke
 
 def test_what_is_remembered_is_bounded():
     memory = Memory(verify_ms=MINUTE_MS, grace_ms=GRACE, keys_max=10)
-    memory.begin_pass(LATER)
+    memory.begin_pass(Moment(LATER))
     for number in range(30):
         memory.read(str(number), None)
         memory.look_again(str(number))
-    memory.begin_pass(LATER + 1)
+    memory.begin_pass(Moment(LATER + 1))
     assert memory.due_keys() == [str(number) for number in range(20, 30)]
     assert [number for number in range(30) if memory.young(str(number))] == list(range(20, 30))
 
@@ -386,12 +387,12 @@ def test_what_is_remembered_is_bounded():
 def test_a_worker_whose_clock_is_days_off_writes_what_the_others_write(off_ms: int):
     stream, whole = Stream("a"), Stream("a")
     for one in (stream, whole):
-        one.commit("a", 1, W + 40 * DAY_MS, {W: 5, W - DAY_MS: 1, W + DAY_MS: 2})
+        one.commit("a", 1, W + 40 * DAY_MS, {W: 5, W - DAY_MS: 1, W + DAY_MS: 2}, position_ms=W + 40 * DAY_MS)
     whole.settle(W + 40 * DAY_MS)
     stream.settle(W + 40 * DAY_MS + off_ms)
     told = [{key: {**entry, "computed_at": ""} for key, entry in one.entries.items()} for one in (stream, whole)]
     assert told[0] == told[1]
-    stream.commit("a", 2, W + 40 * DAY_MS, {W: 6})
+    stream.commit("a", 2, W + 40 * DAY_MS, {W: 6}, position_ms=W + 40 * DAY_MS)
     stream.settle(W + 40 * DAY_MS + MINUTE_MS)  # the clock is right again
     assert [status(stream, key) for key in (HALF, HOUR, DAY)] == [("final", 1, 6)] * 3
 
@@ -402,8 +403,8 @@ def test_a_worker_whose_clock_is_days_off_finishes_what_nobody_names_any_more(of
     stream.commit("a", 1, NEXT, {W: 5})
     stream.commit("b", 1, W)
     stream.settle(LATER)
-    stream.commit("a", 2, LATER + 3 * DAY_MS, forget=(W,))
-    stream.commit("b", 2, LATER + 3 * DAY_MS)
+    stream.commit("a", 2, LATER + 3 * DAY_MS, forget=(W,), position_ms=LATER + 3 * DAY_MS)
+    stream.commit("b", 2, LATER + 3 * DAY_MS, position_ms=LATER + 3 * DAY_MS)
     stream.settle(LATER + 3 * DAY_MS + off_ms, stream.fresh())
     assert [status(stream, key) for key in (HALF, HOUR, DAY)] == [("final", 0, 5)] * 3
 

@@ -105,6 +105,39 @@ def test_no_shard_at_all_is_no_reason_for_finality():
     assert look([]).missing
 
 
+# ---------------------------------------------------------------------- the source's clock
+
+
+def test_nothing_has_passed_that_is_still_to_come_although_every_watermark_says_so():
+    """Whatever made them say it: a window is never final before its end by the source's clock."""
+    shards, known = [shard("a"), shard("b")], {"a": progress(E + HOUR_MS, names=True), "b": progress(E + HOUR_MS)}
+    for own in known.values():
+        own.position_ms = E - 1
+    found = look(shards, now_ms=E - 1, **known)
+    assert (found.passed, found.final, found.final_zero) == (False, False, False)
+    assert reasons(found) == [("a", OPEN), ("b", OPEN)]
+    stream = Stream_View(shards, known, TIMING, E - 1)
+    assert (stream.passed_ms, stream.settled_until_ms) == (E - 1, E - 1)
+    assert stream.span_reason(W, E) == OPEN
+    assert look(shards, now_ms=E, **known).final
+
+
+def test_shards_that_wait_for_others_are_not_named_for_what_is_still_to_come():
+    shards = [shard("a", closed=True), shard("b", "a")]
+    found = look(shards, now_ms=E - 1, a=progress(E, ended=True), b=progress(E))
+    assert reasons(found) == [("b", OPEN)]
+
+
+def test_positions_of_progress_records_are_the_sources_clock_too():
+    """They are times of the source: a worker whose own clock is days behind makes final what the others do."""
+    known = {"a": progress(names=True), "b": progress()}
+    known["b"].position_ms = E - 1
+    assert not look([shard("a"), shard("b")], now_ms=E - 3 * HOUR_MS, **known).passed
+    known["b"].position_ms = E  # one is enough: it is one clock
+    assert look([shard("a"), shard("b")], now_ms=E - 3 * HOUR_MS, **known).final
+    assert Stream_View([shard("a"), shard("b")], known, TIMING, E - 3 * HOUR_MS).passed_ms == E
+
+
 # ---------------------------------------------------------------------- resharding
 
 

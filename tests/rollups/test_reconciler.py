@@ -2,7 +2,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from rollup_stream import Stream, window_of
+from rollup_stream import Stream, now_at, window_of
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import edition_key, partial_key, progress_key
@@ -72,10 +72,10 @@ def test_a_window_becomes_final_at_revision_zero_when_its_last_shard_has_passed(
 def test_a_late_record_makes_a_new_revision_of_everything_above_it():
     stream = Stream("a")
     stream.commit("a", 1, at(2026, 3, 1), {W: 5})
-    stream.settle(LATER)
+    stream.settle(at(2026, 3, 1))
     assert [status(stream, key) for key in (HALF, HOUR, DAY, MONTH)] == [("final", 0, 5)] * 4
     stream.commit("a", 2, at(2026, 3, 1), {W: 6})
-    stream.settle(LATER + 1)
+    stream.settle(at(2026, 3, 1) + 1)
     assert [status(stream, key) for key in (HALF, HOUR, DAY, MONTH)] == [("final", 1, 6)] * 4
 
 
@@ -215,7 +215,7 @@ def test_rollups_count_a_path_once_however_often_it_occurs():
     stream = Stream("a", "b")
     stream.commit("a", 1, at(2026, 3, 1), {W: 5, NEXT: 7, W - DAY_MS: 3})
     stream.commit("b", 1, at(2026, 3, 1), {W: 5, W + HOUR_MS: 2}, salt=3)
-    stream.settle(LATER)
+    stream.settle(at(2026, 3, 1))
     assert stream.entries[HALF]["unique_paths"] == 8
     assert stream.entries[MONTH]["unique_paths"] == 8
     assert status(stream, MONTH) == ("final", 0, 22)
@@ -358,7 +358,7 @@ def test_workers_that_interleave_at_every_call_end_with_the_same_entries(seed: i
         which = chance.randrange(3)
         try:
             if running[which] is None:
-                running[which] = [workers[which].pass_steps(LATER), None]
+                running[which] = [workers[which].pass_steps(now_at(LATER)), None]
             steps, answer = running[which]
             running[which][1] = steps.send(answer)()
         except StopIteration:
@@ -400,7 +400,7 @@ def test_while_shards_go_on_nothing_final_becomes_partial_and_no_rollup_is_ahead
         which = chance.randrange(3)
         try:
             if running[which] is None:
-                running[which] = [workers[which].pass_steps(LATER), None]
+                running[which] = [workers[which].pass_steps(now_at(LATER)), None]
             steps, answer = running[which]
             running[which][1] = steps.send(answer)()
         except StopIteration:
@@ -450,7 +450,7 @@ def test_an_hour_does_not_become_final_over_a_half_that_came_to_life_meanwhile()
     stream.run(LATER)  # worker one writes the half; now worker two is about to write the final hour
     del stream.cache.bodies[module.AGGREGATE_NAMESPACE, HOUR]
     stream.store.delete(edition_key(HOUR, 0))
-    steps = stream.fresh().pass_steps(LATER)
+    steps = stream.fresh().pass_steps(now_at(LATER))
     answer = None
     while True:
         operation = steps.send(answer)
@@ -533,8 +533,9 @@ def test_a_partial_entry_is_not_refreshed_too_often_but_becomes_final_at_once():
     stream.run(W + 1 + MINUTE_MS)
     assert status(stream, HALF) == ("partial", 0, 6)
     assert status(stream, DAY) == ("partial", 0, 5)
+    stream.run(NEXT)
     stream.commit("a", 3, NEXT, {W: 7})
-    stream.run(W + 2 + MINUTE_MS)
+    assert stream.run(NEXT + 1).skipped["throttled"] > 0
     assert status(stream, HALF) == ("final", 0, 7)
     stream.settle(W + 2 * HOUR_MS)
     assert status(stream, DAY) == ("partial", 0, 7)
@@ -626,7 +627,7 @@ def test_a_record_that_vanished_between_list_and_read_is_looked_up_in_a_fresh_li
 
 
 def test_a_reconciler_of_nothing_does_nothing():
-    result = drive(Reconciler(State_Store("memory://"), Stream().cache, list, Timing()).pass_steps(W))
+    result = drive(Reconciler(State_Store("memory://"), Stream().cache, list, Timing()).pass_steps(now_at(W)))
     assert (result.written, result.windows_seen, result.passed_ms) == ([], 0, BEGINNING_MS)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rollup_stream import Stream
+from rollup_stream import Stream, now_at
 
 from sa_stream.commits.operations import drive
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
@@ -68,7 +68,7 @@ class Worker:
                 self.wait()
                 self.resting, self.next_call = False, ""
                 self.pass_ms = self.world.now_ms
-                self.world.settled(drive(self.reconciler.pass_steps(self.pass_ms)).settled)
+                self.world.settled(drive(self.reconciler.pass_steps(now_at(self.pass_ms))).settled)
         except Dropped:
             self.done.release()
 

@@ -26,6 +26,7 @@ from tests.windows.partition_feed import (
     batch_of,
     hostile_records,
     known_from_records,
+    now_at,
     partials_of,
     record,
 )
@@ -218,10 +219,12 @@ def test_a_duplicate_in_another_month_than_arrival_is_found_by_its_events_secret
     assert taken(fresh(), *late).counters["duplicates"] == 1
 
 
-def test_an_idle_tip_moves_only_the_published_watermark_unless_the_clock_is_off() -> None:
+def test_an_idle_tip_moves_only_the_published_watermark_and_nothing_where_its_time_is_unknown() -> None:
     state = taken(fresh(), record(1, NOON_MS))
-    state.tip_was_empty(NOON_MS + HOUR_MS, clock_off=True)
+    position_ms = state.position_ms
+    state.tip_was_empty(0)
     assert state.published_watermark_ms == state.record_watermark_ms
+    assert state.position_ms == position_ms
     state.tip_was_empty(NOON_MS + HOUR_MS)
     assert state.published_watermark_ms == NOON_MS + HOUR_MS - 65_000
     state.tip_was_empty(NOON_MS)
@@ -346,7 +349,7 @@ def test_memory_is_left_alone_while_steps_are_under_way() -> None:
     consumer = worker.consumer
     assert consumer.largest_window() is not None
     worker.read([record(2, NOON_MS)], NOON_MS)
-    steps = consumer.flush_steps(NOON_MS)
+    steps = consumer.flush_steps(now_at(NOON_MS))
     next(steps)
     assert (consumer.largest_window(), consumer.shrink(NOON_MS), consumer.evict()) == (None, False, 0)
 
