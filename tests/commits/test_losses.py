@@ -8,7 +8,7 @@ from sa_stream.commits.progress import END, Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Superseded
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Retentions, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
 from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, empty_tip, now_at, record
 
@@ -135,8 +135,8 @@ def test_a_loss_is_noticed_by_the_records_where_our_clock_is_days_behind() -> No
 def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_missed_at_the_next_read() -> None:
     """The stream's retention is asked for again while it is read: 72 h that became 24 h take what is still unread."""
     now_ms = NOON_MS + 40 * HOUR_MS
-    retentions: list[Retentions] = [(3 * DAY_MS, ())]
-    timing = Timing(retention_ms=3 * DAY_MS, retentions_now=lambda: retentions[-1])
+    retention = Stream_Retention((3 * DAY_MS, ()), lambda: None)
+    timing = Timing(stream=retention)
     worker = anew(working(record(1, NOON_MS, NOON_MS), timing=timing), now_ms, timing)
 
     def read(number: int, arrival_ms: int, now_ms: int) -> None:
@@ -146,7 +146,7 @@ def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_mis
 
     read(2, NOON_MS + HOUR_MS, now_ms)
     assert (worker.state.lineage, worker.state.since_ms) == ("line-a", BEGINNING_MS)
-    retentions.append((DAY_MS, ((now_ms, 3 * DAY_MS),)))
+    retention.now = (DAY_MS, ((now_ms, 3 * DAY_MS),))
     now_ms += MINUTE_MS
     kept_ms = now_ms - DAY_MS
     read(900, kept_ms, now_ms)
@@ -157,6 +157,37 @@ def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_mis
     now_ms += MINUTE_MS
     read(902, kept_ms + 2 * HOUR_MS, now_ms)  # once is enough, as reading is ahead of what is trimmed
     assert worker.state.counters["retention_gaps"] == 1
+
+
+@pytest.mark.parametrize("shortened", [True, False])
+def test_where_nothing_came_for_a_while_the_stream_is_asked_for_its_retention_before_that_counts(
+    shortened: bool,
+) -> None:
+    """It was shortened since anybody looked: the next read jumps over what it took, and looks like a quiet night."""
+    now_ms, kept_ms = NOON_MS + 40 * HOUR_MS, NOON_MS + 16 * HOUR_MS
+    retention = Stream_Retention((3 * DAY_MS, ()), lambda: asked.append(1))
+    asked: list[int] = []
+    timing = Timing(stream=retention)
+    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=timing), now_ms, timing)
+
+    def ask() -> None:
+        asked.append(1)
+        retention.now = (DAY_MS if shortened else 3 * DAY_MS, ())
+
+    retention.ask = ask
+    worker.read([record(2, NOON_MS + MINUTE_MS, NOON_MS + MINUTE_MS)], now_ms)
+    worker.flush(now_ms)
+    assert not asked  # the records go on: nothing is missing
+    worker.read([record(900, kept_ms + MINUTE_MS, kept_ms + MINUTE_MS)], now_ms)
+    worker.flush(now_ms)
+    assert len(asked) == 1
+    assert worker.state.since_ms == (kept_ms + MARGIN_MS if shortened else BEGINNING_MS)
+    worker.read([record(901, now_ms - HOUR_MS, now_ms - HOUR_MS)], now_ms)
+    worker.flush(now_ms)
+    asked.clear()
+    worker.tip(now_ms)  # what is younger than a day is there whatever happened
+    worker.flush(now_ms)
+    assert not asked
 
 
 # ---------------------------------------------------------------------- a tip whose time is unknown
