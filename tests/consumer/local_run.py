@@ -18,7 +18,7 @@ from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 
 STREAM = "logs"
 
@@ -47,7 +47,7 @@ class Local_Run:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self.health = Health(wall_clock_ms(), 1_000)
+        self.health = Health(moment(), 1_000)
         self.runner = Local_Runner(
             self.config,
             self.health,

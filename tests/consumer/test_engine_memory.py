@@ -13,8 +13,9 @@ from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, Timing
+from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.log_lines import line_of
+from tests.windows.partition_feed import now_at
 
 LIMIT_MB = 1_000
 NOW_MS = 1_771_252_200_000
@@ -29,8 +30,8 @@ class Rig:
         self.taken = 0
         self.checkpoints: list[str] = []
         monkeypatch.setattr(engine_module, "resident_bytes", lambda: self.resident_mb << 20)
-        self.health = Health(NOW_MS)
-        self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
+        self.health = Health(Moment(NOW_MS))
+        self.engine = Engine(self.health, lambda: now_at(self.now_ms), memory_limit_mb=LIMIT_MB)
         self.store = State_Store(f"file://{folder}")
         self.lane = self.engine.open("p", self._recover(), lambda consumer: None, self._took, lambda name, error: None)
         self.turn(lambda: self.lane.consumer is not None)
@@ -44,7 +45,7 @@ class Rig:
         intake = Intake(resolve_field_lists("canonical", ""))
         secrets = Secrets(self.store, lambda: b"12345678")
         return Partition_Consumer(
-            state, self.store, self.checkpoints.append, intake, secrets, NOW_MS, lambda: "another"
+            state, self.store, self.checkpoints.append, intake, secrets, now_at(NOW_MS), lambda: "another"
         )
 
     def turn(self, done: object = None, times: int = 400) -> None:

@@ -10,8 +10,10 @@ import pytest
 from consumer.health import SILENT_MS, Health, Health_Server, detail, notes, readiness
 from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Config_Error, In_Use
+from sa_stream.timing import Moment, Now
 
-START = 1_771_252_200_000
+START_MS = 1_771_252_200_000
+START = Moment(5_000_000)  # the same time, on the clock that cannot step
 COMMIT = 60_000
 
 
@@ -50,7 +52,7 @@ def test_a_shard_that_comes_later_gets_its_own_minute() -> None:
     health = working()
     health.shard("shard-0").read(START + 90_000, 0, "1")
     health.published(START + 90_000)
-    health.shard("shard-1", now_ms=START + 90_000)
+    health.shard("shard-1", now=START + 90_000)
     assert reasons(health, 91_000) == ["shard shard-1 is waiting for its first read"]
 
 
@@ -117,18 +119,18 @@ def test_an_ended_or_forgotten_shard_is_not_waited_for() -> None:
 @pytest.mark.parametrize(("offset_ms", "words"), [(9000, "9 s behind"), (-9000, "9 s ahead of")])
 def test_a_clock_that_is_off_by_more_than_5_s_makes_it_not_ready(offset_ms: int, words: str) -> None:
     health = working()
-    health.clock_offset(5000)
+    health.clock(5000)
     assert reasons(health, 0) == []
-    health.clock_offset(offset_ms)
+    health.clock(offset_ms)
     assert words in reasons(health, 0)[0]
 
 
 def test_the_detail_names_every_shard_store_and_version() -> None:
     health = working()
-    health.shard("shard-0").watermark(START)
-    health.shard("shard-0").windows({START: 42})
+    health.shard("shard-0").watermark(START_MS)
+    health.shard("shard-0").windows({START_MS: 42})
     health.store("state store").ok(START)
-    shown = json.loads(json.dumps(detail(health.view(), START + 5000)))
+    shown = json.loads(json.dumps(detail(health.view(), Now(START_MS + 5000, START + 5000))))
     assert shown["ready"] is True
     assert shown["uptime_s"] == 5
     assert shown["versions"] == {"sa-stream": "0.1.0"}
@@ -175,7 +177,7 @@ def test_a_worker_whose_kcl_does_not_run_is_not_ready_and_says_why(state: str) -
 
 def test_a_shard_that_no_worker_reads_makes_every_worker_not_ready() -> None:
     health = behind_the_kcl()
-    health.unread({"shard-7": START - 300_000})
+    health.unread({"shard-7": START + -300_000})
     assert reasons(health, 0) == ["shard shard-7 is read by no worker for 300 s"]
     health.unread({})
     assert reasons(health, 0) == []
@@ -224,14 +226,14 @@ def test_what_a_start_takes_is_no_event(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> None:
-    health, now_ms = working(), [START]
-    server = Health_Server(health, port=0, now_ms=lambda: now_ms[0])
+    health, after_ms = working(), [0]
+    server = Health_Server(health, port=0, clock=lambda: Now(START_MS, START + after_ms[0]))
     try:
         assert get(f"{server.url}/health/live")[0] == 200
         status, body, headers = get(f"{server.url}/health/ready")
         assert (status, body) == (200, {"status": "ready", "reasons": [], "notes": []})
         assert headers["cache-control"] == "no-store"
-        now_ms[0] += SILENT_MS
+        after_ms[0] += SILENT_MS
         status, body, _ = get(f"{server.url}/health/ready")
         assert status == 503
         assert body["reasons"] == ["shard shard-0 has not been read for 60 s"]

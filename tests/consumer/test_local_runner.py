@@ -13,7 +13,7 @@ from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, start_of
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, moment, wall_clock_ms
 from tests.consumer.local_run import STREAM, Local_Run
 from tests.real.stream_server import Slow_Kinesis
 from tests.windows.partition_feed import record
@@ -95,7 +95,7 @@ def test_a_shard_that_was_trimmed_before_it_was_read_is_ended_and_its_children_a
     assert ended.lineage != lineage
     assert ended.since_ms > BEGINNING_MS, "it vouches for nothing that it did not read"
     assert run.progress[LEFT].counters["duplicates"] == 1, "it went on from its parent's end"
-    assert any(SHARD in note for note in notes(run.health.view(), wall_clock_ms()))
+    assert any(SHARD in note for note in notes(run.health.view(), moment()))
     assert [entry.levelname for entry in caplog.records if getattr(entry, "event", "") == "shard_gone"] == ["ERROR"]
 
 
