@@ -12,7 +12,7 @@ from consumer.application import Application
 from consumer.clock_watch import Clock_Watch
 from consumer.config import SA__Config
 from consumer.engine import BATCHES_AHEAD, Engine, Lane
-from consumer.health import Health
+from consumer.health import STORE_GRACE_MS, Health, Shard_Health
 from consumer.logging import Log
 from consumer.readiness_log import Readiness_Log
 from consumer.shard_finder import Shard_Finder
@@ -27,7 +27,7 @@ from sa_stream.storage.ownership import claim_runner
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import moment, right_now
+from sa_stream.timing import Moment, moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
@@ -43,6 +43,35 @@ class _Shard:
     gone: bool = False  # the stream no longer has it
     credits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(BATCHES_AHEAD))
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+class _Trouble:
+    """What keeps one shard from being read, told to health at once, and to the log if it lasts. (The stream as a whole is
+    asked by others: a shard that Kinesis throttles must not hide behind those that it does not.)"""
+
+    def __init__(self, partition: str, pen: Shard_Health) -> None:
+        self._partition = partition
+        self._pen = pen
+        self._since: Moment | None = None
+        self._told = False
+
+    def failed(self, now: Moment, reason: str) -> None:
+        self._pen.unreadable(now, reason)
+        self._since = self._since or now
+        if not self._told and now - self._since > STORE_GRACE_MS:
+            self._told = True
+            message = f"{self._partition} cannot be read, and is tried again: {reason}"
+            log.warning("shard_unreadable", message, partition=self._partition)
+
+    def ok(self, now: Moment) -> None:
+        if self._since is None:
+            return
+        self._pen.unreadable(now, None)
+        if self._told:
+            lasted_s = (now - self._since) // 1000
+            message = f"{self._partition} is read again, after {lasted_s} s"
+            log.info("shard_readable", message, partition=self._partition, lasted_s=lasted_s)
+        self._since, self._told = None, False
 
 
 class Local_Runner:
@@ -73,7 +102,6 @@ class Local_Runner:
         self._on_pass = on_pass
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._kinesis_health = health.store("Kinesis")
         self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
     def stop(self) -> None:
@@ -192,6 +220,7 @@ class Local_Runner:
     def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
         """One shard's thread: no more than a few batches ahead of the engine, which is all there is to backpressure."""
         assert shard.lane is not None
+        trouble = _Trouble(shard.info.shard_id, self.health.shard(shard.info.shard_id))
         while not shard.stop.is_set():
             if not shard.credits.acquire(timeout=0.5):
                 continue
@@ -202,7 +231,7 @@ class Local_Runner:
                 try:
                     batch = reader.read(moment())
                 except Store_Unavailable as error:
-                    self._kinesis_health.failed(moment(), str(error))
+                    trouble.failed(moment(), str(error))
                 except Shard_Gone:  # what was left of it can no longer be read
                     shard.gone = True
                     batch = None
@@ -211,7 +240,7 @@ class Local_Runner:
                     self._failure = error
                     return
                 else:
-                    self._kinesis_health.ok(moment())
+                    trouble.ok(moment())
                     break
             self.engine.submit(shard.lane, batch)
             if batch is None:

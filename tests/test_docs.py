@@ -14,6 +14,7 @@ from consumer.engine import Quality
 from consumer.health import Health_View, Kcl_View, Shard_View, Store_View, notes, readiness
 from consumer.kcl.properties import BUILDERS, KNOWN
 from consumer.memory import Pressure
+from sa_stream.timing import Moment
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/architecture.md", "docs/operations.md", "docs/ecs.md")
@@ -189,14 +190,16 @@ def test_every_reason_of_missing_sources_is_explained() -> None:
 
 def everything_that_health_says() -> list[str]:
     """Every reason and note, of consumers to which everything has happened."""
-    shard = Shard_View(0, last_read_ms=0, uncommitted_since_ms=0, blocked="The state store *")
+    begin, young_at, now = Moment(0), Moment(590_000), Moment(600_000)
+    shard = Shard_View(begin, last_read=begin, uncommitted_since=begin, blocked="The state store *")
+    shard.unreadable, shard.unreadable_since = "Kinesis *", begin
     shard.malformed = Quality(0, 0).verdict({"records": 100, "fields": 60})
-    young = Shard_View(590_000)
-    kcl = Kcl_View("restarting: *", 0, unread={"*": 0})
-    store = Store_View(failing_since_ms=0, reason="*")
+    young = Shard_View(young_at)
+    kcl = Kcl_View("restarting: *", begin, unread={"*": begin})
+    store = Store_View(failing_since=begin, reason="*")
     views = [
         Health_View(
-            0,
+            begin,
             60_000,
             {},
             {"*": shard},
@@ -205,11 +208,11 @@ def everything_that_health_says() -> list[str]:
             memory=f"{Pressure(1 << 30)}: reading pauses",
             kcl=kcl,
         ),
-        Health_View(590_000, 60_000, {}, {"*": young}, kcl=Kcl_View("running", 0, idle_since_ms=0)),
-        Health_View(0, 60_000, {}),
-        Health_View(590_000, 60_000, {}),
+        Health_View(young_at, 60_000, {}, {"*": young}, kcl=Kcl_View("running", idle_since=begin)),
+        Health_View(begin, 60_000, {}, clock_stepped_ms=9_000),
+        Health_View(young_at, 60_000, {}),
     ]
-    return [sentence for view in views for sentence in (*readiness(view, 600_000), *notes(view, 600_000))]
+    return [sentence for view in views for sentence in (*readiness(view, now), *notes(view, now))]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
