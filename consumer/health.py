@@ -159,10 +159,7 @@ class Shard_Health:
         """The source throttles or fails the reads of this shard (None: it answers), whatever it does for others."""
         with self._lock:
             self._view.unreadable = reason
-            if reason is None:
-                self._view.unreadable_since = None
-            elif self._view.unreadable_since is None:
-                self._view.unreadable_since = now
+            self._view.unreadable_since = None if reason is None else self._view.unreadable_since or now
 
     def counters(self, counters: Mapping[str, int]) -> None:
         """What was seen and dropped so far, by name."""
@@ -400,7 +397,6 @@ def _shard_detail(shard: Shard_View, now: Moment, ago: Callable[[Moment | None],
         "blocked": shard.blocked,
         "malformed": shard.malformed,
         "unreadable": shard.unreadable,
-        "unreadable_since": ago(shard.unreadable_since),
         "counters": dict(sorted(shard.counters.items())),
     }
 

@@ -14,6 +14,7 @@ from consumer.config import SA__Config
 from consumer.engine import BATCHES_AHEAD, Engine, Lane
 from consumer.health import STORE_GRACE_MS, Health, Shard_Health
 from consumer.logging import Log
+from consumer.read_ahead import Read_Ahead
 from consumer.readiness_log import Readiness_Log
 from consumer.shard_finder import Shard_Finder
 from sa_stream.commits.consumer import Partition_Consumer
@@ -33,6 +34,7 @@ from sa_stream.windows.partition import NOTHING_READ
 log = Log("runner")
 
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
 
 
 @dataclass(slots=True)
@@ -41,13 +43,12 @@ class _Shard:
     lane: Lane | None = None
     reader: threading.Thread | None = None
     gone: bool = False  # the stream no longer has it
-    credits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(BATCHES_AHEAD))
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 class _Trouble:
-    """What keeps one shard from being read, told to health at once, and to the log if it lasts. (The stream as a whole is
-    asked by others: a shard that Kinesis throttles must not hide behind those that it does not.)"""
+    """What keeps one shard from being read, told to health at once, and to the log if it lasts. It is told of the shard
+    and not of Kinesis: one that is throttled must not hide behind those that are read."""
 
     def __init__(self, partition: str, pen: Shard_Health) -> None:
         self._partition = partition
@@ -96,6 +97,7 @@ class Local_Runner:
         self.shards: dict[str, _Shard] = {}
         self.application = Application(config, health, reader=reader, state=state, cache=cache)
         self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory_limit_bytes * READ_AHEAD_RATE))
         self.reader = self.application.reader
         self._publish_interval_s = publish_interval_s
         self._settings = settings
@@ -117,6 +119,7 @@ class Local_Runner:
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
             claim_runner(application.state, "local")
+            self.engine.check_memory(info.open_shards)
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,
@@ -180,7 +183,7 @@ class Local_Runner:
             info.shard_id,
             self.application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
             lambda consumer: self._start_reading(shard, consumer),
-            shard.credits.release,
+            lambda: self._read_ahead.taken(info.shard_id),
             self._closed,
             lambda consumer, now_ms: self.application.end_steps(consumer, shard.gone),
         )
@@ -190,6 +193,7 @@ class Local_Runner:
         read again from the last commit."""
         shard = self.shards.pop(partition)
         shard.stop.set()
+        self._read_ahead.forget(partition)
         if error is None:
             ended = shard.lane is not None and shard.lane.ending
             if ended:
@@ -218,30 +222,30 @@ class Local_Runner:
         shard.reader.start()
 
     def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
-        """One shard's thread: no more than a few batches ahead of the engine, which is all there is to backpressure."""
+        """One shard's thread: never far ahead of the engine, which is all there is to backpressure."""
         assert shard.lane is not None
-        trouble = _Trouble(shard.info.shard_id, self.health.shard(shard.info.shard_id))
-        while not shard.stop.is_set():
-            if not shard.credits.acquire(timeout=0.5):
+        partition, ahead = shard.info.shard_id, self._read_ahead
+        trouble = _Trouble(partition, self.health.shard(partition))
+        while not shard.stop.wait(reader.wait_ms(moment()) / 1000):
+            if not ahead.begin(partition, timeout_s=0.5):
                 continue
             batch: Batch | None = None
-            while True:
-                if shard.stop.wait(reader.wait_ms(moment()) / 1000):
-                    return
-                try:
-                    batch = reader.read(moment())
-                except Store_Unavailable as error:
-                    trouble.failed(moment(), str(error))
-                except Shard_Gone:  # what was left of it can no longer be read
-                    shard.gone = True
-                    batch = None
-                    break
-                except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
-                    self._failure = error
-                    return
-                else:
-                    trouble.ok(moment())
-                    break
+            try:
+                batch = reader.read(moment())
+            except Store_Unavailable as error:
+                ahead.give_up(partition)
+                trouble.failed(moment(), str(error))
+                continue
+            except Shard_Gone:  # what was left of it can no longer be read
+                shard.gone = True
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+                self._failure = error
+                return
+            trouble.ok(moment())
+            if batch is None:
+                ahead.give_up(partition)
+            else:
+                ahead.read(partition, batch)
             self.engine.submit(shard.lane, batch)
             if batch is None:
                 return
