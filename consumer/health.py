@@ -305,7 +305,7 @@ def readiness(view: Health_View, now: Moment) -> list[str]:
         )
     elif view.clock_stepped_ms:
         reasons.append(
-            f"the clock of this machine has stepped by {_seconds(view.clock_stepped_ms)}, and the source has not "
+            f"the clock of this machine has stepped by {_seconds(abs(view.clock_stepped_ms))}, and the source has not "
             "confirmed it yet"
         )
     return reasons

@@ -254,3 +254,33 @@ def test_a_port_in_use_is_said_with_the_setting_to_change() -> None:
 def test_an_address_of_another_machine_is_said_with_the_setting_to_change() -> None:
     with pytest.raises(Config_Error, match=r"SGRAPH_SEND__SA_HTTP_HOST"):
         Health_Server(Health(START), host="192.0.2.1", port=0)
+
+
+def test_lag_grows_while_a_shard_that_is_behind_is_not_read_and_once_a_tip_was_not_for_a_minute() -> None:
+    health = working()
+    assert health.view().shards["shard-0"].lag_ms_at(START + (SILENT_MS - 1)) == 0
+    assert health.view().shards["shard-0"].lag_ms_at(START + SILENT_MS) == SILENT_MS
+    health.shard("shard-0").read(START, 5_000, "2")
+    assert health.view().shards["shard-0"].lag_ms_at(START + 7_000) == 12_000
+    shown = detail(health.view(), Now(START_MS, START + 7_000))
+    assert shown["shards"]["shard-0"]["lag_ms"] == 12_000
+    health.shard("shard-0").ended()
+    assert health.view().shards["shard-0"].lag_ms_at(START + 7_000) == 5_000
+
+
+def test_a_shard_that_cannot_be_read_says_so_after_5_s_and_its_lag_grows_from_its_last_read() -> None:
+    health = working()
+    shard = health.shard("shard-0")
+    shard.unreadable(START + 1_000, "throttled")
+    shard.unreadable(START + 5_000, "throttled")
+    assert reasons(health, 6_000) == []
+    assert reasons(health, 6_001) == ["shard shard-0 cannot be read for 5 s: throttled"]
+    assert health.view().shards["shard-0"].lag_ms_at(START + 6_000) == 6_000
+    shard.unreadable(START + 7_000, None)
+    assert reasons(health, 7_000) == []
+
+
+def test_what_is_shown_of_times_is_counted_back_from_now_whatever_the_clock_showed_then() -> None:
+    shown = detail(working().view(), Now(START_MS + 3_600_000, START + 1_000))  # the clock was stepped by an hour
+    assert shown["shards"]["shard-0"]["last_read"] == "2026-02-16T15:29:59Z"
+    assert shown["uptime_s"] == 1
