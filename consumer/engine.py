@@ -16,7 +16,16 @@ from typing import Any
 
 from consumer.health import Health, iso
 from consumer.logging import Log
-from consumer.memory import OK, PAUSE, Pressure, memory_limit_bytes, release_memory, resident_bytes
+from consumer.memory import (
+    MIB,
+    OK,
+    PAUSE,
+    Pressure,
+    memory_limit_bytes,
+    memory_needed_bytes,
+    release_memory,
+    resident_bytes,
+)
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
@@ -86,7 +95,7 @@ class Lane:
 
     inbox    batches not yet received by the consumer; None marks the end of the shard
     steps    the protocol that is under way, if any; `call` is what it waits for
-    closing  flush, then leave; `flushing`: flush, and stay
+    closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
     """
@@ -106,6 +115,7 @@ class Lane:
     failures: int = 0
     closing: bool = False
     flushing: bool = False
+    one_batch: bool = False
     ending: bool = False
     leaving: bool = False
 
@@ -210,6 +220,24 @@ class Engine:
             self._work(lane)
 
     @property
+    def memory_limit_bytes(self) -> int:
+        return self._pressure.limit_bytes
+
+    def check_memory(self, shards: int) -> None:
+        """Say so at the start if so many shards cannot be read with the memory that there is."""
+        needed = memory_needed_bytes(shards)
+        if needed > self.memory_limit_bytes:
+            log.warning(
+                "memory_small",
+                f"SGRAPH_SEND__SA_MEMORY_LIMIT_MB allows {self.memory_limit_bytes // MIB} MiB, and a worker that reads "
+                f"all {shards} shards at full load needs about {needed // MIB} MiB: reading will pause again and "
+                "again. Give it more, or share the shards among more workers",
+                limit_mb=self.memory_limit_bytes // MIB,
+                needed_mb=needed // MIB,
+                shards=shards,
+            )
+
+    @property
     def busy(self) -> bool:
         """Whether a store still has a call under way."""
         return bool(self._running)
@@ -233,11 +261,7 @@ class Engine:
         if level == OK or not self._pressure.shrink_due(now):
             return
         if paused:
-            for lane in self.lanes.values():
-                if lane.consumer is not None and lane.consumer.state.touched:
-                    lane.flushing = True
-                elif lane.consumer is not None:
-                    lane.consumer.evict()
+            self._make_room()
         else:
             sizes = [
                 (largest, lane.consumer)
@@ -251,6 +275,21 @@ class Engine:
                     how = "leaves memory" if consumer.state.lineage == lineage else "keeps its top paths"
                     log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB {how}")
         release_memory()
+
+    def _make_room(self) -> None:
+        """Commit everything and let it go. When nothing is left, what fills memory are the batches that wait: one
+        of the longest queue is taken and committed, and so on, as the pause would never end by itself."""
+        opened = [lane for lane in self.lanes.values() if lane.consumer is not None]
+        for lane in opened:
+            assert lane.consumer is not None
+            if lane.consumer.state.touched:
+                lane.flushing = True
+            else:
+                lane.consumer.evict()
+        busy = any(lane.steps or lane.flushing or lane.one_batch or _in_memory(lane) for lane in opened)
+        waiting = [lane for lane in opened if lane.inbox and not lane.closing]
+        if waiting and not busy:
+            max(waiting, key=lambda lane: len(lane.inbox)).one_batch = True
 
     def _tell(self, lane: Lane, event: tuple[str, Any]) -> None:
         self._events.put((lane, event))
@@ -280,8 +319,9 @@ class Engine:
     def _begin(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """Take in what waits, and start the steps that are due."""
         now = self._clock()
-        while lane.inbox and not lane.ending and not (self._paused and lane.inbox[0] is not None):
+        while lane.inbox and not lane.ending and (not self._paused or lane.inbox[0] is None or lane.one_batch):
             batch = lane.inbox.popleft()
+            lane.one_batch, lane.flushing = False, lane.flushing or lane.one_batch
             if batch is None:
                 lane.ending = True
             else:
@@ -419,6 +459,10 @@ class Engine:
         del self.lanes[lane.partition]
         lane.steps = lane.call = None
         lane.on_closed(lane.partition, error)
+
+
+def _in_memory(lane: Lane) -> bool:
+    return lane.consumer is not None and bool(lane.consumer.state.windows)
 
 
 def _dead_letters(counters: dict[str, int]) -> int:

@@ -34,6 +34,7 @@ class Shard_View:
     lag_ms             as of the last read; it grows while nothing is read (`lag_ms_at`)
     uncommitted_since  when the first record that no commit covers was read; None: everything is committed
     windows            start (ms) -> records counted, of the windows in memory
+    unreadable         why the source does not answer a read of this shard, since unreadable_since; None: it does
     """
 
     since: Moment
@@ -47,6 +48,8 @@ class Shard_View:
     ended: bool = False
     blocked: str | None = None
     malformed: str | None = None
+    unreadable: str | None = None
+    unreadable_since: Moment | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
     def lag_ms_at(self, now: Moment) -> int | None:
@@ -54,7 +57,8 @@ class Shard_View:
         if self.lag_ms is None or self.last_read is None or self.ended:
             return self.lag_ms
         unread_ms = now - self.last_read
-        return self.lag_ms + (unread_ms if self.lag_ms or unread_ms >= SILENT_MS else 0)
+        grows = self.lag_ms or self.unreadable_since is not None or unread_ms >= SILENT_MS
+        return self.lag_ms + (unread_ms if grows else 0)
 
 
 @dataclass(slots=True)
@@ -152,6 +156,12 @@ class Shard_Health:
         """The shard waits for something (None: no longer). It is not ready as long as it does."""
         with self._lock:
             self._view.blocked = reason
+
+    def unreadable(self, now: Moment, reason: str | None) -> None:
+        """The source throttles or fails the reads of this shard (None: it answers), whatever it does for others."""
+        with self._lock:
+            self._view.unreadable = reason
+            self._view.unreadable_since = None if reason is None else self._view.unreadable_since or now
 
     def counters(self, counters: Mapping[str, int]) -> None:
         """What was seen and dropped so far, by name."""
@@ -264,8 +274,9 @@ def readiness(view: Health_View, now: Moment) -> list[str]:
     """Why this consumer is not ready, one sentence a reason; none if it is.
 
     - no shard at all: starting, or nothing to read
-    - a shard (not ended): blocked; most of its records malformed; never read; not read for 60 s (an empty answer is a
-      read); records that have waited for a commit for longer than the commit interval + 60 s
+    - a shard (not ended): blocked; most of its records malformed; its reads failing for more than 5 s, whatever others
+      do; never read; not read for 60 s (an empty answer is a read); records that have waited for a commit for longer
+      than the commit interval + 60 s
     - a store: failing for more than 5 s without a success in between
     - publishing: no round completed for longer than the commit interval + 60 s
     - the clock: more than 5 s off the source's; stepped, and not seen to agree with the source's since
@@ -301,7 +312,7 @@ def readiness(view: Health_View, now: Moment) -> list[str]:
         )
     elif view.clock_stepped_ms:
         reasons.append(
-            f"the clock of this machine has stepped by {_seconds(view.clock_stepped_ms)}, and the source has not "
+            f"the clock of this machine has stepped by {_seconds(abs(view.clock_stepped_ms))}, and the source has not "
             "confirmed it yet"
         )
     return reasons
@@ -336,6 +347,8 @@ def _shard_reasons(shard: Shard_View, now: Moment, overdue_ms: int) -> list[str]
         reasons.append(f"is blocked: {shard.blocked}")
     if shard.malformed is not None:
         reasons.append(shard.malformed)
+    if shard.unreadable_since is not None and now - shard.unreadable_since > STORE_GRACE_MS:
+        reasons.append(f"cannot be read for {_seconds(now - shard.unreadable_since)}: {shard.unreadable}")
     silent_ms = now - (shard.last_read or shard.since)
     if shard.last_read is None and silent_ms < SILENT_MS:
         reasons.append("is waiting for its first read")
@@ -391,6 +404,7 @@ def _shard_detail(shard: Shard_View, now: Moment, ago: Callable[[Moment | None],
         "ended": shard.ended,
         "blocked": shard.blocked,
         "malformed": shard.malformed,
+        "unreadable": shard.unreadable,
         "counters": dict(sorted(shard.counters.items())),
     }
 

@@ -12,8 +12,9 @@ from consumer.application import Application
 from consumer.clock_watch import Clock_Watch
 from consumer.config import SA__Config
 from consumer.engine import BATCHES_AHEAD, Engine, Lane
-from consumer.health import Health
+from consumer.health import STORE_GRACE_MS, Health, Shard_Health
 from consumer.logging import Log
+from consumer.read_ahead import Read_Ahead
 from consumer.readiness_log import Readiness_Log
 from consumer.shard_finder import Shard_Finder
 from sa_stream.commits.consumer import Partition_Consumer
@@ -27,12 +28,13 @@ from sa_stream.storage.ownership import claim_runner
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import moment, right_now
+from sa_stream.timing import Moment, moment, right_now
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("runner")
 
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
 
 
 @dataclass(slots=True)
@@ -41,8 +43,36 @@ class _Shard:
     lane: Lane | None = None
     reader: threading.Thread | None = None
     gone: bool = False  # the stream no longer has it
-    credits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(BATCHES_AHEAD))
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+class _Trouble:
+    """What keeps one shard from being read, told to health at once, and to the log if it lasts. It is told of the shard
+    and not of Kinesis: one that is throttled must not hide behind those that are read."""
+
+    def __init__(self, partition: str, pen: Shard_Health) -> None:
+        self._partition = partition
+        self._pen = pen
+        self._since: Moment | None = None
+        self._told = False
+
+    def failed(self, now: Moment, reason: str) -> None:
+        self._pen.unreadable(now, reason)
+        self._since = self._since or now
+        if not self._told and now - self._since > STORE_GRACE_MS:
+            self._told = True
+            message = f"{self._partition} cannot be read, and is tried again: {reason}"
+            log.warning("shard_unreadable", message, partition=self._partition)
+
+    def ok(self, now: Moment) -> None:
+        if self._since is None:
+            return
+        self._pen.unreadable(now, None)
+        if self._told:
+            lasted_s = (now - self._since) // 1000
+            message = f"{self._partition} is read again, after {lasted_s} s"
+            log.info("shard_readable", message, partition=self._partition, lasted_s=lasted_s)
+        self._since, self._told = None, False
 
 
 class Local_Runner:
@@ -67,13 +97,13 @@ class Local_Runner:
         self.shards: dict[str, _Shard] = {}
         self.application = Application(config, health, reader=reader, state=state, cache=cache)
         self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory_limit_bytes * READ_AHEAD_RATE))
         self.reader = self.application.reader
         self._publish_interval_s = publish_interval_s
         self._settings = settings
         self._on_pass = on_pass
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._kinesis_health = health.store("Kinesis")
         self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
     def stop(self) -> None:
@@ -89,6 +119,7 @@ class Local_Runner:
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
             claim_runner(application.state, "local")
+            self.engine.check_memory(info.open_shards)
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,
@@ -152,7 +183,7 @@ class Local_Runner:
             info.shard_id,
             self.application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
             lambda consumer: self._start_reading(shard, consumer),
-            shard.credits.release,
+            lambda: self._read_ahead.taken(info.shard_id),
             self._closed,
             lambda consumer, now_ms: self.application.end_steps(consumer, shard.gone),
         )
@@ -162,6 +193,7 @@ class Local_Runner:
         read again from the last commit."""
         shard = self.shards.pop(partition)
         shard.stop.set()
+        self._read_ahead.forget(partition)
         if error is None:
             ended = shard.lane is not None and shard.lane.ending
             if ended:
@@ -190,29 +222,30 @@ class Local_Runner:
         shard.reader.start()
 
     def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
-        """One shard's thread: no more than a few batches ahead of the engine, which is all there is to backpressure."""
+        """One shard's thread: never far ahead of the engine, which is all there is to backpressure."""
         assert shard.lane is not None
-        while not shard.stop.is_set():
-            if not shard.credits.acquire(timeout=0.5):
+        partition, ahead = shard.info.shard_id, self._read_ahead
+        trouble = _Trouble(partition, self.health.shard(partition))
+        while not shard.stop.wait(reader.wait_ms(moment()) / 1000):
+            if not ahead.begin(partition, timeout_s=0.5):
                 continue
             batch: Batch | None = None
-            while True:
-                if shard.stop.wait(reader.wait_ms(moment()) / 1000):
-                    return
-                try:
-                    batch = reader.read(moment())
-                except Store_Unavailable as error:
-                    self._kinesis_health.failed(moment(), str(error))
-                except Shard_Gone:  # what was left of it can no longer be read
-                    shard.gone = True
-                    batch = None
-                    break
-                except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
-                    self._failure = error
-                    return
-                else:
-                    self._kinesis_health.ok(moment())
-                    break
+            try:
+                batch = reader.read(moment())
+            except Store_Unavailable as error:
+                ahead.give_up(partition)
+                trouble.failed(moment(), str(error))
+                continue
+            except Shard_Gone:  # what was left of it can no longer be read
+                shard.gone = True
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+                self._failure = error
+                return
+            trouble.ok(moment())
+            if batch is None:
+                ahead.give_up(partition)
+            else:
+                ahead.read(partition, batch)
             self.engine.submit(shard.lane, batch)
             if batch is None:
                 return

@@ -109,6 +109,14 @@ LOWER_RATE = 0.70  # and below this again, for a while, all is well
 CALM_MS = 2_000
 SHRINK_EVERY_MS = 250  # freed memory shows only a moment later
 
+PROGRAM_BYTES = 200 * MIB  # of a process that reads nothing, and folds one batch
+SHARD_BYTES = 12 * MIB  # of a shard at full load: its request ids and the table to find them by; windows can leave
+
+
+def memory_needed_bytes(shards: int) -> int:
+    """The least limit with which so many shards leave the level of a pause again."""
+    return int((PROGRAM_BYTES + shards * SHARD_BYTES) / LOWER_RATE)
+
 
 class Pressure:
     """How close the memory is to its limit.

@@ -129,7 +129,7 @@ def test_every_command_and_option_is_one_of_the_command_line(document: str) -> N
 
 
 def test_the_readme_names_every_command_with_all_its_options() -> None:
-    rows = dict(re.findall(r"^\| `sa-stream (\w+)` \| (.*) \|$", text_of("README.md"), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `sa-stream ([\w-]+)` \|(.*) \|$", text_of("README.md"), re.MULTILINE))
     assert set(rows) == set(COMMAND.commands)
     for name, row in rows.items():
         known = {
@@ -190,16 +190,16 @@ def test_every_reason_of_missing_sources_is_explained() -> None:
 
 def everything_that_health_says() -> list[str]:
     """Every reason and note, of consumers to which everything has happened."""
-    start, now = Moment(0), Moment(600_000)
-    lately = Moment(590_000)
-    shard = Shard_View(start, last_read=start, uncommitted_since=start, blocked="The state store *")
+    begin, young_at, now = Moment(0), Moment(590_000), Moment(600_000)
+    shard = Shard_View(begin, last_read=begin, uncommitted_since=begin, blocked="The state store *")
+    shard.unreadable, shard.unreadable_since = "Kinesis *", begin
     shard.malformed = Quality(0, 0).verdict({"records": 100, "fields": 60})
-    young = Shard_View(lately)
-    kcl = Kcl_View("restarting: *", unread={"*": start})
-    store = Store_View(failing_since=start, reason="*")
+    young = Shard_View(young_at)
+    kcl = Kcl_View("restarting: *", begin, unread={"*": begin})
+    store = Store_View(failing_since=begin, reason="*")
     views = [
         Health_View(
-            start,
+            begin,
             60_000,
             {},
             {"*": shard},
@@ -208,9 +208,9 @@ def everything_that_health_says() -> list[str]:
             memory=f"{Pressure(1 << 30)}: reading pauses",
             kcl=kcl,
         ),
-        Health_View(lately, 60_000, {}, {"*": young}, kcl=Kcl_View("running", idle_since=start)),
-        Health_View(start, 60_000, {}, clock_stepped_ms=9_000),
-        Health_View(lately, 60_000, {}),
+        Health_View(young_at, 60_000, {}, {"*": young}, kcl=Kcl_View("running", idle_since=begin)),
+        Health_View(begin, 60_000, {}, clock_stepped_ms=9_000),
+        Health_View(young_at, 60_000, {}),
     ]
     return [sentence for view in views for sentence in (*readiness(view, now), *notes(view, now))]
 

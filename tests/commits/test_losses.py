@@ -137,7 +137,8 @@ def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_mis
     now_ms = NOON_MS + 40 * HOUR_MS
     retention = Stream_Retention((3 * DAY_MS, ()), lambda: None)
     timing = Timing(stream=retention)
-    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=timing), now_ms, timing)
+    first = Timing(retention_ms=3 * DAY_MS)
+    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=first), now_ms, timing)
 
     def read(number: int, arrival_ms: int, now_ms: int) -> None:
         batch = batch_of([record(number, arrival_ms, arrival_ms)], millis_behind_latest=now_ms - arrival_ms)
@@ -168,7 +169,8 @@ def test_where_nothing_came_for_a_while_the_stream_is_asked_for_its_retention_be
     retention = Stream_Retention((3 * DAY_MS, ()), lambda: asked.append(1))
     asked: list[int] = []
     timing = Timing(stream=retention)
-    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=timing), now_ms, timing)
+    first = Timing(retention_ms=3 * DAY_MS)
+    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=first), now_ms, timing)
 
     def ask() -> None:
         asked.append(1)

@@ -22,6 +22,7 @@ from sa_stream.commits.progress import END, Partial_Name, Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.windows.partition import RETENTION
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
     MONTH_END_MS,
@@ -459,7 +460,7 @@ def test_a_lower_snapshot_that_covers_more_serves_before_a_higher_one_that_left_
     record 2 aside, and written on: its snapshot is higher, and names the partial that is gone."""
     owner = working(record(1, NOON_MS), record(2, NOON_MS))
     zombie = Worker(owner.store, "2", NOON_MS)
-    zombie.state.start_anew(NOON_MS, "line-z")
+    zombie.state.start_anew(NOON_MS, "line-z", RETENTION)
     zombie.state.number = "3"
     zombie.state.partials[NOON_MS] = Partial_Name("line-a", "1")
     owner.store.put(snapshot_key(PARTITION, "3", "line-z"), zombie.state.to_bytes())

@@ -27,7 +27,7 @@ from sa_stream.errors import Config_Error, Source_Error
 from sa_stream.sources.generator import Traffic
 from sa_stream.sources.kinesis_server import start, wall_clock_ms
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
-from sa_stream.timing import DAY_MS, HOUR_MS
+from sa_stream.timing import DAY_MS, HOUR_MS, moment
 
 COMMANDS = ["run", "demo", "generate", "replay", "show", "status", "doctor"]
 START = 1_771_252_200_000  # 2026-02-16T14:30:00Z
@@ -336,9 +336,9 @@ def settings(**variables: str) -> dict[str, str]:
 
 
 def test_status_shows_what_the_daemon_says(capsys: pytest.CaptureFixture[str]) -> None:
-    health = Health(wall_clock_ms(), versions={"sa-stream": "0.1.0"})
-    health.shard("shard-0").read(wall_clock_ms(), 1500, "1")
-    health.store("cache service").failed(wall_clock_ms() - 9000, "[bold]refused\x1b[0m")
+    health = Health(moment(), versions={"sa-stream": "0.1.0"})
+    health.shard("shard-0").read(moment(), 1500, "1")
+    health.store("cache service").failed(moment() + -9000, "[bold]refused\x1b[0m")
     server = Health_Server(health, port=0)
     try:
         config = SA__Config.from_env(settings(HTTP_PORT=str(server.port)))

@@ -14,8 +14,8 @@ from sa_stream.commits.operations import Steps
 from sa_stream.commits.progress import END
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.batch import Batch
-from sa_stream.timing import BEGINNING_MS, Timing
-from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, record
+from sa_stream.timing import BEGINNING_MS, Moment, Timing
+from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
 
 NOW_MS = 1_771_252_200_000
 LIMIT_MB = 1_000
@@ -46,8 +46,8 @@ class Rig:
         self.checkpoints: list[str] = []
         self.closed: list[BaseException | None] = []
         self.taken = 0
-        self.health = Health(NOW_MS)
-        self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
+        self.health = Health(Moment(NOW_MS))
+        self.engine = Engine(self.health, lambda: now_at(self.now_ms), memory_limit_mb=LIMIT_MB)
         self.lane = self.open()
         self.turn(lambda: self.lane.consumer is not None)
 
@@ -69,7 +69,7 @@ class Rig:
             self.checkpoints.append,
             Intake(LISTS),
             Secrets(self.store, lambda: b"12345678"),
-            NOW_MS,
+            now_at(NOW_MS),
             lambda: "another",
         )
 

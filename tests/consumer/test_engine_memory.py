@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from consumer import engine as engine_module
-from consumer.engine import Engine
+from consumer.engine import Engine, Lane
 from consumer.health import Health
 from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.operations import Steps
@@ -13,8 +13,9 @@ from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.batch import Batch
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, Timing
+from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.log_lines import line_of
+from tests.windows.partition_feed import now_at
 
 LIMIT_MB = 1_000
 NOW_MS = 1_771_252_200_000
@@ -27,24 +28,30 @@ class Rig:
         self.resident_mb = 100
         self.now_ms = NOW_MS
         self.taken = 0
+        self.held: list[int] = []  # windows in memory whenever a batch was taken
         self.checkpoints: list[str] = []
         monkeypatch.setattr(engine_module, "resident_bytes", lambda: self.resident_mb << 20)
-        self.health = Health(NOW_MS)
-        self.engine = Engine(self.health, lambda: self.now_ms, memory_limit_mb=LIMIT_MB)
+        self.health = Health(Moment(NOW_MS))
+        self.engine = Engine(self.health, lambda: now_at(self.now_ms), memory_limit_mb=LIMIT_MB)
         self.store = State_Store(f"file://{folder}")
         self.lane = self.engine.open("p", self._recover(), lambda consumer: None, self._took, lambda name, error: None)
         self.turn(lambda: self.lane.consumer is not None)
 
     def _took(self) -> None:
         self.taken += 1
+        self.held.append(self.in_memory())
 
-    def _recover(self) -> Steps[Partition_Consumer]:
+    def in_memory(self) -> int:
+        """Windows of all partitions."""
+        return sum(len(lane.consumer.state.windows) for lane in self.engine.lanes.values() if lane.consumer is not None)
+
+    def _recover(self, partition: str = "p") -> Steps[Partition_Consumer]:
         start = Start(BEGINNING_MS, NOW_MS)
-        state = yield from recover_steps(self.store, "p", None, (), start, Timing(), NOW_MS, "lineage")
+        state = yield from recover_steps(self.store, partition, None, (), start, Timing(), NOW_MS, "lineage")
         intake = Intake(resolve_field_lists("canonical", ""))
         secrets = Secrets(self.store, lambda: b"12345678")
         return Partition_Consumer(
-            state, self.store, self.checkpoints.append, intake, secrets, NOW_MS, lambda: "another"
+            state, self.store, self.checkpoints.append, intake, secrets, now_at(NOW_MS), lambda: "another"
         )
 
     def turn(self, done: object = None, times: int = 400) -> None:
@@ -56,11 +63,11 @@ class Rig:
                 return
         assert not callable(done), "the engine did not get there"
 
-    def deliver(self, first: int, count: int) -> None:
+    def deliver(self, first: int, count: int, lane: Lane | None = None) -> None:
         numbers = [str(n) for n in range(first, first + count)]
         values = {"timestamp": f"{NOW_MS // 1000}", "sc-status": "200"}
         payloads = [line_of({**values, "cs-uri-stem": f"/{number}" + "x" * 1_000}) for number in numbers]
-        self.engine.take(self.lane, Batch(payloads, [NOW_MS] * count, numbers, 5))
+        self.engine.take(lane or self.lane, Batch(payloads, [NOW_MS] * count, numbers, 5))
 
     @property
     def windows(self) -> dict[int, object]:
@@ -91,14 +98,44 @@ def test_at_the_limit_nothing_is_read_everything_is_committed_and_leaves_memory(
     rig.deliver(1, 50)
     rig.turn(lambda: rig.windows)
     rig.resident_mb = 950
-    rig.turn(lambda: rig.checkpoints == ["50"] and not rig.windows)
+    rig.turn(lambda: rig.health.view().memory)
     rig.deliver(51, 50)
-    rig.turn(times=20)
+    rig.turn(lambda: rig.checkpoints == ["50"])
     assert rig.taken == 1, "the batch waits, and so does the source"
     assert "reading pauses (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)" in (rig.health.view().memory or "")
 
     rig.resident_mb = 300
+    rig.turn(lambda: rig.health.view().memory is None)
     rig.turn(lambda: rig.taken == 2)
-    assert rig.health.view().memory is None
     rig.engine.close(rig.lane)
     rig.turn(lambda: rig.checkpoints[-1] == "100")
+
+
+def test_a_pause_with_nothing_left_to_let_go_takes_one_batch_at_a_time_and_commits_it(rig: Rig) -> None:
+    """What fills memory then is what was read ahead: waiting would never end it."""
+    other = rig.engine.open(
+        "q", rig._recover("q"), lambda consumer: None, lambda: rig.held.append(rig.in_memory()), lambda *how: None
+    )
+    rig.turn(lambda: other.consumer is not None)
+    rig.resident_mb = 950
+    rig.turn(lambda: rig.health.view().memory)
+    for first in (1, 51, 101):
+        rig.deliver(first, 50)
+        rig.deliver(first, 50, other)
+    rig.turn(lambda: len(rig.checkpoints) == 6, times=1_000)
+    assert sorted(rig.checkpoints) == sorted(["50", "100", "150"] * 2)
+    assert rig.held == [0] * 6, "nothing else was in memory when a batch was taken"
+    assert rig.health.view().memory is not None, "it is as short as before"
+
+
+@pytest.mark.parametrize(("shards", "limit_mb", "said"), [(64, 921, True), (4, 921, False), (64, 2_000, False)])
+def test_a_limit_that_cannot_work_with_so_many_shards_is_said_at_the_start(
+    shards: int, limit_mb: int, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(Health(Moment(0)), memory_limit_mb=limit_mb)
+    engine.check_memory(shards)
+    engine.shutdown()
+    told = [entry.getMessage() for entry in caplog.records if getattr(entry, "event", "") == "memory_small"]
+    assert bool(told) == said
+    for figure in ("921 MiB", "64 shards", "1382 MiB", "SGRAPH_SEND__SA_MEMORY_LIMIT_MB") if said else ():
+        assert figure in told[0]

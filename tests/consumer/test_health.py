@@ -10,8 +10,10 @@ import pytest
 from consumer.health import SILENT_MS, Health, Health_Server, detail, notes, readiness
 from consumer.readiness_log import Readiness_Log
 from sa_stream.errors import Config_Error, In_Use
+from sa_stream.timing import Moment, Now
 
-START = 1_771_252_200_000
+START_MS = 1_771_252_200_000
+START = Moment(5_000_000)  # the same time, on the clock that cannot step
 COMMIT = 60_000
 
 
@@ -50,7 +52,7 @@ def test_a_shard_that_comes_later_gets_its_own_minute() -> None:
     health = working()
     health.shard("shard-0").read(START + 90_000, 0, "1")
     health.published(START + 90_000)
-    health.shard("shard-1", now_ms=START + 90_000)
+    health.shard("shard-1", now=START + 90_000)
     assert reasons(health, 91_000) == ["shard shard-1 is waiting for its first read"]
 
 
@@ -117,18 +119,18 @@ def test_an_ended_or_forgotten_shard_is_not_waited_for() -> None:
 @pytest.mark.parametrize(("offset_ms", "words"), [(9000, "9 s behind"), (-9000, "9 s ahead of")])
 def test_a_clock_that_is_off_by_more_than_5_s_makes_it_not_ready(offset_ms: int, words: str) -> None:
     health = working()
-    health.clock_offset(5000)
+    health.clock(5000)
     assert reasons(health, 0) == []
-    health.clock_offset(offset_ms)
+    health.clock(offset_ms)
     assert words in reasons(health, 0)[0]
 
 
 def test_the_detail_names_every_shard_store_and_version() -> None:
     health = working()
-    health.shard("shard-0").watermark(START)
-    health.shard("shard-0").windows({START: 42})
+    health.shard("shard-0").watermark(START_MS)
+    health.shard("shard-0").windows({START_MS: 42})
     health.store("state store").ok(START)
-    shown = json.loads(json.dumps(detail(health.view(), START + 5000)))
+    shown = json.loads(json.dumps(detail(health.view(), Now(START_MS + 5000, START + 5000))))
     assert shown["ready"] is True
     assert shown["uptime_s"] == 5
     assert shown["versions"] == {"sa-stream": "0.1.0"}
@@ -175,7 +177,7 @@ def test_a_worker_whose_kcl_does_not_run_is_not_ready_and_says_why(state: str) -
 
 def test_a_shard_that_no_worker_reads_makes_every_worker_not_ready() -> None:
     health = behind_the_kcl()
-    health.unread({"shard-7": START - 300_000})
+    health.unread({"shard-7": START + -300_000})
     assert reasons(health, 0) == ["shard shard-7 is read by no worker for 300 s"]
     health.unread({})
     assert reasons(health, 0) == []
@@ -224,14 +226,14 @@ def test_what_a_start_takes_is_no_event(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> None:
-    health, now_ms = working(), [START]
-    server = Health_Server(health, port=0, now_ms=lambda: now_ms[0])
+    health, after_ms = working(), [0]
+    server = Health_Server(health, port=0, clock=lambda: Now(START_MS, START + after_ms[0]))
     try:
         assert get(f"{server.url}/health/live")[0] == 200
         status, body, headers = get(f"{server.url}/health/ready")
         assert (status, body) == (200, {"status": "ready", "reasons": [], "notes": []})
         assert headers["cache-control"] == "no-store"
-        now_ms[0] += SILENT_MS
+        after_ms[0] += SILENT_MS
         status, body, _ = get(f"{server.url}/health/ready")
         assert status == 503
         assert body["reasons"] == ["shard shard-0 has not been read for 60 s"]
@@ -252,3 +254,33 @@ def test_a_port_in_use_is_said_with_the_setting_to_change() -> None:
 def test_an_address_of_another_machine_is_said_with_the_setting_to_change() -> None:
     with pytest.raises(Config_Error, match=r"SGRAPH_SEND__SA_HTTP_HOST"):
         Health_Server(Health(START), host="192.0.2.1", port=0)
+
+
+def test_lag_grows_while_a_shard_that_is_behind_is_not_read_and_once_a_tip_was_not_for_a_minute() -> None:
+    health = working()
+    assert health.view().shards["shard-0"].lag_ms_at(START + (SILENT_MS - 1)) == 0
+    assert health.view().shards["shard-0"].lag_ms_at(START + SILENT_MS) == SILENT_MS
+    health.shard("shard-0").read(START, 5_000, "2")
+    assert health.view().shards["shard-0"].lag_ms_at(START + 7_000) == 12_000
+    shown = detail(health.view(), Now(START_MS, START + 7_000))
+    assert shown["shards"]["shard-0"]["lag_ms"] == 12_000
+    health.shard("shard-0").ended()
+    assert health.view().shards["shard-0"].lag_ms_at(START + 7_000) == 5_000
+
+
+def test_a_shard_that_cannot_be_read_says_so_after_5_s_and_its_lag_grows_from_its_last_read() -> None:
+    health = working()
+    shard = health.shard("shard-0")
+    shard.unreadable(START + 1_000, "throttled")
+    shard.unreadable(START + 5_000, "throttled")
+    assert reasons(health, 6_000) == []
+    assert reasons(health, 6_001) == ["shard shard-0 cannot be read for 5 s: throttled"]
+    assert health.view().shards["shard-0"].lag_ms_at(START + 6_000) == 6_000
+    shard.unreadable(START + 7_000, None)
+    assert reasons(health, 7_000) == []
+
+
+def test_what_is_shown_of_times_is_counted_back_from_now_whatever_the_clock_showed_then() -> None:
+    shown = detail(working().view(), Now(START_MS + 3_600_000, START + 1_000))  # the clock was stepped by an hour
+    assert shown["shards"]["shard-0"]["last_read"] == "2026-02-16T15:29:59Z"
+    assert shown["uptime_s"] == 1

@@ -13,6 +13,7 @@ import uvicorn
 
 from consumer.health import Health, Health_Server, listen
 from consumer.http_server import WAITING_MAX, WORK_MAX, server_settings
+from sa_stream.timing import moment
 
 MANY = 1_000
 HELLO = bytes.fromhex("16030100c8010000c403035f") + bytes(190)  # how TLS begins
@@ -20,7 +21,7 @@ HELLO = bytes.fromhex("16030100c8010000c403035f") + bytes(190)  # how TLS begins
 
 @pytest.fixture
 def server() -> Iterator[Health_Server]:
-    server = Health_Server(Health(0), port=0)
+    server = Health_Server(Health(moment()), port=0)
     yield server
     server.stop()
 

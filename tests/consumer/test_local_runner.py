@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from consumer import publisher
-from consumer.health import notes
+from consumer import health as health_module
+from consumer import local_runner, publisher
+from consumer.health import notes, readiness
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.progress import END, Shard_Info
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, start_of
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, wall_clock_ms
+from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, moment, wall_clock_ms
 from tests.consumer.local_run import STREAM, Local_Run
 from tests.real.stream_server import Slow_Kinesis
 from tests.windows.partition_feed import record
@@ -95,7 +96,7 @@ def test_a_shard_that_was_trimmed_before_it_was_read_is_ended_and_its_children_a
     assert ended.lineage != lineage
     assert ended.since_ms > BEGINNING_MS, "it vouches for nothing that it did not read"
     assert run.progress[LEFT].counters["duplicates"] == 1, "it went on from its parent's end"
-    assert any(SHARD in note for note in notes(run.health.view(), wall_clock_ms()))
+    assert any(SHARD in note for note in notes(run.health.view(), moment()))
     assert [entry.levelname for entry in caplog.records if getattr(entry, "event", "") == "shard_gone"] == ["ERROR"]
 
 
@@ -148,6 +149,45 @@ def test_a_torn_checkpoint_is_told_and_costs_no_record(
     ]
     run.until("the checkpoint to be put again", lambda: (run.checkpoint(SHARD) or "").isdecimal())
     assert run.progress[SHARD].counters.get("duplicates", 0) == 0
+
+
+def test_a_shard_that_kinesis_throttles_says_so_itself_while_the_others_are_read(
+    kinesis: Memory_Kinesis, run: Local_Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(health_module, "STORE_GRACE_MS", 300)
+    monkeypatch.setattr(local_runner, "STORE_GRACE_MS", 300)
+    kinesis.create_stream(STREAM, 2)
+    put(kinesis, SHARD, 1)
+    put(kinesis, LEFT, 2)
+    run.start()
+    run.until("both shards to be read", lambda: run.counted() == 2)
+    kinesis.fault = lambda operation, stream, shard: THROTTLED if operation == "GetRecords" and shard == SHARD else None
+
+    def reasons() -> list[str]:
+        return [reason for reason in readiness(run.health.view(), moment()) if "cannot be read" in reason]
+
+    def events(name: str) -> list[str]:
+        return [entry.fields["partition"] for entry in caplog.records if getattr(entry, "event", "") == name]  # type: ignore[attr-defined]
+
+    def lag_ms(shard_id: str) -> int:
+        return run.health.view().shards[shard_id].lag_ms_at(moment()) or 0
+
+    run.until("the throttled shard to say so", reasons)
+    (reason,) = reasons()
+    assert reason.startswith(f"shard {SHARD} cannot be read for ")
+    assert THROTTLED in reason
+    put(kinesis, LEFT, 3)
+    run.until("the other shard to be read", lambda: run.counted() == 3)
+    run.until("the event", lambda: events("shard_unreadable") == [SHARD])
+    before_ms = lag_ms(SHARD)
+    run.until("its lag to grow", lambda: lag_ms(SHARD) >= before_ms + 300)
+    assert lag_ms(LEFT) == 0
+    put(kinesis, SHARD, 4)
+    kinesis.fault = None
+    run.until("the shard to be read again", lambda: run.counted() == 4)
+    assert reasons() == []
+    assert events("shard_readable") == events("shard_unreadable") == [SHARD]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from consumer.memory import (
     memory_limit_bytes,
     resident_bytes,
 )
+from sa_stream.timing import Moment
 
 LIMIT = 1_000 * MIB
 
@@ -111,19 +112,19 @@ def test_the_level_rises_at_once_and_falls_only_from_far_below_and_after_a_while
         (6 + CALM_MS + 3, 1_200, PAUSE),
     ]
     for now_ms, resident_mib, level in story:
-        assert pressure.look(resident_mib * MIB, now_ms) == level == pressure.level
+        assert pressure.look(resident_mib * MIB, Moment(now_ms)) == level == pressure.level
     assert str(pressure) == "memory is at 1200 of 1000 MiB"
 
 
 def test_memory_that_hovers_about_a_mark_does_not_make_the_level_flap() -> None:
     pressure = Pressure(LIMIT)
-    levels = [pressure.look((790 if n % 2 else 810) * MIB, n * 1_000) for n in range(100)]
+    levels = [pressure.look((790 if n % 2 else 810) * MIB, Moment(n * 1_000)) for n in range(100)]
     assert set(levels) == {SHRINK}
 
 
 def test_windows_are_shrunk_one_at_a_time_so_that_the_effect_can_be_seen() -> None:
     pressure = Pressure(LIMIT)
-    assert not pressure.shrink_due(0)
-    pressure.look(850 * MIB, 0)
-    due = [now_ms for now_ms in range(1_000) if pressure.shrink_due(now_ms)]
+    assert not pressure.shrink_due(Moment(0))
+    pressure.look(850 * MIB, Moment(0))
+    due = [now_ms for now_ms in range(1_000) if pressure.shrink_due(Moment(now_ms))]
     assert due == list(range(0, 1_000, SHRINK_EVERY_MS))

@@ -18,7 +18,7 @@ from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import Timing, wall_clock_ms
+from sa_stream.timing import Timing, moment, wall_clock_ms
 
 NAMES = ("application", "stream", "SGRAPH_SEND__SA_CACHE_URL", "SGRAPH_SEND__SA_CACHE_PATH")
 
@@ -49,7 +49,7 @@ def test_a_cache_is_claimed_by_one_application_with_one_stream(cache: Memory_Cac
 def publisher(claim) -> Publisher:
     state = State_Store("memory://")
     reconciler = Reconciler(state, Memory_Cache(), list, Timing())
-    return Publisher(reconciler, state, Health(wall_clock_ms()), 0.02, claim=claim)
+    return Publisher(reconciler, state, Health(moment()), 0.02, claim=claim)
 
 
 def test_nothing_is_published_before_the_cache_is_ours_and_a_dead_one_is_asked_again() -> None:
@@ -110,7 +110,7 @@ def test_a_run_with_another_streams_cache_ends_with_a_sentence(kinesis: Memory_K
     claim_cache(cache, "sa-stream", "two")
     runner = Local_Runner(
         config("one"),
-        Health(wall_clock_ms()),
+        Health(moment()),
         state=State_Store("memory://"),
         cache=cache,
         publish_interval_s=0.05,
@@ -123,7 +123,7 @@ def test_a_start_with_a_dead_cache_goes_on(kinesis: Memory_Kinesis) -> None:
     from sa_stream.storage.cache_clients import cache_client__remote
 
     dead = cache_client__remote("http://127.0.0.1:9", "x-api-key", "key")
-    application = Application(config("one"), Health(wall_clock_ms()), state=State_Store("memory://"), cache=dead)
+    application = Application(config("one"), Health(moment()), state=State_Store("memory://"), cache=dead)
     info = application.describe(threading.Event())
     assert info is not None
     application.open(info, 0.05)

@@ -16,7 +16,7 @@ from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.ownership import Stream_Identity, claim_runner
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import HOUR_MS, wall_clock_ms
+from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
 
 ENDS_S = 20
 
@@ -63,7 +63,7 @@ def config() -> SA__Config:
 
 
 def opened(state: State_Store) -> Application:
-    health = Health(wall_clock_ms())
+    health = Health(moment())
     application = Application(config(), health, state=state, cache=cache_client__in_process("memory", ""))
     info = application.describe(threading.Event())
     assert info is not None
@@ -117,7 +117,7 @@ def test_a_stream_made_anew_that_looks_the_same_is_found_out_within_a_minute(
 
 
 def test_a_local_runner_ends_when_its_stream_is_made_anew(stream: Stream) -> None:
-    health = Health(wall_clock_ms())
+    health = Health(moment())
     state = State_Store("memory://")
     runner = Local_Runner(config(), health, state=state, cache=cache_client__in_process("memory", ""))
     ended: list[BaseException] = []
@@ -144,6 +144,6 @@ def test_a_local_runner_ends_when_its_stream_is_made_anew(stream: Stream) -> Non
 def test_a_local_runner_refuses_a_state_that_workers_of_the_kcl_read_for(stream: Stream) -> None:
     state = State_Store("memory://")
     claim_runner(state, "kcl")
-    runner = Local_Runner(config(), Health(wall_clock_ms()), state=state, cache=cache_client__in_process("memory", ""))
+    runner = Local_Runner(config(), Health(moment()), state=state, cache=cache_client__in_process("memory", ""))
     with pytest.raises(Config_Error, match="SGRAPH_SEND__SA_RUNNER=kcl"):
         runner.run()

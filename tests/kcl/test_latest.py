@@ -11,7 +11,7 @@ from sa_stream.commits.progress import Shard_Info
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import DAY_MS, Timing, wall_clock_ms
+from sa_stream.timing import DAY_MS, Timing, right_now
 from tests.kcl.scene import Scene
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -53,7 +53,7 @@ def unread_shards(scene: Scene) -> set[str]:
     ]
     progress = drive(Progress_Reader(State_Store(f"file://{scene.state_folder}")).steps())
     assert progress
-    unread, now_ms = Unread_Shards(PATIENCE_MS), wall_clock_ms()
-    view = Stream_View(shards, progress, Timing(), now_ms)
-    unread.observe(view, now_ms)
-    return set(unread.observe(view, now_ms + PATIENCE_MS))
+    unread, now = Unread_Shards(PATIENCE_MS), right_now()
+    view = Stream_View(shards, progress, Timing(), now.wall_ms)
+    unread.observe(view, now.moment)
+    return set(unread.observe(view, now.moment + PATIENCE_MS))

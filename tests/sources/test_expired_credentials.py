@@ -10,6 +10,7 @@ import pytest
 from sa_stream.errors import Store_Unavailable
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.timing import moment
 
 
 def write_credentials(folder: Path, key: str) -> None:
@@ -66,7 +67,7 @@ def test_credentials_that_expired_twice_in_a_row_are_loaded_anew(tmp_path: Path)
     with pytest.raises(Store_Unavailable, match="credentials have expired"):
         reader.describe()
     assert reader.describe().name == "s"
-    batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(1_771_252_200_000)
+    batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(moment())
     assert batch is not None
     assert batch.payloads == [b"a line"]
 

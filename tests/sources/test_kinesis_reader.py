@@ -15,17 +15,25 @@ from sa_stream.errors import In_Use, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
-from sa_stream.timing import DAY_MS
+from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX
+from sa_stream.timing import DAY_MS, Moment, moment, wall_clock_ms
 
 SHARD = "shardId-000000000000"
 
 
 class Clock:
+    """Stands still until a test moves it, as does the moment that it stands for."""
+
     def __init__(self) -> None:
-        self.ms = 1_700_000_000_000
+        self.begin_ms = self.ms = 1_700_000_000_000
+        self.begin = moment()
 
     def __call__(self) -> int:
         return self.ms
+
+    @property
+    def now(self) -> Moment:
+        return self.begin + (self.ms - self.begin_ms)
 
 
 @pytest.fixture
@@ -74,8 +82,8 @@ def drain(shard: Shard_Reader, clock: Clock) -> list[bytes]:
     """Everything up to the tip or the end."""
     found: list[bytes] = []
     while True:
-        clock.ms = max(clock.ms, shard.ready_at_ms)
-        batch = shard.read(clock.ms)
+        clock.ms += shard.wait_ms(clock.now)
+        batch = shard.read(clock.now)
         if batch is None:
             return found
         found += batch.payloads
@@ -91,13 +99,12 @@ def test_a_batch_carries_payloads_arrivals_and_numbers_as_they_are(reader, kines
     numbers = []
     for i, payload in enumerate(payloads):
         numbers.append(kinesis.put("logs", payload, "k", arrival_ms=clock.ms - 4000 + i * 7)[1])
-    batch = Shard_Reader(reader, SHARD, "TRIM_HORIZON").read(clock.ms)
+    batch = Shard_Reader(reader, SHARD, "TRIM_HORIZON").read(clock.now)
     assert batch.payloads == payloads
     assert batch.sequence_numbers == numbers
     assert batch.arrivals_ms == [clock.ms - 4000 + i * 7 for i in range(4)]
     assert batch.millis_behind_latest == 0
-    assert batch.not_fetched_before_ms == clock.ms
-    assert not batch.clock_off
+    assert clock.ms - 1_000 < batch.not_fetched_before_ms <= clock.ms, "by Kinesis's clock, as its Date told"
 
 
 def test_reading_goes_on_after_the_number_it_starts_with(reader, kinesis, clock):
@@ -115,12 +122,12 @@ def test_a_start_at_a_time_misses_nothing_from_that_millisecond_on(reader, kines
 def test_reads_keep_to_five_a_second_and_to_one_at_the_tip(reader, kinesis, clock):
     kinesis.put_many("logs", [b"x"] * 10_001, ["k"] * 10_001, [clock.ms - 1000] * 10_001)
     shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
-    assert len(shard.read(clock.ms).payloads) == 10_000
-    assert shard.ready_at_ms == clock.ms + 200
+    assert len(shard.read(clock.now).payloads) == 10_000
+    assert shard.ready_at == clock.now + 200
     with pytest.raises(Store_Unavailable, match="not before"):
-        shard.read(clock.ms + 199)
-    assert len(shard.read(clock.ms + 200).payloads) == 1
-    assert shard.ready_at_ms == clock.ms + 1200
+        shard.read(clock.now + 199)
+    assert len(shard.read(clock.now + 200).payloads) == 1
+    assert shard.ready_at == clock.now + 1200
 
 
 # ---- the life of a shard
@@ -139,7 +146,7 @@ def test_a_split_and_a_merge_are_read_to_their_ends_parents_named_by_their_child
     readers = [Shard_Reader(reader, shard_id, "TRIM_HORIZON") for shard_id in shards]
     assert [drain(shard, clock) for shard in readers] == [[b"parent"], [b"left"], [], [b"child"]]
     assert [shard.ended for shard in readers] == [True, True, True, False]
-    assert readers[0].read(clock.ms + 10_000) is None
+    assert readers[0].read(clock.now + 10_000) is None
 
 
 def test_an_expired_iterator_is_renewed_from_the_last_record(reader, kinesis, clock):
@@ -175,9 +182,9 @@ def test_throttling_backs_off_longer_each_time_and_keeps_the_position(reader, ki
     waits = []
     for _ in range(10):
         with pytest.raises(Store_Unavailable, match=THROTTLED):
-            shard.read(clock.ms)
-        waits.append(shard.ready_at_ms - clock.ms)
-        clock.ms = shard.ready_at_ms
+            shard.read(clock.now)
+        waits.append(shard.wait_ms(clock.now))
+        clock.ms += waits[-1]
     assert 250 <= waits[0] <= 500
     assert waits[4] > 2 * waits[0]
     assert all(wait <= 30_000 for wait in waits)
@@ -185,18 +192,38 @@ def test_throttling_backs_off_longer_each_time_and_keeps_the_position(reader, ki
     assert drain(shard, clock) == [b"one"]
     kinesis.fault = lambda operation, *_: "InternalFailure" if operation == "GetRecords" else None
     with pytest.raises(Store_Unavailable, match="InternalFailure"):
-        shard.read(clock.ms + 1000)
-    assert shard.ready_at_ms <= clock.ms + 1000 + 500  # a success in between: it starts anew
+        shard.read(clock.now + 1000)
+    assert shard.wait_ms(clock.now) <= 1000 + 500  # a success in between: it starts anew
 
 
-def test_the_clocks_are_compared_by_the_date_of_each_answer(reader, kinesis, clock):
-    shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
+def test_the_clocks_are_compared_by_the_date_of_each_answer(aws):
+    ahead_ms = 0
+    kinesis = Memory_Kinesis(lambda: wall_clock_ms() + ahead_ms)
+    kinesis.create_stream("logs", 1)
+    server = kinesis_server.start(kinesis)
+    aws.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
+    reader = Kinesis_Reader("logs")
     for ahead_ms, off in ((0, False), (4_000, False), (-4_000, False), (60_000, True), (-60_000, True), (0, False)):
-        now_ms = clock.ms - ahead_ms
-        shard.ready_at_ms = 0
-        assert shard.read(now_ms).clock_off == off
-        assert abs(reader.clock_offset_ms - ahead_ms) <= 1500
-    assert reader.clock_offset_ms == 0
+        before = moment()
+        assert Shard_Reader(reader, SHARD, "TRIM_HORIZON").read(before) is not None
+        assert reader.clock.compared >= before
+        assert (abs(reader.clock.offset_ms) > CLOCK_OFF_MS_MAX) == off
+        assert abs(reader.clock.offset_ms - ahead_ms) <= 1500
+    assert reader.clock.offset_ms == 0
+    server.stop()
+
+
+@pytest.mark.parametrize("ahead_ms", [0, -3_600_000, 90_000_000])
+def test_an_empty_answer_at_the_tip_was_not_fetched_before_a_time_of_kinesis_s_own_clock(aws, ahead_ms):
+    kinesis = Memory_Kinesis(lambda: wall_clock_ms() + ahead_ms)
+    kinesis.create_stream("logs", 1)
+    server = kinesis_server.start(kinesis)
+    aws.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
+    shard = Shard_Reader(Kinesis_Reader("logs"), SHARD, "TRIM_HORIZON")
+    asked = moment()
+    asked_ms = kinesis.now_ms()
+    assert asked_ms - 2_000 < shard.read(asked).not_fetched_before_ms <= asked_ms
+    server.stop()
 
 
 def test_list_shards_reads_every_page(aws, clock):
@@ -218,28 +245,28 @@ def test_no_such_stream_is_said_with_its_region(aws, server):
 
 def test_a_shard_that_the_stream_does_not_have_is_gone(reader, clock):
     with pytest.raises(Shard_Gone, match="no longer has this shard"):
-        Shard_Reader(reader, "shardId-000000000099", "TRIM_HORIZON").read(clock.ms)
+        Shard_Reader(reader, "shardId-000000000099", "TRIM_HORIZON").read(clock.now)
 
 
 def test_a_shard_that_is_trimmed_while_it_is_read_is_gone(reader, kinesis, clock):
     kinesis.put("logs", b"one\n", "k")
     shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
-    assert shard.read(clock.ms) is not None
+    assert shard.read(clock.now) is not None
     kinesis.split("logs", SHARD)
     clock.ms += DAY_MS + 1
     with pytest.raises(Shard_Gone):
-        shard.read(clock.ms)
+        shard.read(clock.now)
 
 
 def test_a_missing_stream_with_shard_in_its_name_is_not_taken_for_a_shard(aws, server, clock):
     with pytest.raises(Source_Error, match="no Kinesis stream shards in the region") as caught:
-        Shard_Reader(Kinesis_Reader("shards"), SHARD, "TRIM_HORIZON").read(clock.ms)
+        Shard_Reader(Kinesis_Reader("shards"), SHARD, "TRIM_HORIZON").read(clock.now)
     assert not isinstance(caught.value, Shard_Gone)
 
 
 def test_a_position_of_another_stream_is_a_source_error(reader, clock):
     with pytest.raises(Source_Error, match="SGRAPH_SEND__SA_STATE_URL"):
-        Shard_Reader(reader, SHARD, "123").read(clock.ms)
+        Shard_Reader(reader, SHARD, "123").read(clock.now)
 
 
 def test_no_region_is_said_and_an_arn_brings_its_own(aws, server):
@@ -273,7 +300,7 @@ def test_a_dead_endpoint_is_unavailable_names_itself_and_reading_goes_on_when_it
     server.stop()
     clock.ms += 1000
     with pytest.raises(Store_Unavailable, match=f"{server.url}.*AWS_ENDPOINT_URL_KINESIS"):
-        shard.read(clock.ms)
+        shard.read(clock.now)
     again = kinesis_server.start(server.kinesis, server.port)
     server.kinesis.put("logs", b"two", "k")
     assert drain(shard, clock) == [b"two"]
@@ -363,11 +390,12 @@ def test_the_reader_reads_moto(aws, moto):
     found = []
     for info in reader.list_shards():
         for start in ("TRIM_HORIZON", f"AT_TIMESTAMP:{begin_ms - 1000}"):
-            batch = Shard_Reader(reader, info.shard_id, start).read(time.time_ns() // 1_000_000)
+            batch = Shard_Reader(reader, info.shard_id, start).read(moment())
             assert all(abs(arrival_ms - begin_ms) < 60_000 for arrival_ms in batch.arrivals_ms)
-            assert not batch.clock_off
+            assert 0 < batch.not_fetched_before_ms <= wall_clock_ms()
+            assert reader.clock.offset_ms == 0
         found += batch.payloads
-        rest = Shard_Reader(reader, info.shard_id, batch.sequence_numbers[10]).read(begin_ms)
+        rest = Shard_Reader(reader, info.shard_id, batch.sequence_numbers[10]).read(moment())
         assert rest.payloads == batch.payloads[11:]
     assert sorted(found) == sorted(payloads)
 
@@ -386,6 +414,6 @@ def test_an_answer_of_another_shape_is_read_by_boto3_itself(aws, moto, monkeypat
     reader = Kinesis_Reader("plain", client)
     client.meta.events.unregister("before-parse.kinesis.GetRecords", unique_id="sa-stream-get-records")
     now_ms = time.time_ns() // 1_000_000
-    batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(now_ms)
+    batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(moment())
     assert batch.payloads == [b"one"]
     assert abs(batch.arrivals_ms[0] - now_ms) < 60_000

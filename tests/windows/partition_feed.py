@@ -153,9 +153,11 @@ class Worker:
                 raise Store_Unavailable("the store is away for a moment")
         if self.calls_left is not None:
             self.calls_left -= 1
-        argument = operation.arguments[0]
+        argument = operation.arguments[0] if operation.arguments else ""
         keys = argument if isinstance(argument, list) else [argument]
-        self.calls.append((operation.function.__name__.removeprefix("_take_"), " ".join(map(str, keys))))
+        self.calls.append(
+            (getattr(operation.function, "__name__", "").removeprefix("_take_"), " ".join(map(str, keys)))
+        )
         return operation()
 
     def read(self, records: Sequence[Record], now_ms: int) -> None:

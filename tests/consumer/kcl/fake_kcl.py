@@ -24,7 +24,7 @@ from sa_stream.sources import kinesis_server
 from sa_stream.sources.memory_kinesis import Memory_Kinesis, Shard
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment, wall_clock_ms
 from tests.log_lines import line_of
 
 STREAM = "logs"
@@ -58,7 +58,7 @@ class Worker:
                 "SGRAPH_SEND__SA_COMMIT_INTERVAL_S": str(commit_interval_s),
             }
         )
-        self.health = Health(wall_clock_ms())
+        self.health = Health(moment())
         self.state = State_Store(state_url)
         self.application = Application(
             config, self.health, state=self.state, cache=cache_client__in_process("memory", "")

@@ -10,7 +10,7 @@ from consumer.health import notes
 from consumer.kcl import links as links_module
 from sa_stream.commits.progress import END
 from sa_stream.commits.protocol import Start
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, moment, wall_clock_ms
 from tests.consumer.kcl.fake_kcl import SHARD, STREAM, Fake_Kcl, Worker, line, lines, progress, record, until
 
 
@@ -50,7 +50,7 @@ def test_a_shard_that_was_trimmed_before_it_was_read_ends_in_a_new_lineage_and_h
     assert ended.since_ms > BEGINNING_MS, "it vouches for nothing that it did not read"
     found = [entry for entry in caplog.records if getattr(entry, "event", "") == "shard_gone"]
     assert [(entry.levelname, entry.fields["partition"]) for entry in found] == [("ERROR", SHARD)]
-    assert any(SHARD in note for note in notes(worker.health.view(), wall_clock_ms()))
+    assert any(SHARD in note for note in notes(worker.health.view(), moment()))
 
 
 def test_a_child_of_a_trimmed_shard_goes_on_from_its_end(worker: Worker, kcl: Fake_Kcl) -> None:

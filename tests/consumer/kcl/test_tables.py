@@ -17,7 +17,7 @@ from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import LEADER, Kcl_Tables, Owner
 from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.storage.ownership import Stream_Identity
-from sa_stream.timing import wall_clock_ms
+from sa_stream.timing import moment
 from tests.consumer.kcl.fake_kcl import until
 
 ARN = "arn:aws:kinesis:us-east-1:111122223333:stream"
@@ -166,7 +166,7 @@ def test_leases_that_become_anothers_while_the_kcl_runs_end_it(dynamodb: Any, ap
 
 @pytest.fixture
 def watch(dynamodb: Any, application: str) -> Iterator[Table_Watch]:
-    watch = Table_Watch(tables(application), Health(wall_clock_ms()).store("DynamoDB"))
+    watch = Table_Watch(tables(application), Health(moment()).store("DynamoDB"))
     watch.start()
     yield watch
     watch.stop()
@@ -196,7 +196,7 @@ def test_a_lost_table_is_believed_when_it_was_missing_twice(
 
 def test_leases_of_another_stream_end_the_run(dynamodb: Any, application: str) -> None:
     tables(application, OTHER_STREAM).claim()
-    watch = Table_Watch(tables(application), Health(wall_clock_ms()).store("DynamoDB"))
+    watch = Table_Watch(tables(application), Health(moment()).store("DynamoDB"))
     watch.start()
     until("the refusal", lambda: watch.failure)
     assert isinstance(watch.failure, Config_Error)
@@ -209,9 +209,9 @@ def test_a_dynamodb_that_is_away_is_waited_for_and_named(
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
     with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL_DYNAMODB"):
         tables(application).claim()
-    health = Health(wall_clock_ms())
+    health = Health(moment())
     watch = Table_Watch(tables(application), health.store("DynamoDB"))
     watch.start()
-    until("health to know", lambda: health.view().stores["DynamoDB"].failing_since_ms is not None)
+    until("health to know", lambda: health.view().stores["DynamoDB"].failing_since is not None)
     assert watch.failure is None
     watch.stop()
