@@ -99,6 +99,20 @@ def test_a_shard_that_nobody_has_begun_with_and_that_is_not_listed_waits_for_a_n
     assert kcl.confirm("initialize") == []
 
 
+def test_a_shard_that_was_trimmed_before_anybody_came_to_it_ends_and_its_children_go_on(
+    worker: Worker, kcl: Fake_Kcl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage longer than the retention, and two splits in it: the KCL has a lease for a shard that no list knows."""
+    monkeypatch.setattr(links_module, "UNLISTED_S", 0.5)
+    left, _ = split_and_trimmed(worker)
+    assert kcl.initialize(SHARD) == []
+    assert kcl.ask("shardEnded") == [None]
+    assert progress(worker)[SHARD].number == END
+    again = Fake_Kcl(worker.handover.path)
+    assert again.initialize(left) == []
+    again.end()
+
+
 def test_an_open_shard_of_which_the_kcl_says_that_it_has_ended_is_not_ended(
     worker: Worker, kcl: Fake_Kcl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
