@@ -71,6 +71,8 @@ def options_of(seed: int, rng: random.Random) -> Options:
     options |= json.loads(os.environ.get(VARIABLE, "{}"))
     if options["retention"] == "outage":
         options["outage"] = True
+    if options["retention"] == "before":
+        options["old"] = True
     if options["settings"]:
         options["very_late"] = options["long"] = True
     if options["backlog"]:

@@ -224,6 +224,8 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
     def _before(self) -> None:
         """The stream has lived before the application starts."""
         rng, until_ms = self.rng, self.born_ms
+        # who starts at LATEST finds generations of shards that nobody reads
+        reshard = self.options["reshard"] * (5 if self.options["start"] == "TRIM_HORIZON" else 15)
         if self.options["backlog"]:
             until_ms += rng.randint(6 * 60, 20 * 60) * MINUTE_MS
         elif self.options["old"]:
@@ -233,7 +235,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         while self.now_ms < until_ms:
             self.now_ms += rng.randint(20, 400) * SECOND_MS
             self.produce()
-            if rng.random() < 5 * self.options["reshard"] and len(self.shards()) < SHARDS_MAX:
+            if rng.random() < reshard and len(self.shards()) < SHARDS_MAX:
                 self.reshard()
             if self.options["retention"] in ("before", "any") and rng.random() < 0.03:
                 self.change_retention()
@@ -266,7 +268,8 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
                 for worker in self.workers.values():
                     if worker.alive:
                         self.crash(worker)
-                if options["retention"] in ("outage", "any") and rng.random() < 0.05:
+                soon_over = outage_ms[1] - self.now_ms < HOUR_MS  # so that the value before has taken something
+                if options["retention"] in ("outage", "any") and soon_over and rng.random() < 0.05:
                     self.change_retention()
             else:
                 self._misfortune()
