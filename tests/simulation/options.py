@@ -126,7 +126,7 @@ def _harsher(rng: random.Random) -> Options:
     def at_times(p: float) -> bool:
         return chance(p) and not calm
 
-    return {
+    options = {
         "clean_up": "all",
         "store_offset_ms": rng.choice([0, 0, -2 * HOUR_MS, 2 * HOUR_MS]),
         "backlog": chance(0.15),
@@ -149,3 +149,6 @@ def _harsher(rng: random.Random) -> Options:
         "clocks": at_times(0.15),
         "bound": True,
     }
+    if options["backlog"] and not options["laggard"] and chance(0.5):
+        options["laggard"] = 0.9  # so that the clean-up runs while days are read in minutes
+    return options
