@@ -73,6 +73,8 @@ def options_of(seed: int, rng: random.Random) -> Options:
         options["outage"] = True
     if options["retention"] == "before":
         options["old"] = True
+    if options["start"] == "LATEST" and not options["old"]:
+        options["reshard"] = 0.006  # for generations of shards that nobody reads
     if options["settings"]:
         options["very_late"] = options["long"] = True
     if options["backlog"]:

@@ -46,7 +46,7 @@ from tests.simulation.stores import Watched_Cache, Watched_Store
 from tests.simulation.stream import Traffic
 from tests.simulation.workers import Work
 
-BACKLOG_RETENTION_MS = 24 * HOUR_MS
+LONG_RETENTION_MS = 24 * HOUR_MS
 
 
 class World(Traffic, Leases, Work, Calls, Misfortune):
@@ -62,10 +62,12 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         self.seed = seed
         self.trace: deque[tuple[Any, ...]] = deque(maxlen=None if trace else 150)
         self.options = options = options_of(seed, rng)
+        # so that shards that closed before LATEST are listed to the end
+        long_kept = options["backlog"] or (options["start"] == "LATEST" and not options["old"])
         self.timing = Short_Timing(
             commit_interval_ms=options["commit_s"] * SECOND_MS,
             dedupe_horizon_minutes=options["horizon_minutes"],
-            retention_ms=BACKLOG_RETENTION_MS if options["backlog"] else Short_Timing().retention_ms,
+            retention_ms=LONG_RETENTION_MS if long_kept else Short_Timing().retention_ms,
         )
         self.settings = self.timing
         self.out_of_orderness_ms = self.timing.out_of_orderness_ms  # the least that it ever was
