@@ -37,8 +37,10 @@ NOT_FOUND_YET = {  # the world does not bring together what they need within so 
     "old_list_believed",
     "retired_by_one_list",
     "retired_coverage_forgotten",
+    "retired_without_a_tombstone",
     "settled_without_being_listed",
     "trimmed_shard_ends_as_if_read",
+    "trimmed_shard_never_answered",
     "trimmed_without_its_children_never_passes",
 }
 
