@@ -29,7 +29,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "shrunk_in_the_same_lineage": 9,
     "todays_retention_taken_for_the_past": 33,
     "torn_secret_without_a_tag": 47,
-    "trimmed_parent_left_out": 49,
+    "trimmed_parent_left_out": 29,
 }
 NOT_FOUND_YET = {  # the world does not bring together what they need within so few seeds
     "forgotten_after_one_look",
