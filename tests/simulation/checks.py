@@ -173,7 +173,7 @@ class Checks:
         number = int(actor.consumer.state.number)
         oracle, all_read = self._oracle(progress.partition, progress.lineage, progress.since_ms)
         if progress.number == END:
-            self._all_was_read(self.ledger.of(progress.partition), number)
+            self._all_was_read(self.ledger.of(progress.partition), number, progress.since_ms)
         elif int(progress.number) != number:
             raise Violation("content", f"{key} is written after {number}")
         self.closes(progress.partition, progress.watermark_ms, number)
@@ -207,12 +207,16 @@ class Checks:
         shards, from its beginning."""
         self.closed.setdefault(partition, []).append((watermark_ms, number))
 
-    def _all_was_read(self, oracle: Remembering_Oracle, number: int) -> None:
-        """At the end of a shard. What the retention took is the children's to notice: they go on with the position."""
-        kept_ms = max(self.world.horizon_ms(), self.world.start.from_ms)
+    def _all_was_read(self, oracle: Remembering_Oracle, number: int, since_ms: int) -> None:
+        """At the end of a shard. What the retention took before it was read is not vouched for."""
+        kept_ms = self.world.horizon_ms()
         for unread, arrival_ms in zip(oracle.numbers, oracle.arrivals_ms, strict=True):
-            if unread > number and arrival_ms >= kept_ms:
+            if unread <= number or arrival_ms < self.world.start.from_ms:
+                continue
+            if arrival_ms >= kept_ms:
                 raise Violation("content", f"a shard ends after {number}, though {unread} can still be read")
+            if arrival_ms >= since_ms:
+                raise Violation("content", f"a shard ends and vouches for {unread}, which nobody has read")
 
     def _may_be_forgotten(self, progress: Progress, number: int, start_ms: int) -> bool:
         """An old window whose entry lists the partition, or never will: it is final, and somebody lost records."""

@@ -43,7 +43,8 @@ class Leases:
             readers = [worker for worker in self.workers.values() if worker.alive]
             listed = self.list_shards(readers[0], whole=True) if readers else ()
             awaited = {shard.shard_id for shard in listed} | self.leases.keys()
-        for shard_id in sorted(awaited - self.leases.keys()):
+        read_below = {parent for shard_id in self.leases for parent in shards[shard_id].parents}
+        for shard_id in sorted(awaited - self.leases.keys() - read_below):
             shard = shards[shard_id]
             parents = [self.leases.get(parent) for parent in shard.parents if parent in awaited]
             if shard.parents and all(parent is not None and parent.checkpoint == "END" for parent in parents):

@@ -71,6 +71,10 @@ def options_of(seed: int, rng: random.Random) -> Options:
     options |= json.loads(os.environ.get(VARIABLE, "{}"))
     if options["retention"] == "outage":
         options["outage"] = True
+    if options["retention"] == "before":
+        options["old"] = True
+    if options["start"] == "LATEST" and not options["old"]:
+        options["reshard"] = 0.006  # for generations of shards that nobody reads
     if options["settings"]:
         options["very_late"] = options["long"] = True
     if options["backlog"]:
@@ -124,7 +128,7 @@ def _harsher(rng: random.Random) -> Options:
     def at_times(p: float) -> bool:
         return chance(p) and not calm
 
-    return {
+    options = {
         "clean_up": "all",
         "store_offset_ms": rng.choice([0, 0, -2 * HOUR_MS, 2 * HOUR_MS]),
         "backlog": chance(0.15),
@@ -147,3 +151,6 @@ def _harsher(rng: random.Random) -> Options:
         "clocks": at_times(0.15),
         "bound": True,
     }
+    if options["backlog"] and not options["laggard"] and chance(0.5):
+        options["laggard"] = 0.9  # so that the clean-up runs while days are read in minutes
+    return options

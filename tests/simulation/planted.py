@@ -18,6 +18,7 @@ from sa_stream.commits.progress import END
 from sa_stream.errors import Lease_Lost
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
+from sa_stream.timing import Now
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.partition import Partition_State
 from tests.simulation.planting import patched, planted
@@ -91,10 +92,10 @@ def clock_followed_at_processing() -> Iterator[None]:
 
     original = consumer_module.Partition_Consumer.receive
 
-    def receive(self: Any, batch: Any, now_ms: int) -> None:
+    def receive(self: Any, batch: Any, now: Now) -> None:
         if not batch.payloads and batch.millis_behind_latest == 0:
-            batch.not_fetched_before_ms = now_ms
-        original(self, batch, now_ms)
+            batch.not_fetched_before_ms = now.wall_ms
+        original(self, batch, now)
 
     with patched(consumer_module.Partition_Consumer, "receive", receive):
         yield
@@ -206,11 +207,11 @@ def lost_lease_ignored() -> Iterator[None]:
 def handed_over_without_what_was_read() -> Iterator[None]:
     """A partition that is handed over commits up to what it has received, and folds only what it has time for."""
 
-    def flush_steps(self: Any, now_ms: int) -> Steps[None]:
+    def flush_steps(self: Any, now: Now) -> Steps[None]:
         for segment in self._segments:
             self.state.number = segment.numbers[-1] if segment.numbers else self.state.number
         self._segments.clear()
-        yield from self._commit_steps(now_ms, ended=False)
+        yield from self._commit_steps(now, ended=False)
 
     with patched(consumer_module.Partition_Consumer, "flush_steps", flush_steps):
         yield

@@ -2,10 +2,11 @@
 or kept everything from becoming final.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sa_stream.commits.consumer as consumer_module
+import sa_stream.rollups.reconciler as reconciler
 import sa_stream.rollups.retirement as retirement
 import tests.simulation.stream as simulated_stream
 import tests.simulation.workers as workers
@@ -13,7 +14,6 @@ from sa_stream.commits.keys import (
     EDITIONS_PREFIX,
     PARTIALS_PREFIX,
     SECRETS_PREFIX,
-    parse_progress_key,
     partial_key,
     progress_prefix,
     snapshots_prefix,
@@ -22,11 +22,14 @@ from sa_stream.commits.keys import (
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Superseded
-from sa_stream.rollups.finality import Stream_View
+from sa_stream.rollups.finality import Sources, Stream_View, Window_View
+from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.periods import MONTHLY, from_iso
+from sa_stream.rollups.progress_reader import Progress_Reader
+from sa_stream.rollups.publication import Found, is_final
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS
-from sa_stream.windows.partition import NOTHING_READ, Partition_State
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
+from sa_stream.windows.partition import NOTHING_READ, First_Start, Partition_State
 from sa_stream.windows.window import Window
 from tests.simulation.planting import patched, planted
 from tests.simulation.stores import Listed, Watched_Store
@@ -56,25 +59,6 @@ def partials_deleted_by_the_wall_clock() -> Iterator[None]:
 
 
 @planted
-def partials_deleted_while_young() -> Iterator[None]:
-    """Every partial looks as if it were there since the beginning."""
-    original = Watched_Store.list
-
-    def list_keys(self: Watched_Store, prefix: str) -> Sequence[Listed]:
-        found = original(self, prefix)
-        return [Listed(item.key) for item in found] if prefix.startswith(PARTIALS_PREFIX) else found
-
-    with patched(Watched_Store, "list", list_keys):
-        yield
-
-
-@planted
-def todays_retention_taken_for_the_past() -> Iterator[None]:
-    with patched(simulated_stream, "observe_steps", None):
-        yield
-
-
-@planted
 def lateness_is_only_a_setting() -> Iterator[None]:
     """A window that the map has forgotten is begun anew when the setting says that a record may still amend it."""
     with patched(Partition_State, "amendable_from_ms", _always(BEGINNING_MS)):
@@ -99,98 +83,6 @@ def secret_destroyed_by_the_wall_clock() -> Iterator[None]:
 def lost_end_taken_for_skipped() -> Iterator[None]:
     """Nobody says from which parents a child began: one whose END record is lost looks like one that nobody read."""
     with patched(Progress, "followed", _always(())):
-        yield
-
-
-@planted
-def retired_without_a_tombstone() -> Iterator[None]:
-    def retire_steps(store: Any, partition: Any, *more: Any, **named: Any) -> Steps[None]:
-        partition = getattr(partition, "partition", partition)
-        for item in (yield call(store.list, snapshots_prefix(partition))):
-            yield call(store.delete, item.key)
-        records = yield call(store.list, progress_prefix(partition))
-        for item in sorted(records, key=lambda item: parse_progress_key(item.key)[1:3]):
-            yield call(store.delete, item.key)
-
-    with patched(retirement, "retire_steps", retire_steps):
-        yield
-
-
-@planted
-def retired_by_one_list() -> Iterator[None]:
-    """A shard that one list lacks is trimmed, as far as anybody can tell."""
-
-    def retirable(stream: Stream_View, settled: Any, any_listed: bool, *more: Any, **named: Any) -> list[str]:
-        old_ms = stream.now_ms - stream.timing.keep_ms
-
-        def forgettable(partition: str, own: Progress) -> bool:
-            children = [stream.progress.get(child) for child in stream.children(partition)]
-            return (
-                own.ended
-                and any_listed
-                and not stream.listed(partition)
-                and not stream.parents(partition)
-                and own.watermark_ms < old_ms
-                and all(child is not None and (child.ended or child.number != NOTHING_READ) for child in children)
-                and all(
-                    start_ms + WINDOW_MS < old_ms and (partition, name) in settled.get(start_ms, ())
-                    for start_ms, name in own.partials.items()
-                )
-            )
-
-        return [partition for partition, own in stream.progress.items() if forgettable(partition, own)]
-
-    with patched(retirement, "retirable", retirable):
-        yield
-
-
-@planted
-def retired_coverage_forgotten() -> Iterator[None]:
-    """A loss that only a retired shard knew of is forgotten with it."""
-    original = Stream_View.__init__
-
-    def without_tombstones(self: Stream_View, shards: Any, progress: Any, *more: Any, **named: Any) -> None:
-        original(self, shards, {name: own for name, own in progress.items() if not own.retired}, *more, **named)
-
-    with patched(Stream_View, "__init__", without_tombstones):
-        yield
-
-
-@planted
-def trimmed_shard_never_answered() -> Iterator[None]:
-    """Who is to read a shard that no list has any more waits until one has it."""
-    with patched(workers, "GONE_KNOWN", False):
-        yield
-
-
-@planted
-def trimmed_shard_ends_as_if_read() -> Iterator[None]:
-    """A shard that went before it was read ends, and vouches for what it did not read."""
-    original = consumer_module.Partition_Consumer.end_steps
-
-    def end_steps(self: Any, now_ms: int, gone: bool = False) -> Steps[None]:
-        yield from original(self, now_ms)
-
-    with (
-        patched(consumer_module.Partition_Consumer, "end_steps", end_steps),
-        patched(Partition_State, "may_have_lost_records", lambda self, now_ms, position_ms: False),
-    ):
-        yield
-
-
-@planted
-def skipped_for_one_generation() -> Iterator[None]:
-    """A shard that nobody read counts as skipped only if its children were read, and not theirs."""
-
-    def skipped(self: Stream_View, partition: str) -> bool:
-        return (
-            partition not in self.progress
-            and self.listed(partition)
-            and self._listed[partition].closed
-            and any(child in self.progress for child in self.children(partition))
-        )
-
-    with patched(Stream_View, "_skipped", skipped):
         yield
 
 
@@ -224,13 +116,183 @@ def editions_not_looked_at() -> Iterator[None]:
 
 
 @planted
-def position_by_a_clock_that_is_off() -> Iterator[None]:
-    """A worker whose clock is ahead says that it has read what nobody could have read yet: a loss goes unnoticed."""
-    original = Partition_State.tip_was_empty
+def todays_retention_taken_for_the_past() -> Iterator[None]:
+    """What the stream's retention was before is forgotten."""
 
-    def tip_was_empty(self: Partition_State, not_fetched_before_ms: int, clock_off: bool = False) -> None:
-        original(self, not_fetched_before_ms, clock_off)
-        self.position_ms = max(self.position_ms, not_fetched_before_ms)
+    def observe_steps(store: Any, retention_ms: int, now_ms: int) -> Steps[tuple[tuple[int, int], ...]]:
+        yield from ()
+        return ()
 
-    with patched(Partition_State, "tip_was_empty", tip_was_empty):
+    with patched(simulated_stream, "observe_steps", observe_steps):
+        yield
+
+
+@planted
+def first_read_vouches_by_todays_retention() -> Iterator[None]:
+    """A stream that was there before the application is taken to have kept all that today's retention keeps."""
+
+    def since_first_ms(self: First_Start, arrival_ms: int, margin_ms: int) -> int:
+        return self.from_ms if self.reach_ms >= self.kept_ms else max(self.from_ms, self.kept_ms)
+
+    since_ms = property(lambda self: self.since_first_ms(0, 0))
+    with patched(First_Start, "since_first_ms", since_first_ms), patched(First_Start, "since_ms", since_ms):
+        yield
+
+
+@planted
+def gap_in_a_backlog_believed() -> Iterator[None]:
+    """Where nothing came for a while, nothing was: whatever the retention has become since it was asked for."""
+    with patched(consumer_module.Partition_Consumer, "_gap", lambda self, batch, first: None):
+        yield
+
+
+def _retire_without_tombstone_steps(store: Any, partition: str, since_ms: int) -> Steps[None]:
+    for prefix in (snapshots_prefix(partition), progress_prefix(partition)):
+        for item in (yield call(store.list, prefix)):
+            yield call(store.delete, item.key)
+
+
+@planted
+def retired_without_a_tombstone() -> Iterator[None]:
+    """Whoever slept through the retirement brings the shard back."""
+    with patched(retirement, "retire_steps", _retire_without_tombstone_steps):
+        yield
+
+
+@planted
+def retired_by_one_list() -> Iterator[None]:
+    """A shard that one list lacks is trimmed, as far as anybody can tell: it goes, without a trace."""
+
+    def retirable(stream: Stream_View, settled: Any) -> list[str]:
+        old_ms = stream.now_ms - stream.timing.keep_ms
+
+        def forgettable(partition: str, own: Progress) -> bool:
+            children = [stream.progress.get(child) for child in stream.children(partition)]
+            return (
+                own.ended
+                and stream.any_listed
+                and not stream.listed(partition)
+                and not stream.parents(partition)
+                and own.watermark_ms < old_ms
+                and all(child is not None and (child.ended or child.number != NOTHING_READ) for child in children)
+                and all(
+                    start_ms + WINDOW_MS < old_ms and (partition, name) in settled.get(start_ms, ())
+                    for start_ms, name in own.partials.items()
+                )
+            )
+
+        return [partition for partition, own in stream.progress.items() if forgettable(partition, own)]
+
+    with (
+        patched(retirement, "retirable", retirable),
+        patched(retirement, "retire_steps", _retire_without_tombstone_steps),
+    ):
+        yield
+
+
+@planted
+def retired_coverage_forgotten() -> Iterator[None]:
+    """A loss that only a retired shard knew of is forgotten with it."""
+
+    def retire_steps(store: Any, partition: str, since_ms: int) -> Steps[None]:
+        yield from original(store, partition, 0)
+
+    original = retirement.retire_steps
+    with patched(retirement, "retire_steps", retire_steps):
+        yield
+
+
+@planted
+def trimmed_shard_never_answered() -> Iterator[None]:
+    """Who is to read a shard that no list has any more waits until one has it."""
+
+    class Unasked(Progress_Reader):
+        def one_steps(self, partition: str) -> Steps[Progress | None]:
+            yield from ()
+            return None
+
+    with patched(workers, "Progress_Reader", Unasked):
+        yield
+
+
+def _ends_without(gone_too: bool) -> Callable[..., Steps[None]]:
+    def end_steps(self: Any, now: Now, gone: bool = False) -> Steps[None]:
+        yield from self._fold_steps(now)
+        if gone and not gone_too:
+            self.state.lose(now.wall_ms, self._new_lineage())
+        yield from self._commit_steps(now, ended=True)
+
+    return end_steps
+
+
+@planted
+def trimmed_shard_ends_as_if_read() -> Iterator[None]:
+    """A shard that went before it was read ends, and vouches for what it did not read."""
+    with patched(consumer_module.Partition_Consumer, "end_steps", _ends_without(gone_too=True)):
+        yield
+
+
+@planted
+def loss_not_asked_for_before_the_end() -> Iterator[None]:
+    """Only records tell of a loss: a shard whose last ones were trimmed unread ends as if it had had none."""
+    with patched(consumer_module.Partition_Consumer, "end_steps", _ends_without(gone_too=False)):
+        yield
+
+
+@planted
+def skipped_for_one_generation() -> Iterator[None]:
+    """A shard that nobody read counts as skipped only if its children were read, and not theirs."""
+
+    def is_consumed_below(self: Stream_View, partition: str) -> bool:
+        return any(child in self.progress for child in self.children(partition))
+
+    with patched(Stream_View, "_is_consumed_below", is_consumed_below):
+        yield
+
+
+@planted
+def old_list_believed() -> Iterator[None]:
+    """A shard that is read and not listed says nothing of what else the list lacks."""
+    with patched(Stream_View, "_proves_the_list_old", lambda self, partition: False):
+        yield
+
+
+@planted
+def trimmed_without_its_children_never_passes() -> Iterator[None]:
+    """An ended shard waits for its children, also where the stream has trimmed them too."""
+    with patched(Stream_View, "_is_trimmed", lambda self, partition: False):
+        yield
+
+
+@planted
+def settled_without_being_listed() -> Iterator[None]:
+    """What is final, while the stream says that it cannot be yet, is published, whatever it lists."""
+
+    def is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
+        return original(stream, view, found) or (is_final(found.shown) and not view.final)
+
+    original = reconciler.is_settled
+    with patched(reconciler, "is_settled", is_settled):
+        yield
+
+
+@planted
+def forgotten_after_one_look() -> Iterator[None]:
+    """What the cache showed once is published for good, and nobody looks again at what he wrote."""
+
+    def shows(self: Memory, key: str, sources: Sources | None) -> bool:
+        original(self, key, sources)
+        if known := self._known.get(key):
+            known.settled = sources is not None
+        return sources is not None
+
+    original = Memory.shows
+    with patched(Memory, "shows", shows), patched(Memory, "look_again", lambda self, key: None):
+        yield
+
+
+@planted
+def torn_secret_without_a_tag() -> Iterator[None]:
+    """Whichever secret is there is taken for the one that all hashes were made with."""
+    with patched(Partition_State, "knows_secret", lambda self, month, tag: True):
         yield

@@ -134,7 +134,7 @@ class Traffic:
         stream = self.kinesis.stream(STREAM)
         if self.started_ms and self.observed[-1][1] != stream.retention_ms:
             return
-        values = [hours * HOUR_MS for hours in (2, 3, 4, 8) if hours * HOUR_MS != stream.retention_ms]
+        values = [hours * HOUR_MS for hours in (2, 3, 4, 8, 12) if hours * HOUR_MS != stream.retention_ms]
         self.kinesis.set_retention(STREAM, self.rng.choice(values))
         self.say("retention", stream.retention_ms // HOUR_MS, "hours")
 

@@ -46,7 +46,7 @@ from tests.simulation.stores import Watched_Cache, Watched_Store
 from tests.simulation.stream import Traffic
 from tests.simulation.workers import Work
 
-BACKLOG_RETENTION_MS = 24 * HOUR_MS
+LONG_RETENTION_MS = 24 * HOUR_MS
 
 
 class World(Traffic, Leases, Work, Calls, Misfortune):
@@ -62,10 +62,12 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         self.seed = seed
         self.trace: deque[tuple[Any, ...]] = deque(maxlen=None if trace else 150)
         self.options = options = options_of(seed, rng)
+        # so that shards that closed before LATEST are listed to the end
+        long_kept = options["backlog"] or (options["start"] == "LATEST" and not options["old"])
         self.timing = Short_Timing(
             commit_interval_ms=options["commit_s"] * SECOND_MS,
             dedupe_horizon_minutes=options["horizon_minutes"],
-            retention_ms=BACKLOG_RETENTION_MS if options["backlog"] else Short_Timing().retention_ms,
+            retention_ms=LONG_RETENTION_MS if long_kept else Short_Timing().retention_ms,
         )
         self.settings = self.timing
         self.out_of_orderness_ms = self.timing.out_of_orderness_ms  # the least that it ever was
@@ -224,6 +226,8 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
     def _before(self) -> None:
         """The stream has lived before the application starts."""
         rng, until_ms = self.rng, self.born_ms
+        # who starts at LATEST finds generations of shards that nobody reads
+        reshard = self.options["reshard"] * (5 if self.options["start"] == "TRIM_HORIZON" else 15)
         if self.options["backlog"]:
             until_ms += rng.randint(6 * 60, 20 * 60) * MINUTE_MS
         elif self.options["old"]:
@@ -233,7 +237,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         while self.now_ms < until_ms:
             self.now_ms += rng.randint(20, 400) * SECOND_MS
             self.produce()
-            if rng.random() < 5 * self.options["reshard"] and len(self.shards()) < SHARDS_MAX:
+            if rng.random() < reshard and len(self.shards()) < SHARDS_MAX:
                 self.reshard()
             if self.options["retention"] in ("before", "any") and rng.random() < 0.03:
                 self.change_retention()
@@ -266,7 +270,8 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
                 for worker in self.workers.values():
                     if worker.alive:
                         self.crash(worker)
-                if options["retention"] in ("outage", "any") and rng.random() < 0.05:
+                soon_over = outage_ms[1] - self.now_ms < HOUR_MS  # so that the value before has taken something
+                if options["retention"] in ("outage", "any") and soon_over and rng.random() < 0.05:
                     self.change_retention()
             else:
                 self._misfortune()
