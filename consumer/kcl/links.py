@@ -161,13 +161,14 @@ class Shard_Links:
     def _shard_info(self, shard_id: str, checkpoint: str | None) -> Shard_Info:
         """What is known of a shard: by the stream, or, if that no longer lists it, by us, who have read it. Raises
         Store_Unavailable: ask again. So it is for one that nobody has begun with, as a list may be older than a child
-        that the KCL has just heard of."""
+        that the KCL has just heard of; where it knows younger shards, this one was trimmed unread."""
         if shard_id not in self._listed:
             self._listed = {shard.shard_id: shard for shard in self._application.list_shards()}
         if shard_id in self._listed:
             return self._listed[shard_id]
         progress = self._application.progress(shard_id)
-        if progress is None and checkpoint is None:
+        older = shard_id < max(self._listed, default="")  # shards are made in the order of their ids
+        if progress is None and checkpoint is None and not older:
             raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
         return Shard_Info(shard_id, () if progress is None else progress.parents, closed=True)
 

@@ -112,6 +112,8 @@ class Work:
             own = yield from Progress_Reader(self.store).one_steps(shard_id)
             if own is not None:
                 return own.parents
+            if shard_id < max((shard.shard_id for shard in shards), default=""):
+                return ()  # trimmed unread: Shard_Links._shard_info
             yield None
 
     def _save_memory(self, consumer: Partition_Consumer) -> None:
