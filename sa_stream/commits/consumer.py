@@ -169,9 +169,6 @@ class Partition_Consumer:
         redelivery) are skipped."""
         first = self._seen(batch.sequence_numbers)
         if first < len(batch.payloads) and (self.state.first_start is not None or self.state.first_vouched):
-            if self.state.first_start is not None and self.state.committed_number:
-                # whoever goes on from what was committed before any record may find fewer of them
-                self.state.lineage = self._new_lineage()
             self.state.first_records(batch.arrivals_ms[first])
             self._position_ms = self.state.position_ms
         # by the source's clock, where a record tells it: ours may be behind

@@ -192,6 +192,9 @@ def recover_steps(
     state = yield from _snapshot_steps(store, partition, checkpoint, timing)
     if state is not None:
         yield from _catch_up_with_progress_steps(store, state)
+        if state.number == NOTHING_READ and state.since_ms > BEGINNING_MS:
+            # of what it does not cover, it may find fewer records than somebody else who began there earlier
+            state.lineage = new_lineage
         return state
 
     def lost(number: str) -> Partition_State:
