@@ -103,7 +103,10 @@ class Identity:
         retention_ms = self.kinesis.stream(STREAM).retention_ms
         if not self.observed or self.observed[-1][1] != retention_ms:
             self.observed.append((self.now_ms, retention_ms))
-        worker.timing.stream.now = retention_ms, drive(observe_steps(self.store, retention_ms, self.now(worker).wall_ms))
+        worker.timing.stream.now = (
+            retention_ms,
+            drive(observe_steps(self.store, retention_ms, self.now(worker).wall_ms)),
+        )
 
     def list_anew(self, worker: Worker) -> Sequence[Shard_Info]:
         """The list, and whether it is the stream of the start that made it: asked at once when it looks otherwise."""

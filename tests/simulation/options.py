@@ -148,7 +148,9 @@ def _harsher(rng: random.Random) -> Options:
         "memory": True,
         "stalled": rng.choice([1, 1, 2]) if at_times(0.15) else 0,
         "clocks": at_times(0.35),
-        "replaced": rng.choice(["running-same", "running-other", "stopped-same", "stopped-other"]) if at_times(0.12) else "",
+        "replaced": rng.choice(["running-same", "running-other", "stopped-same", "stopped-other"])
+        if at_times(0.12)
+        else "",
         "lease_table": at_times(0.3),
         "throttled": 0.002 if at_times(0.2) else 0.0,
         "bound": True,
