@@ -7,7 +7,6 @@ consumer.application does it (_check_stream, list_shards).
 import math
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 from consumer.kcl.links import Shard_Links
 from sa_stream.commits.consumer import Partition_Consumer

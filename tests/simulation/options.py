@@ -37,7 +37,7 @@ SWITCHED: Options = {
     "memory": False,  # what was written to the cache is remembered, and must not go back for good
     "stalled": 0,  # 1: a publisher stalls for hours between its last look and its write; 2: and dies then
     "clocks": False,  # workers' clocks run off, step and come back, and machines are suspended
-    "replaced": "",  # the stream is deleted and made anew: while workers are "running" or "stopped", ids "-same" or "-other"
+    "replaced": "",  # or how the stream is made anew: while workers are "running-" or "stopped-", ids "same" or "other"
     "lease_table": False,  # answers once more, and what it has just forgotten
     "throttled": 0.0,  # how often a shard answers nothing for a while
     "bound": False,  # everything is final 15 minutes after the last shard has passed

@@ -21,7 +21,7 @@ FOUND_AT = {
 
 @planted
 def wall_clock_followed_in_a_jump() -> Iterator[None]:
-    """When an answer was certainly not fetched yet is reckoned by the clock on the wall, wherever that has jumped to."""
+    """When an answer was not yet fetched is reckoned by the clock on the wall, wherever that has jumped to."""
 
     def source_ms(self: Any, worker: Any, at: Moment) -> int:
         own = self.own_clocks(worker)

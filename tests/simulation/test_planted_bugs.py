@@ -4,7 +4,7 @@ import pytest
 
 import tests.simulation.planted
 import tests.simulation.planted_clocks
-import tests.simulation.planted_holes  # noqa: F401 - they register their bugs
+import tests.simulation.planted_holes
 from tests.simulation.__main__ import report
 from tests.simulation.planting import PLANTED
 
