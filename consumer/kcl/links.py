@@ -14,12 +14,11 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
 from sa_stream.sources.kcl_messages import Buffers
-from sa_stream.timing import Moment, Now, moment
+from sa_stream.timing import Now, moment
 
 log = Log("links")
 
 MESSAGES_MAX = 4  # that are read at the same time; each may take some ten megabytes
-UNLISTED_S = 300.0  # so long a list of shards may lack a shard that the KCL has begun with
 LIST_OLD_S = 30.0  # so long a list of shards may be behind what the KCL says of a shard's end
 STUCK_S = 180.0  # nothing from a shard that is ours for so long: the KCL sits still
 BROKEN_S = 10.0  # after a connection broke, the other shards have so long to commit
@@ -51,7 +50,6 @@ class Shard_Links:
         self._reading: set[Shard_Link] = set()  # in the middle of a message
         self._parked: deque[Shard_Link] = deque()
         self._listed: dict[str, Shard_Info] = {}
-        self._unlisted_s: dict[str, float] = {}  # since when no list has a shard that the KCL wants to read
         self._broken_s: float | None = None
 
     def connect(self, pipes: Handed_Over) -> None:
@@ -89,9 +87,9 @@ class Shard_Links:
 
     # ------------------------------------------------------------------ what links need
 
-    def source_ms(self, at: Moment) -> int | None:
-        """A time that the source's clock certainly showed then; None if that is not known."""
-        return self._application.reader.clock.at(at)
+    def source_ms(self) -> int | None:
+        """A time that the source's clock certainly shows now; None if that is not known."""
+        return self._application.reader.clock.at(moment())
 
     def may_read(self, link: Shard_Link) -> bool:
         """Only a few large messages are read at the same time; other links are parked until one of them is whole."""
@@ -163,14 +161,14 @@ class Shard_Links:
     def _shard_info(self, shard_id: str, checkpoint: str | None) -> Shard_Info:
         """What is known of a shard: by the stream, or, if that no longer lists it, by us, who have read it. Raises
         Store_Unavailable: ask again. So it is for one that nobody has begun with, as a list may be older than a child
-        that the KCL has just heard of; if no list has it for minutes, it was trimmed before anybody came to it."""
+        that the KCL has just heard of; where it knows younger shards, this one was trimmed unread."""
         if shard_id not in self._listed:
             self._listed = {shard.shard_id: shard for shard in self._application.list_shards()}
         if shard_id in self._listed:
             return self._listed[shard_id]
         progress = self._application.progress(shard_id)
-        since_s = self._unlisted_s.setdefault(shard_id, time.monotonic())
-        if progress is None and checkpoint is None and time.monotonic() - since_s < UNLISTED_S:
+        older = shard_id < max(self._listed, default="")  # shards are made in the order of their ids
+        if progress is None and checkpoint is None and not older:
             raise Store_Unavailable(f"the stream does not list {shard_id}, which the KCL reads")
         return Shard_Info(shard_id, () if progress is None else progress.parents, closed=True)
 

@@ -36,7 +36,6 @@ from sa_stream.sources.kcl_messages import (
     decode_message,
     status_line,
 )
-from sa_stream.timing import Moment, moment
 from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("shard")
@@ -54,7 +53,7 @@ class Links(Protocol):
     engine: Engine
     buffers: Buffers
 
-    def source_ms(self, at: Moment) -> int | None: ...
+    def source_ms(self) -> int | None: ...
     def may_read(self, link: "Shard_Link") -> bool: ...
     def has_read(self, link: "Shard_Link") -> None: ...
     def open(self, link: "Shard_Link", checkpoint: str | None) -> Lane: ...
@@ -90,7 +89,7 @@ class Shard_Link:
         self._first = True
         # Of the messages before the current one, those whose successors the KCL may have fetched already. So the answer
         # in the current one was certainly not fetched before the oldest of these came.
-        self._came: deque[Moment] = deque(maxlen=fetch_ahead.answers + 2)
+        self._came_ms: deque[int] = deque(maxlen=fetch_ahead.answers + 2)
         self._standing_ms = fetch_ahead.standing_ms
         links.engine.watch(pipes.from_kcl, self._on_readable)
         links.engine.watch(pipes.child.fileno(), self._on_child_gone)
@@ -217,10 +216,10 @@ class Shard_Link:
         self.answer()
 
     def _process(self, message: Process_Records) -> None:
-        known = len(self._came) == self._came.maxlen
-        not_before_ms = self._links.source_ms(self._came[0] + -self._standing_ms) if known else None
-        self._came.append(moment())
-        batch = message.batch(not_before_ms or 0)
+        known = len(self._came_ms) == self._came_ms.maxlen
+        not_before_ms = self._came_ms[0] - self._standing_ms if known and self._came_ms[0] else 0
+        self._came_ms.append(self._links.source_ms() or 0)
+        batch = message.batch(max(0, not_before_ms))
         if batch.sequence_numbers and self._first:
             self._first = False
             again = bisect_right(batch.sequence_numbers, self._resumed_at, key=int)

@@ -90,7 +90,8 @@ def commit_steps(
     partition, number = state.partition, END if ended else state.number
     touched = sorted(state.touched)
     known = (number, state.lineage) == (state.committed_number, state.committed_lineage)
-    fresh = ended or (redelivered and not known)
+    # Before the first record there is nothing to go on from: whoever starts then starts anew, and may find less.
+    fresh = ended or (redelivered and not known and number != NOTHING_READ)
 
     for start in touched:
         name = Partial_Name(state.lineage, state.touched[start])
@@ -115,8 +116,7 @@ def commit_steps(
         if before and before != key:
             yield call(store.delete, [before])
         return
-    if number != state.number or int(number) > 0:
-        yield call(checkpoint, number)
+    yield call(checkpoint, number)
     state.committed_number, state.committed_lineage = number, state.lineage
 
     obsolete = yield from _obsolete_steps(store, partition, number, progress, touched)

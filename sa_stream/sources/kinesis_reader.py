@@ -307,6 +307,7 @@ class Shard_Reader:
             return None
         if (wait_ms := self.wait_ms(now)) > 0:
             raise Store_Unavailable(f"{self.shard_id} is read again in {wait_ms} ms, not before")
+        not_fetched_before_ms = self.reader.clock.at(now) or 0
         try:
             answer = self._next_answer()
         except Store_Unavailable:
@@ -327,7 +328,7 @@ class Shard_Reader:
             arrivals_ms=[round(record.ApproximateArrivalTimestamp * 1000) for record in records],
             sequence_numbers=[record.SequenceNumber for record in records],
             millis_behind_latest=behind_ms,
-            not_fetched_before_ms=self.reader.clock.at(now) or 0,
+            not_fetched_before_ms=not_fetched_before_ms,
         )
 
     def wait_ms(self, now: Moment) -> int:

@@ -42,7 +42,9 @@ class Source_Clock:
             self.offset_ms = max(0, date_ms - received.wall_ms) + min(0, date_ms + SECOND_MS - 1 - sent.wall_ms)
 
     def at(self, at: Moment) -> int | None:
-        """The source's clock showed this time then, or a later one; None before the first answer."""
+        """The source's clock shows this time now, or a later one; None before the first answer. `at` is now: an answer
+        that comes later says nothing of a moment before it, as the steady clock stands still while we are suspended.
+        """
         return max((_later(date_ms, at - received) for received, date_ms in self._known), default=None)
 
 

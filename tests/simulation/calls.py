@@ -3,10 +3,11 @@
 from typing import Any
 
 from sa_stream.commits.operations import Call
-from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable, Superseded
+from sa_stream.errors import Config_Error, Corrupt_State, Lease_Lost, Source_Error, Store_Unavailable, Superseded
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.timing import MINUTE_MS
 from tests.simulation.checks import Violation
+from tests.simulation.identity import Refused_End
 from tests.simulation.parts import SECOND_MS, Died, Engine_Failed, Task
 from tests.simulation.workers import lineage_of
 
@@ -85,8 +86,12 @@ class Calls:
             result = call()
         except Store_Unavailable:
             return self.failed(task)
+        except Config_Error:  # the stream is another one
+            return self.stop_for_good(task.worker)
         except Lease_Lost as lost:
             return self.advance(task, error=lost)
+        except Source_Error as refused:
+            return self.advance(task, error=refused)
         finally:
             self.actor = None
         if task in self.doomed:  # its write was its last
@@ -140,7 +145,7 @@ class Calls:
                 raise
             self.say("fails", task.worker.name, link.shard_id[-2:], str(broken)[:80])
             self.end_task(task)
-        except (StopIteration, Lease_Lost, Died) as end:
+        except (StopIteration, Lease_Lost, Died, Refused_End) as end:
             self.say("ends", task.worker.name, task.link.shard_id[-2:] if task.link else "", type(end).__name__)
             self.end_task(task)
         else:

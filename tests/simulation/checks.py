@@ -10,6 +10,9 @@ A check that fails raises Violation; its name says which promise was broken:
     revision   a revision went back, or stayed while final content changed
     owner      the owner of a lease misses a partial that it named, or may not checkpoint what it has
     dropped    what was dropped is not counted, or not dead-lettered, exactly once
+    early      something is final before its end, by the source's clock
+    end        a shard that is open is taken for ended
+    stranger   an entry counts records of another stream of the same name
     finality   with faults over, something covered is not final
     coverage   a partition vouches for less than it has read
     crash      the product raised something that nobody expects
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 FOREVER_MS = 1 << 60
 FINAL_WITHIN_MS = 15 * MINUTE_MS
+NOTICED_WITHIN_MS = 3 * MINUTE_MS  # that the stream is another one, by a worker's own clock
 POISON = b"/poison/"  # in a payload: the engine fails on it
 
 
@@ -142,7 +146,8 @@ class Checks:
                         found.update(
                             {put.path: 1 for put in puts if put.path not in found and hash_of(put.path, seed) in hashes}
                         )
-        if len(found) != len(hashes):
+        twice = self.world.secrets_torn and len(found) < len(hashes)  # a duplicate, hashed with another secret
+        if len(found) != len(hashes) and not twice and not self.world.replaced_ms:
             raise Violation("content", f"{self.label(start_ms)} counts {len(hashes)} paths, known are {len(found)}")
         return found
 
@@ -172,9 +177,9 @@ class Checks:
         progress = decode_progress(data, key)
         number = int(actor.consumer.state.number)
         oracle, all_read = self._oracle(progress.partition, progress.lineage, progress.since_ms)
-        if progress.number == END:
+        if progress.number == END and not self.world.replaced_ms:
             self._all_was_read(self.ledger.of(progress.partition), number, progress.since_ms)
-        elif int(progress.number) != number:
+        elif progress.number != END and int(progress.number) != number:
             raise Violation("content", f"{key} is written after {number}")
         self.closes(progress.partition, progress.watermark_ms, number)
         if not self.world.exact:
@@ -241,7 +246,7 @@ class Checks:
         """Only a batch with poison in it is set aside, in one letter, and by somebody who failed on it often enough."""
         found = parse_set_aside(key)
         actor = self.world.actor
-        if found is None or actor is None or actor.link is None or actor.consumer is None:
+        if found is None or actor is None or actor.link is None or actor.consumer is None or self.world.replaced_ms:
             return
         first, last = found
         partition = actor.link.shard_id
@@ -278,6 +283,8 @@ class Checks:
         world = self.world
         period, start_ms = parse_cache_key(key)
         final = entry["status"] == "final"
+        if final and end_of(period, start_ms) > world.now_ms:
+            raise Violation("early", f"{key} is final before its end")
         world.say("entry", key, entry["status"], entry["revision"], entry["total_requests"], "torn" if torn else "")
         strict = not torn if world.options["memory"] else not world.torn
         if before is not None and strict:
@@ -298,6 +305,7 @@ class Checks:
         window = Window.from_bytes(data)
         end_ms = end_of(period, start_ms)
         found = self._counted(window, start_ms, end_ms)
+        self._no_strangers(key, found)
         if len(found) and found.total() != entry["total_requests"] and not window.top_paths_error:
             raise Violation("content", f"{key}: its summary is another's")
         if final or world.lossless:  # nobody vouches for what lies about a loss
@@ -309,6 +317,15 @@ class Checks:
             if period != HALF_HOUR:
                 self._sources_final(key, period, start_ms)
             self._lacks_nothing(key, found, start_ms, end_ms)
+
+    def _no_strangers(self, key: str, found: Counter[str]) -> None:
+        """Workers notice soon that the stream is another one, and stop for good."""
+        world = self.world
+        worker = world.actor.worker if world.actor is not None else None
+        if worker is None or not worker.alive or world.strangers.isdisjoint(found):
+            return
+        if worker.replaced is None or worker.clock.moment(world.now_ms) - worker.replaced > NOTICED_WITHIN_MS:
+            raise Violation("stranger", f"{key} counts records of another stream")
 
     def _nothing_twice(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
         allowed: Counter[str] = Counter()
@@ -364,6 +381,7 @@ class Checks:
         begins_ms = world.settled_ms + 20 * MINUTE_MS  # until then publishers may still wait for their next pass
         if (
             not world.options["bound"]
+            or world.replaced_ms
             or world.now_ms < begins_ms
             or any(w.paused_until_ms > world.now_ms for w in world.workers.values())
         ):
@@ -399,6 +417,8 @@ class Checks:
     def end(self) -> None:
         """Faults are over and everything has come to rest."""
         world = self.world
+        if world.replaced_ms:
+            return
         progress = world.best_progress()
         for partition, own in progress.items():
             self._coverage(partition, own)

@@ -43,8 +43,11 @@ class Misfortune:
             choices += [4 * 3600, 7 * 3600] * options["longer_pauses"]
             until_ms = self.now_ms + rng.choice(choices) * SECOND_MS
             worker.paused_until_ms = max(worker.paused_until_ms, until_ms)
-            if rng.random() < 0.5:
+            x = rng.random()
+            if x < 0.5:
                 worker.jvm_paused_until_ms = until_ms
+            if x < 0.25 and options["clocks"] and worker.alive:  # the whole machine
+                worker.clock.stand_still(self.now_ms, worker.paused_until_ms)
             self.say("pause", worker.name, until_ms - self.now_ms)
         elif options["cache_outage"] and x > 0.999:
             self.no_cache_until_ms = self.now_ms + rng.randint(1, 30) * MINUTE_MS
@@ -54,7 +57,13 @@ class Misfortune:
             self.say("state outage")
         if options["settings"] and rng.random() < 0.003:
             self.change_settings()
-        if options["retention"] == "any" and rng.random() < 0.002:
+        if options["clocks"] and rng.random() < 0.01:
+            self.clock_steps(worker)
+        if rng.random() < options["throttled"]:
+            shard_id = rng.choice(self.shards()).shard_id
+            self.throttled_until_ms[shard_id] = self.now_ms + rng.choice([2, 20, 60, 300]) * MINUTE_MS
+            self.say("throttled", shard_id[-2:])
+        if options["retention"] == "any" and rng.random() < (0.01 if options["backlog"] else 0.003):
             self.change_retention()
         self._losses()
 

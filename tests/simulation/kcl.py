@@ -21,7 +21,7 @@ class Leases:
         for shard_id, lease in self.leases.items():
             if lease.checkpoint == "END":
                 continue
-            if any(p in self.leases and self.leases[p].checkpoint != "END" for p in parents_of[shard_id]):
+            if any(p in self.leases and self.leases[p].checkpoint != "END" for p in parents_of.get(shard_id, ())):
                 continue
             link = held.get((shard_id, lease.token))
             ready = [worker for worker in alive if worker.jvm_paused_until_ms <= self.now_ms and not worker.leaving]
@@ -37,14 +37,14 @@ class Leases:
     def begin_leases(self) -> None:
         """Who may start: mostly a shard all of whose parents were read to their end. Where only what is listed counts,
         as a parent that is neither listed nor was ever begun is nobody's to wait for."""
+        self.begin_foreign_leases()
         shards = {shard.shard_id: shard for shard in self.shards()}
         awaited = set(shards)
         if self.options["listed_only"]:
             readers = [worker for worker in self.workers.values() if worker.alive]
-            listed = self.list_shards(readers[0], whole=True) if readers else ()
-            awaited = {shard.shard_id for shard in listed} | self.leases.keys()
-        read_below = {parent for shard_id in self.leases for parent in shards[shard_id].parents}
-        for shard_id in sorted(awaited - self.leases.keys() - read_below):
+            listed = self.kcl_lists(readers[0]) if readers else ()
+            awaited = ({shard.shard_id for shard in listed} | self.leases.keys()) & shards.keys()
+        for shard_id in sorted(awaited - self.leases.keys()):
             shard = shards[shard_id]
             parents = [self.leases.get(parent) for parent in shard.parents if parent in awaited]
             if shard.parents and all(parent is not None and parent.checkpoint == "END" for parent in parents):
@@ -87,7 +87,10 @@ class Leases:
     def give(self, shard_id: str, lease: Lease, worker: Worker) -> None:
         lease.token += 1
         lease.owner = worker.name
-        link = Link(worker, shard_id, lease.token, lease.checkpoint, lease.from_ms, last_checkpoint=lease.checkpoint)
+        checkpoint = lease.checkpoint
+        if self.faults and self.options["lease_table"] and self.rng.random() < 0.1:
+            checkpoint = lease.before  # read just before the last one was written
+        link = Link(worker, shard_id, lease.token, checkpoint, lease.from_ms, last_checkpoint=checkpoint)
         self.links.append(link)
         self.tasks.append(Task(worker, self.consumer_steps(link), link))
         self.say(
@@ -98,7 +101,7 @@ class Leases:
             "token",
             lease.token,
             "at",
-            (lease.checkpoint or "-")[-9:],
+            (checkpoint or "-")[-9:],
         )
 
     def fetch(self, link: Link) -> None:
@@ -107,6 +110,8 @@ class Leases:
             return
         slow = self.faults and self.options["laggard"] and int(link.shard_id[-2:]) % 2 == self.seed % 2
         if slow and self.rng.random() < self.options["laggard"]:
+            return
+        if self.faults and self.now_ms < self.throttled_until_ms.get(link.shard_id, 0):
             return
         if len(link.queue) >= (1 if self.options["local"] else QUEUED_MAX):
             return
@@ -118,23 +123,29 @@ class Leases:
         after = link.last_number or link.checkpoint
         try:
             if after is not None:
+                if self.is_foreign(link.shard_id, after):
+                    raise Kinesis_Error("InvalidArgumentException", "not of this stream")
                 iterator = self.kinesis.shard_iterator(STREAM, link.shard_id, "AFTER_SEQUENCE_NUMBER", after)
             elif link.from_ms > BEGINNING_MS:
                 iterator = self.kinesis.shard_iterator(STREAM, link.shard_id, "AT_TIMESTAMP", timestamp_ms=link.from_ms)
             else:
                 iterator = self.kinesis.shard_iterator(STREAM, link.shard_id, "TRIM_HORIZON")
             page = self.kinesis.get_records(iterator, limit=self.rng.choice([1, 3, 10, 50]) if self.faults else 100)
-        except Kinesis_Error:  # the retention has taken the whole shard
-            link.queue.append(Answer([], [], [], 0, self.now_ms, end=True, gone=True))
+        except Kinesis_Error:  # the retention has taken the whole shard; or it is another stream's
+            link.queue.append(Answer([], [], [], 0, end=True))
             link.fetched_all = True
             return
         if page.sequence_numbers:
             link.last_number = page.sequence_numbers[-1]
         elif page.next_iterator is None:
-            link.queue.append(Answer([], [], [], 0, self.now_ms, end=True))
+            link.queue.append(Answer([], [], [], 0, end=True))
             link.fetched_all = True
             return
-        answer = Answer(page.payloads, page.arrivals_ms, page.sequence_numbers, page.millis_behind_latest, self.now_ms)
+        answer = Answer(page.payloads, page.arrivals_ms, page.sequence_numbers, page.millis_behind_latest)
+        if self.options["local"]:  # who asks knows when it did
+            asked = link.worker.clock.moment(self.now_ms)
+            self.hear(link.worker)
+            answer.not_fetched_before_ms = self.source_ms(link.worker, asked) or 0
         link.queue.append(answer)
 
     def checkpoint(self, link: Link, number: str) -> None:
@@ -148,10 +159,11 @@ class Leases:
             raise Violation("owner", f"{link.shard_id}: a checkpoint at {number}, but {link.delivered} was delivered")
         if x < 0.01:
             raise Died
-        lease.checkpoint = number
+        lease.before, lease.checkpoint = lease.checkpoint, number
         self.say("checkpoint", link.worker.name, link.shard_id[-2:], number[-9:])
         if x < 0.03:
             raise Died
         if x < 0.05:
             raise Store_Unavailable("took effect, and is reported as failed")
         link.last_checkpoint = number
+        link.answered_twice = self.options["lease_table"] and x < 0.06

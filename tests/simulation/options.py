@@ -36,7 +36,10 @@ SWITCHED: Options = {
     "torn_secrets": 0.0,
     "memory": False,  # what was written to the cache is remembered, and must not go back for good
     "stalled": 0,  # 1: a publisher stalls for hours between its last look and its write; 2: and dies then
-    "clocks": False,  # some workers' are hours off
+    "clocks": False,  # workers' clocks run off, step and come back, and machines are suspended
+    "replaced": "",  # or how the stream is made anew: while workers are "running-" or "stopped-", ids "same" or "other"
+    "lease_table": False,  # answers once more, and what it has just forgotten
+    "throttled": 0.0,  # how often a shard answers nothing for a while
     "bound": False,  # everything is final 15 minutes after the last shard has passed
 }
 
@@ -148,7 +151,12 @@ def _harsher(rng: random.Random) -> Options:
         "torn_secrets": 0.002 if at_times(0.1) else 0.0,
         "memory": True,
         "stalled": rng.choice([1, 1, 2]) if at_times(0.15) else 0,
-        "clocks": at_times(0.15),
+        "clocks": at_times(0.35),
+        "replaced": rng.choice(["running-same", "running-other", "stopped-same", "stopped-other"])
+        if at_times(0.12)
+        else "",
+        "lease_table": at_times(0.3),
+        "throttled": 0.002 if at_times(0.2) else 0.0,
         "bound": True,
     }
     if options["backlog"] and not options["laggard"] and chance(0.5):

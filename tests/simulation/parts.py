@@ -12,11 +12,13 @@ from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.rollups.finality import Sources
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Timing
+from sa_stream.storage.ownership import Stream_Identity
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Moment, Timing
+from tests.simulation.clocks import Worker_Clock
 
 STREAM = "logs"
 SECOND_MS = 1_000
-SKEW_MS_MAX = 62 * SECOND_MS  # so far a worker may be behind the source, whose last answer was long ago
+SKEW_MS_MAX = 62 * SECOND_MS  # so far a worker that has just heard of the source may be behind it
 FOREVER_MS = 1 << 60
 QUEUED_MAX = 3  # answers that the KCL fetches ahead
 SHARDS_MAX = 8
@@ -54,6 +56,7 @@ class Lease:
     owner: str = ""
     token: int = 0
     checkpoint: str | None = None
+    before: str | None = None  # the checkpoint before that
     from_ms: int = BEGINNING_MS  # of a lease without checkpoint: where to begin
 
 
@@ -65,9 +68,8 @@ class Answer:
     arrivals_ms: list[int]
     numbers: list[str]
     behind_ms: int
-    fetched_ms: int
+    not_fetched_before_ms: int = 0  # as far as is known when it comes
     end: bool = False
-    gone: bool = False  # the stream has no such shard any more
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +87,7 @@ class Link:
     queue: deque[Answer] = field(default_factory=deque)
     fetched_all: bool = False
     dead: bool = False
+    answered_twice: bool = False  # a checkpoint
     handover_until_ms: int = 0  # when set: it is asked to finish, and loses its lease then at the latest
     consumer: Partition_Consumer | None = None
     position_ms: int = 0
@@ -95,9 +98,13 @@ class Link:
 @dataclass(slots=True, eq=False)
 class Worker:
     name: str
-    skew_ms: int
+    clock: Worker_Clock
     secrets: Secrets
     timing: Timing  # as its settings and the stream said when it started
+    stream: Stream_Identity  # that it found at its start
+    described: Moment | None = None  # when it last asked for it
+    listed_ms: int = 0  # when the stream was made of which its last list was
+    replaced: Moment | None = None  # when the stream became another one, by its clock
     paused_until_ms: int = 0
     jvm_paused_until_ms: int = 0
     alive: bool = True

@@ -21,6 +21,7 @@ class Watched_Store:
     def __init__(
         self, on_put: Callable[[str, bytes, bytes | None], None], clock_ms: Callable[[], int] = lambda: 0
     ) -> None:
+        self.url = "memory:"
         self.objects: dict[str, bytes] = {}
         self._modified_ms: dict[str, int] = {}
         self._clock_ms = clock_ms

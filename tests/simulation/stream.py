@@ -4,11 +4,9 @@ import gzip
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Shard_Info
-from sa_stream.commits.retention import observe_steps
 from sa_stream.sources.memory_kinesis import Shard
-from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
+from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS
 from tests.oracle import CANONICAL
 from tests.simulation.checks import POISON
 from tests.simulation.parts import SECOND_MS, SKEW_MS_MAX, STREAM, Worker
@@ -22,13 +20,16 @@ class Traffic:
 
     def put(self, payload: bytes, hash_key: int) -> None:
         shard_id, number = self.kinesis.put(STREAM, payload, "", hash_key_at=hash_key)
-        self.ledger.of(shard_id).take(int(number), payload, self.now_ms)
+        if not self.replaced_ms:
+            self.ledger.of(shard_id).take(int(number), payload, self.now_ms)
         self.say("put", shard_id[-2:], number[-9:], payload[:14], payload[-60:-40] if payload[:1] == b"1" else "")
 
     def line(self, event_ms: int) -> bytes:
         rng = self.rng
         self.requests += 1
         n = self.requests
+        if self.replaced_ms:
+            self.strangers.add(f"/{n}")
         values = {
             "timestamp": f"{event_ms // 1000}.{event_ms % 1000:03d}",
             "sc-status": rng.choice(["200", "200", "304", "404", "503", "000"]),
@@ -102,13 +103,15 @@ class Traffic:
     def list_shards(self, worker: Worker | None = None, whole: bool = False) -> Sequence[Shard_Info]:
         """As this worker hears it: what it heard last may do for a while, and a closed shard may be missing for a
         moment, unless it must be `whole`."""
-        if worker is None or not self.faults:
+        if worker is None:
             return self._listed_now()
-        if self.options["old_lists"] and self.now_ms < worker.shards_until_ms:
+        if self.faults and self.options["old_lists"] and self.now_ms < worker.shards_until_ms:
             return worker.shards
-        if self.options["stale_listing"] and self.listing and self.rng.random() < 0.3:
+        if self.faults and self.options["stale_listing"] and self.listing and self.rng.random() < 0.3:
             return self.listing
-        worker.shards = self.listing = self._listed_now()
+        worker.shards = self.listing = self.list_anew(worker)
+        if not self.faults:
+            return worker.shards
         if self.options["old_lists"]:
             worker.shards_until_ms = self.now_ms + self.rng.randint(0, self.options["old_lists"]) * SECOND_MS
         closed = [shard for shard in worker.shards if shard.closed]
@@ -122,6 +125,12 @@ class Traffic:
             self.say("unlisted", lacking.shard_id[-2:], "for", worker.name)
             return [shard for shard in worker.shards if shard is not lacking]
         return worker.shards
+
+    def kcl_lists(self, worker: Worker) -> Sequence[Shard_Info]:
+        """What the KCL, which asks by itself, hears: what its worker has heard, or something newer."""
+        if self.options["old_lists"] and self.now_ms < worker.shards_until_ms:
+            return worker.shards
+        return self._listed_now()
 
     def _listed_now(self) -> Sequence[Shard_Info]:
         page = self.kinesis.list_shards(STREAM)
@@ -141,13 +150,6 @@ class Traffic:
     def horizon_ms(self) -> int:
         """What arrived before this is gone from the stream."""
         return self.kinesis.stream(STREAM).horizon_ms(self.now_ms)
-
-    def ask_retention(self, retention: Stream_Retention, skew_ms: int) -> None:
-        """A worker hears how long the stream keeps its records, and reads in the state store how long it did."""
-        retention_ms = self.kinesis.stream(STREAM).retention_ms
-        if not self.observed or self.observed[-1][1] != retention_ms:
-            self.observed.append((self.now_ms, retention_ms))
-        retention.now = retention_ms, drive(observe_steps(self.store, retention_ms, self.now_ms + skew_ms))
 
     def vouch_floor_ms(self, now_ms: int) -> int:
         """From when on, at the latest, somebody who has just read everything must vouch. Of a retention that changed

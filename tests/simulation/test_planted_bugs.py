@@ -3,7 +3,8 @@
 import pytest
 
 import tests.simulation.planted
-import tests.simulation.planted_holes  # noqa: F401 - both register their bugs
+import tests.simulation.planted_clocks
+import tests.simulation.planted_holes
 from tests.simulation.__main__ import report
 from tests.simulation.planting import PLANTED
 
@@ -47,6 +48,7 @@ NOT_FOUND_YET = {  # the world does not bring together what they need within so 
 
 @pytest.mark.parametrize("name", sorted(PLANTED.keys() - NOT_FOUND_YET))
 def test_a_planted_bug_is_found(name: str) -> None:
-    seeds = [FOUND_AT.get(name, 0), *range(SEEDS_MAX)]
+    found_at = FOUND_AT | tests.simulation.planted_clocks.FOUND_AT
+    seeds = [found_at.get(name, 0), *range(SEEDS_MAX)]
     found = next((broken for seed in seeds if (broken := report(seed, name).broken)), "")
     assert found not in ("", "crash")

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from consumer.kcl.links import UNLISTED_S
 from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.progress import Partial_Name
@@ -15,12 +14,10 @@ from sa_stream.records.parser import Columns, Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
-from sa_stream.timing import BEGINNING_MS, MINUTE_MS, Moment, Now
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS
 from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, Partition_State
 from tests.simulation.checks import POISON
-from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Engine_Failed, Link, Task_Steps, Worker
-
-UNLISTED_MS = int(UNLISTED_S * 1000)
+from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Died, Engine_Failed, Link, Task_Steps, Worker
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -28,13 +25,6 @@ if TYPE_CHECKING:
 
 class Work:
     """The part of a world in which the product runs."""
-
-    def clock_ms(self, worker: Worker) -> int:
-        """The source's time, as this worker knows it from its answers: never later than it is."""
-        return self.now_ms + worker.skew_ms
-
-    def now(self, worker: Worker) -> Now:
-        return Now(self.clock_ms(worker), Moment(self.now_ms))
 
     def lineage(self) -> str:
         return f"{self.rng.getrandbits(48):012x}"
@@ -50,7 +40,7 @@ class Work:
             parents,
             self.start,
             worker.timing,
-            self.clock_ms(worker),
+            self.now(worker).wall_ms,
             self.lineage(),
         )
         self._judge_start(link, parents, state)
@@ -84,10 +74,9 @@ class Work:
                 answer = link.queue.popleft()
                 now = self.now(worker)
                 if answer.end:
-                    self._judge_end(link, answer)
-                    yield from consumer.end_steps(now, gone=answer.gone)
+                    yield from self.end_steps(link, consumer, answer)
                     return
-                batch = self._batch(worker, answer, came_ms)
+                batch = self._batch(answer, came_ms)
                 self._judge_read(link, batch)
                 if answer.numbers:
                     worker.delivered[shard_id].add((int(answer.numbers[0]), int(answer.numbers[-1])))
@@ -95,6 +84,8 @@ class Work:
                 came_ms.append(now.wall_ms)
                 if consumer.due(now) and self.rng.random() < 0.7:
                     break
+            if link.answered_twice:
+                raise Died  # a protocol error: the connection ends
             now = self.now(worker)
             if link.handover_until_ms:
                 yield from consumer.flush_steps(now)
@@ -111,17 +102,18 @@ class Work:
     def look_up_steps(self, worker: Worker, shard_id: str) -> Steps[tuple[str, ...]]:
         """A shard's parents: as this worker's list has it, or a fresh one. A shard that no list has any more goes on
         from what was recorded of it; without that rule nobody ever answers."""
-        began_ms = self.now_ms
         if not self.options["look_up"]:
             return next(shard.parents for shard in self.shards() if shard.shard_id == shard_id)
         while True:
-            for shards in (worker.shards, (yield Call(self._listed_now))):
+            for shards in (worker.shards, (yield Call(self.list_anew, (worker,)))):
                 for shard in shards:
                     if shard.shard_id == shard_id:
                         return shard.parents
             own = yield from Progress_Reader(self.store).one_steps(shard_id)
-            if own is not None or self.now_ms - began_ms > UNLISTED_MS:
-                return own.parents if own is not None else ()
+            if own is not None:
+                return own.parents
+            if shard_id < max((shard.shard_id for shard in shards), default=""):
+                return ()  # trimmed unread: Shard_Links._shard_info
             yield None
 
     def _save_memory(self, consumer: Partition_Consumer) -> None:
@@ -150,17 +142,16 @@ class Work:
         if lineage in self.skipped:
             return
         if gaps != before[1] and (link.shard_id in self.damaged or self.secrets_torn):
-            self.losses.append(self._latest_ms(link.worker) + MINUTE_MS)
+            self.losses.append(self.now_ms + MINUTE_MS)
         skipped, letter, link.letter = self.skipped.get(before[0]), link.letter, None
         lossless = skipped is not None and letter is not None and gaps == before[1]
         self.skipped[lineage] = (*skipped, letter) if lossless and skipped is not None and letter is not None else None
 
-    def _batch(self, worker: Worker, answer: Answer, came_ms: deque[int]) -> Batch:
+    def _batch(self, answer: Answer, came_ms: deque[int]) -> Batch:
         """The KCL does not say when it fetched: certainly after the fifth-last answer came."""
-        if self.options["local"]:
-            not_before_ms = answer.fetched_ms + worker.skew_ms
-        else:
-            not_before_ms = came_ms[0] if len(came_ms) == 5 else 0
+        not_before_ms = answer.not_fetched_before_ms
+        if not self.options["local"] and len(came_ms) == 5:
+            not_before_ms = came_ms[0]
         return Batch(
             answer.payloads,
             answer.arrivals_ms,
@@ -173,7 +164,7 @@ class Work:
         """Whether a partition that starts may vouch for less than everything."""
         since_ms = state.since_ms
         self.say("recover", link.worker.name, link.shard_id[-2:], "since", since_ms - self.born_ms)
-        now_ms = self._latest_ms(link.worker)
+        now_ms = self.now_ms
         if self.secrets_torn or link.shard_id in self.damaged or self.damaged.intersection(parents):
             self.losses.append(now_ms + MINUTE_MS)
         floor_ms = self.vouch_floor_ms(now_ms)
@@ -184,7 +175,7 @@ class Work:
 
     def _judge_first_read(self, link: Link) -> None:
         """Who begins with a stream that is older than what any stream keeps cannot know what it kept before."""
-        least_ms = self._latest_ms(link.worker) - self.timing.retention_least_ms
+        least_ms = self.now_ms - self.timing.retention_least_ms
         if link.first_start and self.born_ms <= least_ms + self.timing.coverage_margin_ms + SKEW_MS_MAX:
             self.losses.append(least_ms + self.timing.coverage_margin_ms + MINUTE_MS)
 
@@ -199,21 +190,17 @@ class Work:
         elif batch.millis_behind_latest == 0:
             link.position_ms = max(link.position_ms, batch.not_fetched_before_ms - MINUTE_MS)
 
-    def _judge_end(self, link: Link, answer: Answer) -> None:
+    def _judge_end(self, link: Link, gone: bool) -> None:
         self._judge_position(link)
-        if answer.gone:
-            self.losses.append(self.vouch_floor_ms(self._latest_ms(link.worker)))
+        if gone:
+            self.losses.append(self.vouch_floor_ms(self.now_ms))
 
     def _judge_position(self, link: Link) -> None:
-        now_ms = self._latest_ms(link.worker)
+        now_ms = self.now_ms
         floor_ms = self.vouch_floor_ms(now_ms)
         if link.position_ms < floor_ms:
             self.say("behind", link.worker.name, link.shard_id[-2:], now_ms - link.position_ms)
             self.losses.append(floor_ms)
-
-    def _latest_ms(self, worker: Worker) -> int:
-        """What time it is at most, for a worker whose clock may be off."""
-        return max(self.now_ms, self.clock_ms(worker))
 
     def reconciler_steps(self, worker: Worker) -> Task_Steps:
         """A publisher: passes, and now and then the clean-up."""
@@ -227,7 +214,6 @@ class Work:
             if self.now_ms < next_ms:
                 continue
             next_ms = self.now_ms + rng.choice([1, 4, 10, 20] if self.faults else [3, 6]) * MINUTE_MS
-            worker.timing.stream.ask()
             try:
                 result = yield from reconciler.pass_steps(self.now(worker))
                 worker.settled = result.settled

@@ -8,7 +8,7 @@ drops the worker.
 import random
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,9 @@ from sa_stream.windows import paths
 from sa_stream.windows.partition import month_of
 from tests.simulation.calls import Calls
 from tests.simulation.checks import Checks, Violation
+from tests.simulation.clocks import Clocks
 from tests.simulation.faults import Misfortune
+from tests.simulation.identity import Identity
 from tests.simulation.kcl import Leases
 from tests.simulation.ledger import Ledger, Ranges
 from tests.simulation.options import options_of
@@ -49,7 +51,7 @@ from tests.simulation.workers import Work
 LONG_RETENTION_MS = 24 * HOUR_MS
 
 
-class World(Traffic, Leases, Work, Calls, Misfortune):
+class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
     """timing    of the stream and the settings at the beginning; `settings`: of workers that start now
     losses      from when on a partition may vouch, after each legitimate loss
     damaged     partitions that may have to begin anew, since something of theirs was lost
@@ -105,7 +107,11 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         self.no_cache_until_ms = self.no_state_until_ms = 0
         self.requests = 0
         self.recent: deque[tuple[bytes, int, int]] = deque(maxlen=12)  # line, hash key, when
-        self.listing: list[Shard_Info] = []
+        self.listing: Sequence[Shard_Info] = []
+        self.replaced_ms = 0  # when the stream became another one
+        self.refused = 0  # how often that was noticed
+        self.strangers: set[str] = set()  # paths of the other one's records
+        self.throttled_until_ms: dict[str, int] = {}
         self.observed: list[tuple[int, int]] = []  # when a retention was first seen, and which
         stream = self.kinesis.create_stream(STREAM, options["shards"], self.timing.retention_ms)
         for shard in stream.shards:
@@ -128,7 +134,7 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
     @property
     def exact(self) -> bool:
         """Whether what a window holds is known to the last number: while settings change, it depends on who read."""
-        return not self.options["settings"]
+        return not self.options["settings"] and not self.replaced_ms
 
     def entry(self, key: str) -> dict[str, Any] | None:
         return self.cache.peek(AGGREGATE_NAMESPACE, key)
@@ -172,31 +178,23 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
 
     def spawn(self, name: str) -> None:
         rng = self.rng
-        skew_ms = -rng.randint(0, 2) * SECOND_MS
-        if self.faults and self.options["clocks"] and rng.random() < 0.4:
-            skew_ms -= rng.choice([10, 30, 60]) * SECOND_MS  # its last answer was long ago
-        retention = Stream_Retention((0, ()), lambda: self.ask_retention(retention, skew_ms))
-        retention.ask()
+        stream = self.claim()
+        if stream is None:
+            return
+        retention = Stream_Retention((0, ()), lambda: self.check_stream(worker, at_once=True))
         timing = replace(self.settings, stream=retention)
-        self.workers[name] = worker = Worker(name, skew_ms, Secrets(self.store, lambda: rng.randbytes(8)), timing)
+        secrets = Secrets(self.store, lambda: rng.randbytes(8))
+        worker = Worker(name, self.make_clock(), secrets, timing, stream, listed_ms=stream.created_ms)
+        self.check_stream(worker)
+        self.workers[name] = worker
         self.tasks.append(Task(worker, self.reconciler_steps(worker)))
-        self.say("spawn", name, "clock", skew_ms // SECOND_MS)
-
-    def crash(self, worker: Worker) -> None:
-        """The process is gone. Calls that were under way may still take effect, now or later."""
-        for task in [task for task in self.tasks if task.worker is worker]:
-            self.end_task(task)
-            if task.pending is not None and self.rng.random() < 0.5:
-                self.haunt(task.pending)
-        for link in self.links:
-            link.dead |= link.worker is worker
-        worker.alive = False
-        self.say("crash", worker.name)
+        self.say("spawn", name, "clock", worker.clock.off_ms // SECOND_MS)
 
     # ------------------------------------------------------------------ the run
 
     def step(self, later_ms: int, calls_max: int) -> None:
         self.now_ms += later_ms
+        self.check_streams()
         self.balance()
         for link in self.links:
             for _ in range(self.rng.choice([0, 1, 1]) if self.faults else QUEUED_MAX):
@@ -257,14 +255,17 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
             lasts_ms = Short_Timing().retention_ms + rng.randint(-20, 90) * MINUTE_MS
             outage_ms = (begin_ms, begin_ms + lasts_ms)
             end_ms = outage_ms[1] + 3 * WINDOW_MS
-        while self.now_ms < end_ms:
+        replaced_ms = self.now_ms + rng.randint(0, length_ms) if options["replaced"] else FOREVER_MS
+        while self.now_ms < end_ms and not self.over:
+            if self.now_ms > replaced_ms and not self.replaced_ms:
+                self.replace_stream()
             off = outage_ms[0] < self.now_ms < outage_ms[1]
             self.step(rng.randint(0, step_s if not off else 300) * SECOND_MS, 6)
             if not night_ms[0] < self.now_ms < night_ms[1] and rng.random() < options["busy"]:
                 for _ in range(rng.choice([1, 1, 4, 8])):
                     self.produce()
                     self.now_ms += rng.randint(0, 2_000)
-            if rng.random() < options["reshard"] and len(self.shards()) < SHARDS_MAX:
+            if rng.random() < options["reshard"] and len(self.shards()) < SHARDS_MAX and not self.replaced_ms:
                 self.reshard()
             if off:
                 for worker in self.workers.values():
@@ -284,13 +285,15 @@ class World(Traffic, Leases, Work, Calls, Misfortune):
         for name, worker in list(self.workers.items()):
             if worker.leaving:
                 self.crash(worker)
-            worker.skew_ms = max(-5 * SECOND_MS, worker.skew_ms)
             if worker.alive:
                 worker.paused_until_ms = min(worker.paused_until_ms, self.now_ms + 10 * MINUTE_MS)
                 worker.jvm_paused_until_ms = min(worker.jvm_paused_until_ms, worker.paused_until_ms)
+                worker.clock.read_ms = min(worker.clock.read_ms, max(self.now_ms, worker.paused_until_ms))
             else:
                 self.spawn(name)
         self.say("faults are over")
+        if self.over:
+            return
         for _ in range(30):
             self.step(self.rng.randint(40, 120) * SECOND_MS, 600)
             self.checks.rest()

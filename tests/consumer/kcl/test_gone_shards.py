@@ -100,10 +100,9 @@ def test_a_shard_that_nobody_has_begun_with_and_that_is_not_listed_waits_for_a_n
 
 
 def test_a_shard_that_was_trimmed_before_anybody_came_to_it_ends_and_its_children_go_on(
-    worker: Worker, kcl: Fake_Kcl, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, kcl: Fake_Kcl
 ) -> None:
     """An outage longer than the retention, and two splits in it: the KCL has a lease for a shard that no list knows."""
-    monkeypatch.setattr(links_module, "UNLISTED_S", 0.5)
     left, _ = split_and_trimmed(worker)
     assert kcl.initialize(SHARD) == []
     assert kcl.ask("shardEnded") == [None]
