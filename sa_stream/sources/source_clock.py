@@ -26,6 +26,7 @@ class Source_Clock:
         self.offset_ms = 0
         self.compared: Moment | None = None
         self._known: tuple[tuple[Moment, int], ...] = ()  # replaced as a whole: no lock
+        self._best: tuple[Moment, int] | None = None  # of them, the one that proves most
 
     def note(self, date: str | None, sent: Now, received: Now) -> None:
         """An answer with this Date header, a whole second, was asked for and received at these times."""
@@ -36,6 +37,7 @@ class Source_Clock:
         except (ValueError, OverflowError):
             return  # a header that is no date says nothing of the clock
         self._known = (*self._known[-ANSWERS_MAX:], (received.moment, date_ms))
+        self._best = max(self._known, key=lambda answer: answer[1] - int(answer[0].ms * (1 - DRIFT_RATE)))
         took_ms = received.moment - sent.moment
         if abs(received.wall_ms - sent.wall_ms - took_ms) <= SECOND_MS:  # else ours has stepped: the next answer tells
             self.compared = sent.moment
@@ -45,8 +47,8 @@ class Source_Clock:
         """The source's clock shows this time now, or a later one; None before the first answer. `at` is now: an answer
         that comes later says nothing of a moment before it, as the steady clock stands still while we are suspended.
         """
-        return max((_later(date_ms, at - received) for received, date_ms in self._known), default=None)
-
-
-def _later(date_ms: int, passed_ms: int) -> int:
-    return date_ms + passed_ms - int(abs(passed_ms) * DRIFT_RATE)
+        if self._best is None:
+            return None
+        received, date_ms = self._best
+        passed_ms = at - received
+        return date_ms + passed_ms - int(abs(passed_ms) * DRIFT_RATE)

@@ -382,8 +382,8 @@ def test_a_first_start_covers_what_the_stream_still_has() -> None:
 
 
 def test_before_the_first_record_there_is_progress_and_nothing_to_go_on_from() -> None:
-    """Whoever starts then starts anew, in a lineage of its own: by then the stream may have trimmed some records, so two
-    that began at different times do not hold the same."""
+    """Whoever starts then starts anew, in a lineage of its own: by then the stream may have trimmed some records, so
+    two that began at different times do not hold the same."""
     worker = Worker(now_ms=NOON_MS)
     worker.tip(NOON_MS + HOUR_MS)
     worker.flush(NOON_MS + HOUR_MS)

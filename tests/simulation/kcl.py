@@ -144,8 +144,8 @@ class Leases:
         answer = Answer(page.payloads, page.arrivals_ms, page.sequence_numbers, page.millis_behind_latest)
         if self.options["local"]:  # who asks knows when it did
             asked = link.worker.clock.moment(self.now_ms)
-            self.hear(link.worker)
             answer.not_fetched_before_ms = self.source_ms(link.worker, asked) or 0
+            self.hear(link.worker)
         link.queue.append(answer)
 
     def checkpoint(self, link: Link, number: str) -> None:
