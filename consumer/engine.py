@@ -44,6 +44,7 @@ BATCHES_AHEAD = 3  # batches of a partition that may wait in its lane
 TICK_S = 0.05
 RELEASE_MEMORY_MS = 10_000
 LOOK_AT_MEMORY_MS = 50
+LOSS_TOLD_MS = 60_000  # of one kind and shard, not more often
 MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
 _MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
 _DEAD_LETTERS = (*REASONS, "set_aside_records")
@@ -108,6 +109,7 @@ class Lane:
     end: Ending
     consumer: Partition_Consumer | None = None
     quality: Quality = field(default_factory=lambda: Quality(0, 0))
+    losses_told: dict[str, Moment] = field(default_factory=dict)  # by kind, when somebody was told last
     dead_letters: int = 0  # as of the last time that somebody was told
     inbox: deque[Batch | None] = field(default_factory=deque)
     steps: Steps[Any] | None = None
@@ -444,7 +446,12 @@ class Engine:
     def _tell_losses(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """Every loss is an event: what was lost is in no number, and nobody may find that out by chance."""
         losses, consumer.state.losses = consumer.state.losses, []
+        now = self._clock().moment
         for loss in losses:
+            told = lane.losses_told.get(loss.kind)
+            if told is not None and now - told < LOSS_TOLD_MS:
+                continue  # reading at the edge of the retention, which goes on taking
+            lane.losses_told[loss.kind] = now
             since = iso(loss.since_ms)
             log.error(
                 "loss",

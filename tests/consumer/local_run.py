@@ -94,4 +94,5 @@ class Local_Run:
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
-        return self.cache.entries(AGGREGATE_NAMESPACE)
+        found = self.cache.entries(AGGREGATE_NAMESPACE)
+        return {key: entry for key, entry in found.items() if not key.startswith("meta/")}

@@ -38,7 +38,7 @@ def test_a_new_stream_goes_on_where_the_old_one_ended_and_takes_nothing_from_it(
         return number - first
 
     kinesis.create_stream(STREAM, 2)
-    put = traffic(0, started_ms - 2 * HOUR_MS)
+    put = traffic(0, started_ms - 3 * HOUR_MS)
     run.start()
     run.until("all of the old stream", lambda: run.counted() == put)
     run.stop()

@@ -10,7 +10,7 @@ from consumer import local_runner, publisher
 from consumer.health import notes, readiness
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.progress import END, Shard_Info
-from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, start_of
+from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, end_of, parents, parse_cache_key, start_of
 from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
@@ -220,3 +220,49 @@ def test_a_backlog_of_six_and_a_half_days_is_counted_whole_and_all_its_hours_bec
 
     run.until("every half hour and hour to be final", lambda: not not_final(), 30)
     assert {start_ms: run.entries[key]["total_requests"] for key, start_ms in keys.items()} == expected
+
+
+def test_a_retention_that_is_shortened_while_a_backlog_is_read_takes_nothing_in_silence(
+    run: Local_Run, kinesis: Memory_Kinesis, clock: Clock
+) -> None:
+    """72 h become 24 h in the middle of it: what is gone is no final zero, and no day is final without it."""
+    assert isinstance(kinesis, Slow_Kinesis)
+    now_ms = wall_clock_ms()
+    clock.ms = now_ms - 60 * HOUR_MS
+    kinesis.create_stream(STREAM, 1, 3 * DAY_MS)
+    expected: dict[int, int] = {}
+    number = 0
+    while clock.ms < now_ms - HOUR_MS:
+        number += 1
+        kinesis.put(STREAM, record(number, clock.ms).payload, "key")
+        start_ms = clock.ms // WINDOW_MS * WINDOW_MS
+        expected[start_ms] = expected.get(start_ms, 0) + 1
+        clock.ms += WINDOW_MS // 3
+    clock.ms = None
+    kinesis.page = 2
+    run.start()
+    run.until("a part of it", lambda: run.runner.engine.records >= 60)
+    kinesis.set_retention(STREAM, DAY_MS)
+    last = cache_key(HALF_HOUR, max(expected))
+    run.until("the end of it", lambda: run.entries.get(last, {}).get("status") == "final", within_s=40)
+    run.stop()
+    assert run.counted() < number - 50  # much of it was taken
+    lacking = [start_ms for start_ms, put in expected.items() if _counted(run, HALF_HOUR, start_ms) < put]
+    assert len(lacking) > 20
+    for key, entry in run.entries.items():
+        if entry["status"] == "final":
+            period, start_ms = parse_cache_key(key)
+            end_ms = end_of(period, start_ms)
+            assert entry["total_requests"] == sum(n for at_ms, n in expected.items() if start_ms <= at_ms < end_ms), key
+    assert not [start_ms for start_ms in lacking if _is_final_above(run, start_ms)]
+
+
+def _counted(run: Local_Run, period: str, start_ms: int) -> int:
+    return int(run.entries.get(cache_key(period, start_ms), {}).get("total_requests", 0))
+
+
+def _is_final_above(run: Local_Run, window_ms: int) -> bool:
+    return any(
+        run.entries.get(cache_key(period, start_ms), {}).get("status") == "final"
+        for period, start_ms in parents(HALF_HOUR, window_ms)
+    )
