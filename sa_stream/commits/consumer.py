@@ -291,7 +291,9 @@ class Partition_Consumer:
         self._source_ms = source_ms = max(self._source_ms, now.wall_ms)
         if self.state.position_ms < self.state.timing.surely_kept_from_ms(source_ms):
             yield from self._ask_steps(self.state.position_ms)
-        if gone or self.state.may_have_lost_records(source_ms, self.state.position_ms):
+        if gone:
+            self.state.is_gone(source_ms, self._new_lineage())
+        elif self.state.may_have_lost_records(source_ms, self.state.position_ms):
             self.state.lose(source_ms, self._new_lineage())
         yield from self._commit_steps(now, ended=True)
         self._working = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition import GONE, NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 OPEN = "open"  # the window has not ended yet
 LAGGING = "lagging"  # this partition has not passed the window's end
@@ -181,8 +181,10 @@ class Stream_View:
         return [child for child in self._children[partition] if child in self.progress]
 
     def _is_trimmed(self, partition: str) -> bool:
-        """Whether an ended shard that is not listed is so old that the stream has trimmed it, and by now what came
-        after it too. Not by our clock alone, which may be ahead."""
+        """Whether the stream has trimmed an ended shard that is not listed, and by now what came after it too: it has
+        said so, or the shard is that old. Not by our clock alone, which may be ahead."""
+        if self.progress[partition].counters.get(GONE):
+            return True
         clock_ms = min(self.now_ms, self._newest_position_ms)
         return self.progress[partition].position_ms + self.timing.retention_longest_ms < clock_ms
 

@@ -25,6 +25,7 @@ KIND = "partition"
 CONTENT_FIELDS = 12  # of version 1; what came later has defaults
 NOTHING_READ = "0"
 RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
+GONE = "gone"  # counter: the stream had forgotten the shard before it was read to its end
 SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
 
 
@@ -301,6 +302,11 @@ class Partition_State:
         oldest_kept_ms = self.timing.vouch_from_ms(now_ms)
         self.start_anew(oldest_kept_ms, lineage, RETENTION)
         self.position_ms = max(self.position_ms, oldest_kept_ms)
+
+    def is_gone(self, now_ms: int, lineage: str) -> None:
+        """The stream does not know the shard any more: whatever was left of it is lost, however far back that was."""
+        self.lose(now_ms, lineage)
+        self.counters[GONE] = 1
 
     def start_anew(self, since_ms: int, lineage: str, kind: str) -> None:
         """Vouch only for what comes after a time, in a new lineage."""

@@ -18,7 +18,7 @@ from sa_stream.rollups.finality import (
     view,
 )
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition import GONE, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 TIMING = Timing()
 W = 1_000_000 * WINDOW_MS
@@ -291,6 +291,8 @@ def test_an_ended_shard_without_a_known_child_holds_up_nothing_once_the_stream_h
     assert look([shard("d", "c")], p=gone, d=alive).passed
     alive.position_ms = W - 10 * HOUR_MS  # by the stream's own time, not only by our clock
     assert reason_of(look([shard("d", "c")], p=gone, d=alive), "p") == OLD_LIST
+    gone.counters = {GONE: 1}  # unless the stream itself has said that it is gone
+    assert look([shard("d", "c")], p=gone, d=alive).passed
 
 
 @pytest.mark.parametrize("since_ms", [BEGINNING_MS, W - 24 * HOUR_MS])

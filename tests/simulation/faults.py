@@ -122,6 +122,9 @@ class Misfortune:
             self.spoilt.add(parse_window_label(parts[1]))
         elif prefix == "secrets/":
             self.secrets_torn = True
+            for worker in self.workers.values():  # it takes a power cut, which nobody lives through
+                if worker.alive:
+                    self.crash(worker)
             self.excused_ms = max(self.excused_ms, self.now_ms)
         else:
             period, start_ms = parse_cache_key("/".join(parts[1:-1]))
