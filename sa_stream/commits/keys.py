@@ -3,6 +3,7 @@ to the number in it. Numbers carry their length in front, so that keys sort as t
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sa_stream.commits.progress import END, RETIRED, Partial_Name
 
@@ -32,6 +33,7 @@ def number_of(text: str) -> str:
     return text if text in (END, RETIRED) else text[3:]
 
 
+@lru_cache(maxsize=4_096)
 def window_label(window_ms: int) -> str:
     return datetime.fromtimestamp(window_ms // 1000, UTC).strftime("%Y-%m-%dT%H%M")
 

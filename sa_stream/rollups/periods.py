@@ -5,6 +5,7 @@ All times are UTC, in milliseconds since the epoch.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from sa_stream.timing import DAY_MS, HOUR_MS, WINDOW_MS
 
@@ -69,6 +70,7 @@ def parents(period: str, start_ms: int) -> Iterator[tuple[str, int]]:
         yield parent, start_of(parent, start_ms)
 
 
+@lru_cache(maxsize=65_536)  # a pass of the reconciler asks for the same ones again and again
 def time_key(period: str, start_ms: int) -> str:
     """`2026-02-16-1430`, `2026-02-16-14`, `2026-02-16`, `2026-02`."""
     return utc(start_ms).strftime(_FORMATS[period])

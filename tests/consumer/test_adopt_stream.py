@@ -57,7 +57,7 @@ def test_a_new_stream_goes_on_where_the_old_one_ended_and_takes_nothing_from_it(
     assert "nothing to adopt" in said[-1]
 
     run = Local_Run(tmp_path, lambda: Kinesis_Reader(STREAM, read_interval_ms=20, idle_interval_ms=50))
-    run.cache.bodies = {("sa-cloudfront-aggregate", key): json.dumps(e) for key, e in before.items()}
+    run.cache.bodies = {("sa-cloudfront-aggregate", key): json.dumps(e).encode() for key, e in before.items()}
     run.start()
     first_kept_ms = -(-made_ms // WINDOW_MS) * WINDOW_MS
     run.until(

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 FOREVER_MS = 1 << 60
 FINAL_WITHIN_MS = 15 * MINUTE_MS
 NOTICED_WITHIN_MS = 3 * MINUTE_MS  # that the stream is another one, by a worker's own clock
+NOT_OF_RECORDS = ("shrunk_windows", "set_aside_records", "gone")  # counters of what happened to a partition
 POISON = b"/poison/"  # in a payload: the engine fails on it
 
 
