@@ -195,11 +195,7 @@ class Checks:
                     raise Violation("content", f"{key} names {name} for {self.label(start_ms)}, not the last one")
                 if not self._may_be_forgotten(progress, number, start_ms):
                     raise Violation("content", f"{key} does not name {self.label(start_ms)}")
-        counters = {
-            name: n
-            for name, n in progress.counters.items()
-            if name not in ("shrunk_windows", "set_aside_records", "gone")
-        }
+        counters = {name: n for name, n in progress.counters.items() if name not in NOT_OF_RECORDS}
         if all_read and counters != (wanted := oracle.counters_after(number)):
             raise Violation("dropped", f"{key} counts {progress.counters}, must be {wanted}")
         skipped = self.world.skipped.get(progress.lineage)
