@@ -24,6 +24,7 @@ from sa_stream.secrecy import HIDDEN, hide, quoted, without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__remote
 from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import Moment, Now
 from tests.real.processes import SA_STREAM, clean_env, free_port, until
 
 SECRETS = {
@@ -110,11 +111,11 @@ def test_no_store_that_quotes_our_secrets_gets_them_into_an_error_or_into_health
         raised(Kinesis_Reader("a-stream").describe),
         raised(Kinesis_Reader("a-stream").list_shards),
     ]
-    health = Health(0)
+    health = Health(Moment(0))
     for number, sentence in enumerate(said):
-        health.store(f"store {number}").failed(1, sentence)
-    view = health.view()
-    shown = "\n".join([*said, *readiness(view, 100_000), json.dumps(detail(view, 100_000))])
+        health.store(f"store {number}").failed(Moment(1), sentence)
+    view, now = health.view(), Now(100_000, Moment(100_000))
+    shown = "\n".join([*said, *readiness(view, now.moment), json.dumps(detail(view, now))])
     assert HIDDEN in shown, "the servers did not quote anything"
     assert leaks(shown) == []
 
