@@ -96,11 +96,10 @@ class Events:
 
     def put_again_later(self, call: Call) -> None:
         """A put of a progress record takes effect once more, when everything that is old has been cleared away."""
-        key = call.arguments[0] if call.arguments else ""
-        if self.faults and self.options["late_progress"] and str(key).startswith("progress/"):
-            if call.name.endswith("put") and self.rng.random() < self.options["late_progress"]:
-                later_ms = self.timing.retention_longest_ms + self.rng.randint(60, 300) * MINUTE_MS
-                self.ghosts.append((self.now_ms + later_ms, call))
+        chance = self.options["late_progress"] if self.faults and call.name.endswith("put") else 0.0
+        if chance and str(call.arguments[0]).startswith("progress/") and self.rng.random() < chance:
+            later_ms = self.timing.retention_longest_ms + self.rng.randint(60, 300) * MINUTE_MS
+            self.ghosts.append((self.now_ms + later_ms, call))
 
     def split_end_steps(self, link: Link) -> Task_Steps:
         """At the end of a shard another worker gets it, whose snapshot is lost, so that it vouches for less; the one

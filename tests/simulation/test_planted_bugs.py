@@ -36,19 +36,39 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "trimmed_parent_left_out": 29,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
+CALM = {**NO_OTHER, "start": "TRIM_HORIZON", "backlog": False, "settings": False}
+SHORT = {**CALM, "outage": False}
 FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought about: the seed, and the switches
     "loss_not_asked_for_before_the_end": (2, {"outage_reshard": "late", **NO_OTHER}),
+    "forgotten_after_one_look": (4, {"stalled": 1, "stall_minutes": 240, "workers": 3, "busy": 0.2, **SHORT}),
+    "retired_by_one_list": (
+        6,
+        {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
+        | {"long": True, **SHORT},
+    ),
+    "retired_without_a_tombstone": (
+        1,
+        {"late_progress": 0.1, "retention_hours": 2, "reshard": 0.02, "long": True, **SHORT},
+    ),
+    "trimmed_without_its_children_never_passes": (
+        0,
+        {
+            "outage_reshard": "generations",
+            "listed_only": True,
+            "local": True,
+            "commit_s": 900,
+            "shards": 1,
+            "reshard": 0,
+        }
+        | CALM,
+    ),
     "trimmed_shard_ends_as_if_read": (2, {"outage_reshard": "early", **NO_OTHER}),
 }
 NOT_FOUND_YET = {  # the world does not bring together what they need within so few seeds
-    "forgotten_after_one_look",
     "old_list_believed",
-    "retired_by_one_list",
     "retired_coverage_forgotten",
-    "retired_without_a_tombstone",
     "settled_without_being_listed",
     "trimmed_shard_never_answered",
-    "trimmed_without_its_children_never_passes",
 }
 
 
