@@ -41,6 +41,11 @@ SHORT = {**CALM, "outage": False}
 FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought about: the seed, and the switches
     "loss_not_asked_for_before_the_end": (2, {"outage_reshard": "late", **NO_OTHER}),
     "forgotten_after_one_look": (4, {"stalled": 1, "stall_minutes": 240, "workers": 3, "busy": 0.2, **SHORT}),
+    "old_list_believed": (
+        1,
+        {"late_leases": 60, "old_lists": 3600, "stale_listing": False, "reshard": 0.02, "shards": 1, "workers": 3}
+        | {"busy": 0.3, "commit_s": 60, "listed_only": False, **SHORT},
+    ),
     "retired_by_one_list": (
         6,
         {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
@@ -65,7 +70,6 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
     "trimmed_shard_ends_as_if_read": (2, {"outage_reshard": "early", **NO_OTHER}),
 }
 NOT_FOUND_YET = {  # the world does not bring together what they need within so few seeds
-    "old_list_believed",
     "retired_coverage_forgotten",
     "settled_without_being_listed",
     "trimmed_shard_never_answered",
