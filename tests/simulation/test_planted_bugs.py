@@ -51,6 +51,10 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
         | {"long": True, **SHORT},
     ),
+    "retired_coverage_forgotten": (
+        0,
+        {"split_ends": 0.5, "retention_hours": 2, "reshard": 0.02, "workers": 3, "long": True, **SHORT},
+    ),
     "retired_without_a_tombstone": (
         1,
         {"late_progress": 0.1, "retention_hours": 2, "reshard": 0.02, "long": True, **SHORT},
@@ -70,7 +74,6 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
     "trimmed_shard_ends_as_if_read": (2, {"outage_reshard": "early", **NO_OTHER}),
 }
 NOT_FOUND_YET = {  # the world does not bring together what they need within so few seeds
-    "retired_coverage_forgotten",
     "settled_without_being_listed",
     "trimmed_shard_never_answered",
 }

@@ -8,7 +8,7 @@ drops the worker.
 import random
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,13 +145,20 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         return self.cache.entries(AGGREGATE_NAMESPACE)
 
     def best_progress(self) -> dict[str, Progress]:
+        return {partition: own for partition, own in self.all_progress().items() if not own.retired}
+
+    def since_ms(self) -> int:
+        """From when on everybody vouches, those included of whom there is only a tombstone."""
+        return max((own.since_ms for own in self.all_progress().values()), default=BEGINNING_MS)
+
+    def all_progress(self) -> Mapping[str, Progress]:
         steps = Progress_Reader(self.store).steps()
         result = None
         try:
             while True:
                 result = steps.send(result() if result else None)
         except StopIteration as stop:
-            return {partition: own for partition, own in stop.value.items() if not own.retired}
+            return dict(stop.value)
 
     def seeds_of(self, window_ms: int) -> set[int]:
         """The hash secrets that a window's month ever had: one, unless some were torn."""
