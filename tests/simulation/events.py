@@ -91,8 +91,10 @@ class Events:
     def forget_begun_leases(self) -> None:
         """With the last local runner goes what it knew of shards that it had not committed anything of."""
         if self.options["listed_only"] and self.options["local"]:
-            for shard_id in [shard_id for shard_id, lease in self.leases.items() if lease.checkpoint is None]:
-                del self.leases[shard_id]
+            for shard in self.shards():
+                lease = self.leases.get(shard.shard_id)
+                if shard.parents and lease is not None and lease.checkpoint is None:
+                    del self.leases[shard.shard_id]
 
     def put_again_later(self, call: Call) -> None:
         """A put of a progress record takes effect once more, when everything that is old has been cleared away."""

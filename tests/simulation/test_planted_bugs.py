@@ -65,7 +65,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"busy": 0.7, "listed_only": False, "long": True, "crashes": 0, "night": False, "laggard": 0}
         | {"clocks": False, "throttled": 0, "shrink": 0, **SHORT},
     ),
-    "trimmed_shard_never_answered": (2, {"outage_reshard": "early", **NO_OTHER}),
+    "trimmed_shard_never_answered": (4, {"outage_reshard": "early", **NO_OTHER}),
     "trimmed_without_its_children_never_passes": (
         0,
         {
