@@ -15,6 +15,7 @@ from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
 from sa_stream.sources.kcl_messages import Buffers
 from sa_stream.timing import Now, moment
+from sa_stream.windows.partition import NOTHING_READ
 
 log = Log("links")
 
@@ -191,7 +192,9 @@ class Shard_Links:
         if shard_id not in listed:
             children = any(shard_id in shard.parents for shard in listed.values())
             vouch_from_ms = self._application.timing.vouch_from_ms(self._application.now().wall_ms)
-            if children or consumer.received_to_ms <= vouch_from_ms:
+            # nothing was read: where it would begin says nothing of what it lacks, younger shards that are listed do
+            unread = consumer.state.number == NOTHING_READ and shard_id < max(listed, default="")
+            if children or unread or consumer.received_to_ms <= vouch_from_ms:
                 return True
         how = "lists it as open" if shard_id in listed else "lists neither it nor a child of it"
         what = f"the KCL says that {shard_id} has ended, but the stream {how}"

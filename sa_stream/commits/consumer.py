@@ -293,6 +293,8 @@ class Partition_Consumer:
             yield from self._ask_steps(self.state.position_ms)
         if gone or self.state.may_have_lost_records(source_ms, self.state.position_ms):
             self.state.lose(source_ms, self._new_lineage())
+        if gone:  # it was closed before what the stream still keeps, so none of its records is younger than that
+            self.state.position_ms = min(self.state.position_ms, self.state.timing.kept_from_ms(source_ms))
         yield from self._commit_steps(now, ended=True)
         self._working = False
 
