@@ -45,7 +45,7 @@ class Outage:
             if self._split is None:
                 self._split = world.kinesis.stream(STREAM).open_shards()[0]
                 self._children = world.split(self._split)
-            elif world.leases[self._split.shard_id].checkpoint == END:
+            elif getattr(world.leases.get(self._split.shard_id), "checkpoint", None) == END:
                 self.begins_ms, self.ends_ms = now_ms - 1, now_ms + self._lasts_ms
                 self._split_all(self._children)
             else:
