@@ -304,9 +304,11 @@ class Partition_State:
         self.position_ms = max(self.position_ms, oldest_kept_ms)
 
     def is_gone(self, now_ms: int, lineage: str) -> None:
-        """The stream does not know the shard any more: whatever was left of it is lost, however far back that was."""
+        """The stream does not know the shard any more: whatever was left of it is lost, however far back that was. It
+        was closed before what the stream still keeps, so none of its records is younger than that."""
         self.lose(now_ms, lineage)
         self.counters[GONE] = 1
+        self.position_ms = min(self.position_ms, self.timing.kept_from_ms(now_ms))
 
     def start_anew(self, since_ms: int, lineage: str, kind: str) -> None:
         """Vouch only for what comes after a time, in a new lineage."""

@@ -57,7 +57,8 @@ class Calls:
         self.actor = actor
 
     def _stall(self, actor: Task) -> None:
-        until_ms = self.now_ms + self.rng.choice([5, 30, 90, 240]) * MINUTE_MS
+        minutes = self.rng.choice([5, 30, 90, 240])
+        until_ms = self.now_ms + (self.options["stall_minutes"] or minutes) * MINUTE_MS
         self.say("stalls", actor.worker.name, until_ms - self.now_ms)
         while self.now_ms < until_ms:
             self.step(self.rng.randint(20, 240) * SECOND_MS, 6)
@@ -94,6 +95,8 @@ class Calls:
             return self.advance(task, error=refused)
         finally:
             self.actor = None
+        self.put_again_later(call)
+        self.dies_of(task, call)
         if task in self.doomed:  # its write was its last
             self.doomed.remove(task)
             if task.worker.alive:

@@ -238,7 +238,7 @@ class Checks:
             listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
             return old and listed
-        since_ms = max(own.since_ms for own in self.world.best_progress().values())
+        since_ms = self.world.since_ms()
         return entry["status"] == "final" and not self.covers(since_ms, start_ms)
 
     def _set_aside(self, key: str, data: bytes) -> None:
@@ -393,7 +393,7 @@ class Checks:
         due_ms = max((passed for at_ms, passed in self.passed if at_ms <= world.now_ms - FINAL_WITHIN_MS), default=0)
         if due_ms <= world.born_ms:
             return
-        since_ms = max([own.since_ms for own in progress.values()] + [world.excused_ms])
+        since_ms = max(world.since_ms(), world.excused_ms)
         for key, entry in world.cache_entries().items():
             period, start_ms = parse_cache_key(key)
             late = entry["status"] != "final" and end_of(period, start_ms) <= due_ms
@@ -422,7 +422,7 @@ class Checks:
         for partition, own in progress.items():
             self._coverage(partition, own)
             self._dead_letters(partition, own)
-        since_ms = max([own.since_ms for own in progress.values()] + [world.excused_ms])
+        since_ms = max(world.since_ms(), world.excused_ms)
         expected = self.ledger.entries()
         found = world.cache_entries()
         for key, highest in self.highest.items():

@@ -29,6 +29,8 @@ class Leases:
                 continue
             owner = self.workers.get(lease.owner)
             keeps = owner in ready and not self.faults  # whose process starts again keeps its leases
+            if not self.is_taken_up(shard_id, lease):
+                continue
             self.give(shard_id, lease, owner if owner and keeps else self.rng.choice(ready or alive))
         for worker in alive:
             if worker.leaving and not any(link.worker is worker and not link.dead for link in self.links):

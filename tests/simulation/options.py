@@ -40,8 +40,16 @@ SWITCHED: Options = {
     "replaced": "",  # or how the stream is made anew: while workers are "running-" or "stopped-", ids "same" or "other"
     "lease_table": False,  # answers once more, and what it has just forgotten
     "throttled": 0.0,  # how often a shard answers nothing for a while
+    "outage_reshard": "",  # or how: see events.Outage
+    "retention_hours": 0,  # other than four
+    "late_leases": 0,  # so many minutes after its parents have ended every other shard is begun
+    "late_progress": 0.0,  # how often a put of a progress record takes effect again, hours later
+    "split_ends": 0.0,  # how often two workers end a shard, of which one has lost what it knew
+    "stall_minutes": 0,  # how long a publisher stalls, instead of any time
     "bound": False,  # everything is final 15 minutes after the last shard has passed
 }
+
+BROUGHT_ABOUT = ("outage_reshard", "retention_hours", "late_leases", "late_progress", "split_ends", "stall_minutes")
 
 
 def switches(settings: list[str], only: str | None = None, without: str = "") -> Options:
@@ -72,7 +80,7 @@ def options_of(seed: int, rng: random.Random) -> Options:
     else."""
     options = _ordinary(rng) | _harsher(random.Random(f"harsher {seed}"))
     options |= json.loads(os.environ.get(VARIABLE, "{}"))
-    if options["retention"] == "outage":
+    if options["retention"] == "outage" or options["outage_reshard"]:
         options["outage"] = True
     if options["retention"] == "before":
         options["old"] = True
@@ -158,6 +166,8 @@ def _harsher(rng: random.Random) -> Options:
         "lease_table": at_times(0.3),
         "throttled": 0.002 if at_times(0.2) else 0.0,
         "bound": True,
+        # only where it is asked for (tests/simulation/test_planted_bugs.py)
+        **{name: SWITCHED[name] for name in BROUGHT_ABOUT},
     }
     if options["backlog"] and not options["laggard"] and chance(0.5):
         options["laggard"] = 0.9  # so that the clean-up runs while days are read in minutes

@@ -58,6 +58,7 @@ class Lease:
     checkpoint: str | None = None
     before: str | None = None  # the checkpoint before that
     from_ms: int = BEGINNING_MS  # of a lease without checkpoint: where to begin
+    not_before_ms: int = 0  # so long nobody takes it up
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class Link:
     consumer: Partition_Consumer | None = None
     position_ms: int = 0
     letter: tuple[int, int] | None = None  # numbers of the last batch that it buried
+    dies_after: str = ""  # the worker dies when it has put an object below this
     first_start: bool = False  # it began without a checkpoint, and not from its parents
 
 

@@ -25,7 +25,6 @@ from sa_stream.errors import Superseded
 from sa_stream.rollups.finality import Sources, Stream_View, Window_View
 from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.periods import MONTHLY, from_iso
-from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import Found, is_final
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
@@ -206,12 +205,14 @@ def retired_coverage_forgotten() -> Iterator[None]:
 def trimmed_shard_never_answered() -> Iterator[None]:
     """Who is to read a shard that no list has any more waits until one has it."""
 
-    class Unasked(Progress_Reader):
-        def one_steps(self, partition: str) -> Steps[Progress | None]:
-            yield from ()
-            return None
+    def look_up_steps(self: Any, worker: Any, shard_id: str) -> Any:
+        while True:
+            for shard in (yield call(self.list_anew, worker)):
+                if shard.shard_id == shard_id:
+                    return shard.parents
+            yield None
 
-    with patched(workers, "Progress_Reader", Unasked):
+    with patched(workers.Work, "look_up_steps", look_up_steps):
         yield
 
 

@@ -1,11 +1,14 @@
 """The simulation finds what it is for: each planted bug breaks a promise within 150 seeds."""
 
+import json
+
 import pytest
 
 import tests.simulation.planted
 import tests.simulation.planted_clocks
 import tests.simulation.planted_holes
 from tests.simulation.__main__ import report
+from tests.simulation.options import VARIABLE, Options
 from tests.simulation.planting import PLANTED
 
 SEEDS_MAX = 150
@@ -32,23 +35,70 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "torn_secret_without_a_tag": 47,
     "trimmed_parent_left_out": 29,
 }
-NOT_FOUND_YET = {  # the world does not bring together what they need within so few seeds
-    "forgotten_after_one_look",
-    "loss_not_asked_for_before_the_end",
-    "old_list_believed",
-    "retired_by_one_list",
-    "retired_coverage_forgotten",
-    "retired_without_a_tombstone",
-    "settled_without_being_listed",
-    "trimmed_shard_ends_as_if_read",
-    "trimmed_shard_never_answered",
-    "trimmed_without_its_children_never_passes",
+NO_OTHER = {"retention": "", "replaced": ""}
+CALM = {**NO_OTHER, "start": "TRIM_HORIZON", "backlog": False, "settings": False}
+SHORT = {**CALM, "outage": False}
+FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought about: the seed, and the switches
+    "loss_not_asked_for_before_the_end": (2, {"outage_reshard": "late", **NO_OTHER}),
+    "forgotten_after_one_look": (4, {"stalled": 1, "stall_minutes": 240, "workers": 3, "busy": 0.2, **SHORT}),
+    "old_list_believed": (
+        1,
+        {"late_leases": 60, "old_lists": 3600, "stale_listing": False, "reshard": 0.02, "shards": 1, "workers": 3}
+        | {"busy": 0.3, "commit_s": 60, "listed_only": False, **SHORT},
+    ),
+    "retired_by_one_list": (
+        6,
+        {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
+        | {"long": True, **SHORT},
+    ),
+    "retired_coverage_forgotten": (
+        0,
+        {"split_ends": 0.5, "retention_hours": 2, "reshard": 0.02, "workers": 3, "long": True, **SHORT},
+    ),
+    "retired_without_a_tombstone": (
+        1,
+        {"late_progress": 0.1, "retention_hours": 2, "reshard": 0.02, "long": True, **SHORT},
+    ),
+    "settled_without_being_listed": (
+        6,
+        {"old_lists": 21600, "stale_listing": False, "reshard": 0.004, "retention_hours": 12, "shards": 1, "workers": 1}
+        | {"busy": 0.7, "listed_only": False, "long": True, "crashes": 0, "night": False, "laggard": 0}
+        | {"clocks": False, "throttled": 0, "shrink": 0, **SHORT},
+    ),
+    "trimmed_shard_never_answered": (4, {"outage_reshard": "early", **NO_OTHER}),
+    "trimmed_without_its_children_never_passes": (
+        0,
+        {
+            "outage_reshard": "generations",
+            "listed_only": True,
+            "local": True,
+            "commit_s": 900,
+            "shards": 1,
+            "reshard": 0,
+        }
+        | CALM,
+    ),
+    "trimmed_shard_ends_as_if_read": (2, {"outage_reshard": "early", **NO_OTHER}),
 }
 
 
-@pytest.mark.parametrize("name", sorted(PLANTED.keys() - NOT_FOUND_YET))
+@pytest.mark.parametrize("name", sorted(PLANTED.keys() - FORCED.keys()))
 def test_a_planted_bug_is_found(name: str) -> None:
     found_at = FOUND_AT | tests.simulation.planted_clocks.FOUND_AT
     seeds = [found_at.get(name, 0), *range(SEEDS_MAX)]
     found = next((broken for seed in seeds if (broken := report(seed, name).broken)), "")
     assert found not in ("", "crash")
+
+
+@pytest.mark.parametrize("name", sorted(FORCED))
+def test_a_planted_bug_is_found_where_what_it_needs_is_brought_about(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_at, switches = FORCED[name]
+    monkeypatch.setenv(VARIABLE, json.dumps(switches))
+    seed, found = next(
+        ((seed, broken) for seed in (found_at, *range(SEEDS_MAX)) if (broken := report(seed, name).broken)), (0, "")
+    )
+    assert found not in ("", "crash")
+    held = report(seed)
+    assert not held.broken, held.story

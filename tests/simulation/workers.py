@@ -74,6 +74,7 @@ class Work:
                 answer = link.queue.popleft()
                 now = self.now(worker)
                 if answer.end:
+                    yield from self.split_end_steps(link)
                     yield from self.end_steps(link, consumer, answer)
                     return
                 batch = self._batch(answer, came_ms)

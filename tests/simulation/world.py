@@ -8,7 +8,7 @@ drops the worker.
 import random
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from sa_stream.windows.partition import month_of
 from tests.simulation.calls import Calls
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.clocks import Clocks
+from tests.simulation.events import Events, Outage
 from tests.simulation.faults import Misfortune
 from tests.simulation.identity import Identity
 from tests.simulation.kcl import Leases
@@ -51,7 +52,7 @@ from tests.simulation.workers import Work
 LONG_RETENTION_MS = 24 * HOUR_MS
 
 
-class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
+class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
     """timing    of the stream and the settings at the beginning; `settings`: of workers that start now
     losses      from when on a partition may vouch, after each legitimate loss
     damaged     partitions that may have to begin anew, since something of theirs was lost
@@ -69,7 +70,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
         self.timing = Short_Timing(
             commit_interval_ms=options["commit_s"] * SECOND_MS,
             dedupe_horizon_minutes=options["horizon_minutes"],
-            retention_ms=LONG_RETENTION_MS if long_kept else Short_Timing().retention_ms,
+            retention_ms=options["retention_hours"] * HOUR_MS
+            or (LONG_RETENTION_MS if long_kept else Short_Timing().retention_ms),
         )
         self.settings = self.timing
         self.out_of_orderness_ms = self.timing.out_of_orderness_ms  # the least that it ever was
@@ -143,13 +145,20 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
         return self.cache.entries(AGGREGATE_NAMESPACE)
 
     def best_progress(self) -> dict[str, Progress]:
+        return {partition: own for partition, own in self.all_progress().items() if not own.retired}
+
+    def since_ms(self) -> int:
+        """From when on everybody vouches, those included of whom there is only a tombstone."""
+        return max((own.since_ms for own in self.all_progress().values()), default=BEGINNING_MS)
+
+    def all_progress(self) -> Mapping[str, Progress]:
         steps = Progress_Reader(self.store).steps()
         result = None
         try:
             while True:
                 result = steps.send(result() if result else None)
         except StopIteration as stop:
-            return {partition: own for partition, own in stop.value.items() if not own.retired}
+            return dict(stop.value)
 
     def seeds_of(self, window_ms: int) -> set[int]:
         """The hash secrets that a window's month ever had: one, unless some were torn."""
@@ -246,22 +255,23 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
         step_s = 75 if options["long"] else 30
         end_ms = self.now_ms + length_ms
         night_ms = (FOREVER_MS, 0)
-        outage_ms = (FOREVER_MS, 0)
+        outage = Outage(self)
         if options["night"]:
             begin_ms = self.now_ms + rng.randint(0, length_ms)
             night_ms = (begin_ms, begin_ms + rng.randint(WINDOW_MS, 4 * WINDOW_MS))
         if options["outage"]:
             begin_ms = self.now_ms + rng.randint(WINDOW_MS, 4 * WINDOW_MS)
             lasts_ms = Short_Timing().retention_ms + rng.randint(-20, 90) * MINUTE_MS
-            outage_ms = (begin_ms, begin_ms + lasts_ms)
-            end_ms = outage_ms[1] + 3 * WINDOW_MS
+            outage = Outage(self, begin_ms, lasts_ms)
         replaced_ms = self.now_ms + rng.randint(0, length_ms) if options["replaced"] else FOREVER_MS
-        while self.now_ms < end_ms and not self.over:
+        while self.now_ms < (outage.ends_ms + 3 * WINDOW_MS if options["outage"] else end_ms) and not self.over:
             if self.now_ms > replaced_ms and not self.replaced_ms:
                 self.replace_stream()
-            off = outage_ms[0] < self.now_ms < outage_ms[1]
+            outage.step()
+            off = outage.off
             self.step(rng.randint(0, step_s if not off else 300) * SECOND_MS, 6)
-            if not night_ms[0] < self.now_ms < night_ms[1] and rng.random() < options["busy"]:
+            quiet = night_ms[0] < self.now_ms < night_ms[1] or outage.quiet
+            if not quiet and rng.random() < options["busy"]:
                 for _ in range(rng.choice([1, 1, 4, 8])):
                     self.produce()
                     self.now_ms += rng.randint(0, 2_000)
@@ -271,7 +281,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Misfortune):
                 for worker in self.workers.values():
                     if worker.alive:
                         self.crash(worker)
-                soon_over = outage_ms[1] - self.now_ms < HOUR_MS  # so that the value before has taken something
+                self.forget_begun_leases()
+                soon_over = outage.ends_ms - self.now_ms < HOUR_MS  # so that the value before has taken something
                 if options["retention"] in ("outage", "any") and soon_over and rng.random() < 0.05:
                     self.change_retention()
             else:

@@ -27,10 +27,10 @@ def read_and_released(worker: Worker, age_ms: int = 0) -> str:
     return "5"
 
 
-def split_and_trimmed(worker: Worker) -> tuple[str, str]:
+def split_and_trimmed(worker: Worker, closed_ms: int = 0) -> tuple[str, str]:
     """The shard was split, and that is longer ago than the retention; its children."""
     left, right = worker.kinesis.split(STREAM, SHARD)
-    worker.stream.shards[0].closed_ms = wall_clock_ms() - 25 * HOUR_MS
+    worker.stream.shards[0].closed_ms = closed_ms or wall_clock_ms() - 25 * HOUR_MS
     worker.links._listed.clear()  # the worker that is started now has never seen it
     assert SHARD not in {shard.shard_id for shard in worker.application.list_shards()}
     return left.shard_id, right.shard_id
@@ -110,6 +110,28 @@ def test_a_shard_that_was_trimmed_before_anybody_came_to_it_ends_and_its_childre
     again = Fake_Kcl(worker.handover.path)
     assert again.initialize(left) == []
     again.end()
+
+
+def test_a_shard_that_nobody_began_with_ends_where_its_children_are_trimmed_and_the_stream_keeps_its_records_long(
+    worker: Worker, kcl: Fake_Kcl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would begin is young, as nobody knows what was kept before: that says nothing of what it lacks."""
+    monkeypatch.setattr(links_module, "LIST_OLD_S", 0.3)
+    long_ago_ms = wall_clock_ms() - 8 * 24 * HOUR_MS
+    worker.kinesis.set_retention(STREAM, 7 * 24 * HOUR_MS)
+    state = worker.application.state  # as if it had always been so
+    state.delete([item.key for item in state.list("meta/retention/")])
+    worker.application.timing.stream.now = (7 * 24 * HOUR_MS, ())
+    worker.application.start = Start(BEGINNING_MS, 2 * long_ago_ms - wall_clock_ms())
+    for child in split_and_trimmed(worker, closed_ms=long_ago_ms):
+        worker.kinesis.split(STREAM, child)
+    for shard in worker.stream.shards[1:3]:
+        shard.closed_ms = long_ago_ms
+    assert kcl.initialize(SHARD) == []
+    assert kcl.ask("shardEnded") == [None]
+    ended = progress(worker)[SHARD]
+    assert ended.number == END
+    assert ended.position_ms < wall_clock_ms() - 7 * 24 * HOUR_MS + 1000, "its last record is older than what is kept"
 
 
 def test_an_open_shard_of_which_the_kcl_says_that_it_has_ended_is_not_ended(
