@@ -15,7 +15,7 @@ from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
 from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
-from sa_stream.timing import BEGINNING_MS
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS
 from tests.simulation.checks import Violation
 from tests.simulation.parts import SECOND_MS, STREAM, Answer, Lease, Link, Worker
 
@@ -87,7 +87,8 @@ class Identity:
     def check_stream(self, worker: Worker, at_once: bool = False) -> None:
         """Every minute, and when it is asked for. Raises Config_Error, Store_Unavailable."""
         moment = worker.clock.moment(self.now_ms)
-        if not at_once and worker.described is not None and moment - worker.described < DESCRIBE_MS:
+        every_ms = self.options["described_minutes"] * MINUTE_MS or DESCRIBE_MS
+        if not at_once and worker.described is not None and moment - worker.described < every_ms:
             return
         if self.faults and worker.described is not None and self.rng.random() < 0.02:
             raise Store_Unavailable("the stream is not described now")

@@ -45,11 +45,15 @@ SWITCHED: Options = {
     "late_leases": 0,  # so many minutes after its parents have ended every other shard is begun
     "late_progress": 0.0,  # how often a put of a progress record takes effect again, hours later
     "split_ends": 0.0,  # how often two workers end a shard, of which one has lost what it knew
+    "described_minutes": 0,  # so seldom a worker asks for the stream by itself, instead of every minute
     "stall_minutes": 0,  # how long a publisher stalls, instead of any time
     "bound": False,  # everything is final 15 minutes after the last shard has passed
 }
 
-BROUGHT_ABOUT = ("outage_reshard", "retention_hours", "late_leases", "late_progress", "split_ends", "stall_minutes")
+BROUGHT_ABOUT = (
+    *("outage_reshard", "retention_hours", "late_leases", "late_progress", "split_ends", "described_minutes"),
+    "stall_minutes",
+)
 
 
 def switches(settings: list[str], only: str | None = None, without: str = "") -> Options:

@@ -60,7 +60,14 @@ def partials_deleted_by_the_wall_clock() -> Iterator[None]:
 @planted
 def lateness_is_only_a_setting() -> Iterator[None]:
     """A window that the map has forgotten is begun anew when the setting says that a record may still amend it."""
-    with patched(Partition_State, "amendable_from_ms", _always(BEGINNING_MS)):
+    original = Partition_State.__dict__["from_bytes"].__func__
+
+    def from_bytes(cls: type[Partition_State], *arguments: Any, **named: Any) -> Partition_State:
+        state: Partition_State = original(cls, *arguments, **named)
+        state.amendable_from_ms = BEGINNING_MS
+        return state
+
+    with patched(Partition_State, "from_bytes", classmethod(from_bytes)):
         yield
 
 
