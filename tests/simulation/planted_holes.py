@@ -8,7 +8,7 @@ from typing import Any
 import sa_stream.commits.consumer as consumer_module
 import sa_stream.rollups.reconciler as reconciler
 import sa_stream.rollups.retirement as retirement
-import tests.simulation.stream as simulated_stream
+import tests.simulation.identity as simulated_stream
 import tests.simulation.workers as workers
 from sa_stream.commits.keys import (
     EDITIONS_PREFIX,
