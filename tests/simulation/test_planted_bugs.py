@@ -27,7 +27,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "set_aside_and_still_vouched_for": 9,
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
-    "todays_retention_taken_for_the_past": 33,
+    "todays_retention_taken_for_the_past": 13,
     "torn_secret_without_a_tag": 47,
     "trimmed_parent_left_out": 29,
 }
