@@ -45,10 +45,11 @@ class Outage:
             if self._split is None:
                 self._split = world.kinesis.stream(STREAM).open_shards()[0]
                 self._children = world.split(self._split)
+                self._waits_until_ms = now_ms + 2 * HOUR_MS
             elif getattr(world.leases.get(self._split.shard_id), "checkpoint", None) == END:
                 self.begins_ms, self.ends_ms = now_ms - 1, now_ms + self._lasts_ms
                 self._split_all(self._children)
-            else:
+            elif now_ms < self._waits_until_ms:
                 self.begins_ms, self.ends_ms = now_ms + MINUTE_MS // 2, now_ms + self._lasts_ms
         elif self._reshard == "early" and self.off:
             self._split_all(world.kinesis.stream(STREAM).open_shards())
