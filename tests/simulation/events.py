@@ -64,7 +64,8 @@ class Outage:
         if busy:
             self._produce()
         for shard in shards:
-            self._world.split(shard)
+            if shard.closed_ms is None:
+                self._world.split(shard)
         self.quiet, self._reshard = False, ""
 
     def _produce(self) -> None:
