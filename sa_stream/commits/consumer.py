@@ -60,7 +60,7 @@ class Secrets:
                 if data is None:
                     if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
                         self.destroyed.add(month)
-                        return
+                        break
                     yield call(self._store.create, key, self._make())
                     data = yield call(self._store.get, key)
                 if data is None:

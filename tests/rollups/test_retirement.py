@@ -351,6 +351,17 @@ def test_a_month_whose_secret_was_destroyed_takes_no_more_records():
     assert list(store.list("secrets/")) == []
 
 
+def test_a_month_whose_secret_was_destroyed_does_not_keep_the_next_one_from_being_read():
+    store = State_Store("memory://")
+    store.put(destroyed_secret_key("2026-01"), b"")
+    start = Start(BEGINNING_MS, MONTH_END - DAY_MS)
+    worker = Worker(store, None, MONTH_END, Timing(retention_ms=90 * DAY_MS), "p", start=start)  # type: ignore[arg-type]
+    records = [stream_record(1, MONTH_END - HOUR_MS, MONTH_END + HOUR_MS), stream_record(2, MONTH_END + HOUR_MS)]
+    worker.read(records, MONTH_END + HOUR_MS)
+    worker.flush(MONTH_END + HOUR_MS)
+    assert (worker.state.counters["too_late"], worker.state.counters["aggregated"]) == (1, 1)
+
+
 def test_snapshots_of_a_retired_shard_are_gone():
     store = State_Store("memory://")
     store.put(snapshot_key("p", END, "l"), b"")
