@@ -179,7 +179,7 @@ class Shard_Links:
 
     def _is_gone(self, consumer: Partition_Consumer, since_s: float) -> bool:
         """False: it was read to its end, as the stream lists it as closed. True: the stream no longer has it, though it
-        has its children, or all that we have not read of it was trimmed. The KCL says the same of both, and of an open
+        has younger ones (shards are made in the order of their ids). The KCL says the same of both, and of an open
         shard of a stream that was deleted and made anew.
 
         Raises Store_Unavailable (ask again) while the list may be old, then Source_Error.
