@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import Now, moment
 
 STREAM = "bench"
+DEADLINE_S = 120.0
 YEARS_MS = 10 * 366 * 86_400_000  # the clock is the data's, so nothing is ever lost to retention
 
 
@@ -57,14 +59,25 @@ def many_children(folder: str, count: int, records_each: int, shards: int) -> di
     with Handover(engine, links.connect) as path:
         command = [sys.executable, "-I", "-S", str(Path(__file__).parent / "kcl_feeder.py")]
         feeder = subprocess.Popen([*command, path, str(data.messages(records_each)), *names])
-        while len(links.held) < shards:
-            engine.poll()
+        _poll_until(engine, links, lambda: len(links.held) == shards)
         started_s, cpu_s = time.perf_counter(), time.process_time()
-        while links.by_shard:
-            engine.poll()
+        _poll_until(engine, links, lambda: not links.by_shard)
         seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
         assert feeder.wait(10) == 0
     assert not links.uncommitted
     engine.shutdown()
     server.stop()
     return {"records": engine.records, "aggregated": engine.records, "seconds": seconds, "cpu_s": cpu_s}
+
+
+def _poll_until(engine: Engine, links: Shard_Links, done: Callable[[], bool]) -> None:
+    """Raises RuntimeError, with what the shards wait for, when that takes too long to be work."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not done():
+        engine.poll()
+        if time.monotonic() > deadline_s:
+            waits = {name: str(lane.call) for name, lane in engine.lanes.items()}
+            raise RuntimeError(
+                f"after {DEADLINE_S:.0f} s {len(links.held)} shards are held, {len(links.by_shard)} are connected, "
+                f"{sorted(links.uncommitted)} ended uncommitted; failure: {links.failure!r}; under way: {waits}"
+            )

@@ -5,15 +5,18 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
 CORE = max(os.sched_getaffinity(0))  # the others are for what feeds the measured process
 ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+
+type Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +33,27 @@ class Ran:
 def run(command: Sequence[str], **environment: str) -> Ran:
     """Run a program to its end. Raises RuntimeError, with what it said, when it fails."""
     started_s = time.perf_counter()
-    process = start(command, **environment)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    output = process.stdout.read().decode()
-    said = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-2_000:]}")
+    with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads would fill up, and stop the process
+        process = start(command, errors, **environment)
+        assert process.stdout is not None
+        output = process.stdout.read().decode()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read().decode()[-2_000:]
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said}")
     return Ran(output, time.perf_counter() - started_s, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
 
 
-def start(command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], stderr: int | IO[bytes] = subprocess.PIPE, **environment: str) -> Process:
     """A Python program (`-m module` and arguments) on the measuring core."""
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
     )
 
