@@ -331,7 +331,7 @@ def kcl_traffic(bench: Bench) -> Iterator[Line]:
 
 @contextmanager
 def _kinesis() -> Iterator[str]:
-    process = measure.start(["-m", "sa_stream.sources.kinesis_server", "--stream", "bench"])
+    process = measure.start(["-m", "sa_stream.embedded.kinesis_server", "--stream", "bench"])
     try:
         assert process.stdout is not None
         yield process.stdout.readline().decode().strip()

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from sa_stream.sources.generator import Traffic
+from sa_stream.embedded.generator import Traffic
 
 FULL_SHARD_PER_S = 1_000  # records that a Kinesis shard takes
 WINDOW_END_MS = 1_769_904_000_000  # 2026-02-01, midnight

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.data import Data
-from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.operations import drive
+from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message

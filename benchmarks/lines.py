@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from sa_stream.embedded.generator import Traffic
 from sa_stream.records.fields import CANONICAL
-from sa_stream.sources.generator import Traffic
 
 BLOCK_LINES = 50_000
 AGENTS = 2_000

@@ -13,14 +13,14 @@ from typing import Any
 
 from benchmarks.data import WINDOW_END_MS
 from benchmarks.engine import Shard, now_at
-from consumer.memory import release_memory
-from sa_stream.commits.consumer import Secrets
+from consumer.process.memory import release_memory
 from sa_stream.commits.operations import drive
+from sa_stream.commits.partition_consumer import Secrets
 from sa_stream.commits.protocol import Start, commit_steps, load_steps, recover_steps
-from sa_stream.records.batch import Batch
+from sa_stream.partitions import Batch
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now, Timing
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition_state import Partition_State
 
 START_MS = WINDOW_END_MS - WINDOW_MS
 READ_BYTES = 500_000

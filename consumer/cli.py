@@ -15,7 +15,7 @@ import typer
 from sa_stream.errors import Config_Error, SA_Stream_Error
 
 if TYPE_CHECKING:
-    from consumer.config import SA__Config
+    from sa_stream.config import SA__Config
 
 ADDRESS_SPACE_BYTES = 620 << 20  # below it, libraries of ours panic: 400 MB was too little, 700 enough, with two cores
 ADDRESS_SPACE_BYTES_A_CORE = 16 << 20  # stacks of the threads that they start for each
@@ -40,14 +40,14 @@ As_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def _config(**overrides: str | None) -> "SA__Config":
     """Settings from the environment, with those that an option overrides."""
-    from consumer.config import PREFIX, SA__Config
+    from sa_stream.config import PREFIX, SA__Config
 
     given = {PREFIX + name.upper(): value for name, value in overrides.items() if value is not None}
     return SA__Config.from_env({**os.environ, **given})
 
 
 def _time_ms(text: str, option: str) -> int:
-    from consumer.config import parse_time_ms
+    from sa_stream.config import parse_time_ms
 
     time_ms = parse_time_ms(text)
     if time_ms is None:
@@ -63,7 +63,7 @@ def run(
 ) -> None:
     """Consume the stream until stopped."""
     _require_address_space()
-    from consumer.signals import ignore_others
+    from consumer.process.signals import ignore_others
 
     ignore_others()
     config = _config(runner=runner)
@@ -77,8 +77,8 @@ def run(
             "Set SGRAPH_SEND__SA_STREAM to read from Kinesis."
         )
     beat = _guarded(config)
-    from consumer.logging import setup_logging
-    from consumer.run import run as start
+    from consumer.commands.run import run as start
+    from consumer.process.log_setup import setup_logging
 
     setup_logging(config)
     start(config, beat)
@@ -89,7 +89,7 @@ def _guarded(config: "SA__Config") -> Callable[[], None]:
     nothing to start anew with: whoever runs it sees that it has ended.)"""
     if config.runner != "kcl":
         return lambda: None
-    from consumer.guard import guard
+    from consumer.process.guard import guard
 
     outcome = guard(config.hang_timeout_s)
     if isinstance(outcome, int):
@@ -110,7 +110,7 @@ def demo(
 
     Starts a stream, a cache service, traffic and the consumer in one go, and ends by Ctrl-C.
     """
-    from consumer.demo import demo as start
+    from consumer.commands.demo.demo import demo as start
 
     start(records=records, seed=seed, hours=hours, port=port, exit_when_final=exit_when_final, keep=keep)
 
@@ -133,7 +133,7 @@ def generate(
 
     The same options give the same bytes.
     """
-    from consumer.generate import generate as make
+    from consumer.commands.generate import generate as make
 
     make(
         out=out,
@@ -156,7 +156,7 @@ def replay(
 
     They pass parser, windows and roll-ups; every entry is printed as a line of JSON.
     """
-    from consumer.replay import replay as start
+    from consumer.commands.replay import replay as start
 
     start(paths, _config())
 
@@ -173,7 +173,7 @@ def show(
 
     One by its KEY, or those of a --period --from --to.
     """
-    from consumer.show import keys_between, show_entries
+    from consumer.commands.show import keys_between, show_entries
     from sa_stream.rollups.periods import PERIODS, parse_cache_key
 
     given = (period, from_, to)
@@ -202,7 +202,7 @@ def status(as_json: As_Json = False) -> None:
 
     Its shards, its stores, and whether it is ready.
     """
-    from consumer.show import show_status
+    from consumer.commands.show import show_status
 
     show_status(_config(), as_json)
 
@@ -214,7 +214,7 @@ def doctor(as_json: As_Json = False) -> None:
     Also the order of the fields, by a few records of the stream. One line a check.
     """
     _require_address_space()
-    from consumer.doctor import doctor as examine
+    from consumer.commands.doctor import doctor as examine
 
     if not examine(os.environ, as_json):
         sys.exit(FAILED)
@@ -226,7 +226,7 @@ def adopt_stream() -> None:
 
     Declares the one before ended. Stop every worker first.
     """
-    from consumer.adopt_stream import adopt_stream as adopt
+    from consumer.commands.adopt_stream import adopt_stream as adopt
 
     adopt(_config(), typer.echo)
 
@@ -295,11 +295,11 @@ def _fail(message: str, code: int, is_daemon: bool, error: BaseException | None 
     foreseen = error is None or isinstance(error, SA_Stream_Error) or _short_of_memory(error) is not None
     form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
     if is_daemon and form != "text":
-        from consumer.logging import fatal
+        from consumer.process.log_setup import fatal
 
         fatal(message, None if foreseen else error, exit_code=code, kind=type(error).__name__ if error else "Usage")
     else:
-        from consumer.terminal import printable
+        from consumer.process.terminal import printable
 
         if error is not None and not foreseen:
             lines = "".join(traceback.format_exception(error)).splitlines()

@@ -9,11 +9,11 @@ import pytest
 import typer
 
 from consumer.cli import app
-from consumer.config import PREFIX, SETTINGS
-from consumer.engine import Quality
-from consumer.health import Health_View, Kcl_View, Shard_View, Store_View, notes, readiness
 from consumer.kcl.properties import BUILDERS, KNOWN
-from consumer.memory import Pressure
+from consumer.process.memory import Pressure
+from consumer.worker.engine import Quality
+from sa_stream.config import PREFIX, SETTINGS
+from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View, notes, readiness
 from sa_stream.timing import Moment
 
 ROOT = Path(__file__).parents[1]

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.config import PREFIX, SA__Config
-from consumer.health import Health, detail, readiness
-from consumer.logging import Log, setup_logging
+from consumer.process.log_setup import Log, setup_logging
+from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
+from sa_stream.health.notebook import Health, detail, readiness
 from sa_stream.secrecy import HIDDEN, hide, quoted, without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__remote

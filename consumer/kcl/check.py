@@ -6,8 +6,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumer.config import PREFIX, SA__Config
 from consumer.kcl.java import class_path, find_java
+from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Source_Error
 
 

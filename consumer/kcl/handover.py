@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.engine import Engine
-from consumer.logging import Log
+from consumer.process.log_setup import Log
+from consumer.worker.engine import Engine
 from sa_stream.errors import Config_Error
 
 log = Log("handover")

@@ -8,7 +8,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from consumer.config import PREFIX
+from sa_stream.config import PREFIX
 from sa_stream.errors import Config_Error, In_Use
 
 _SLOTS = 256  # workers on one host with one work directory

@@ -3,14 +3,14 @@
 import time
 from collections import deque
 
-from consumer.application import Application
-from consumer.engine import Answered_Later, Engine, Lane
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
 from consumer.kcl.shard_link import Shard_Link
-from consumer.logging import Log
-from sa_stream.commits.consumer import Partition_Consumer
+from consumer.process.log_setup import Log
+from consumer.worker.application import Application
+from consumer.worker.engine import Answered_Later, Engine, Lane
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
 from sa_stream.sources.kcl_messages import Buffers

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from consumer.config import PREFIX, RESERVED_PREFIX, SA__Config
+from sa_stream.config import PREFIX, RESERVED_PREFIX, SA__Config
 from sa_stream.errors import Config_Error
 
 INTEGERS = frozenset(

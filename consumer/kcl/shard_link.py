@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from consumer.engine import Engine, Lane
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
-from consumer.logging import Log
-from sa_stream.commits.consumer import Partition_Consumer
+from consumer.process.log_setup import Log
+from consumer.worker.engine import Engine, Lane
+from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.progress import END
 from sa_stream.errors import Lease_Lost, Source_Error, Store_Unavailable, Superseded
 from sa_stream.sources.kcl_messages import (
@@ -36,7 +36,7 @@ from sa_stream.sources.kcl_messages import (
     decode_message,
     status_line,
 )
-from sa_stream.windows.partition import NOTHING_READ
+from sa_stream.windows.partition_state import NOTHING_READ
 
 log = Log("shard")
 

@@ -5,10 +5,10 @@ import threading
 import time
 from enum import Enum
 
-from consumer.health import Store_Health
 from consumer.kcl.tables import Kcl_Tables
-from consumer.logging import Log
+from consumer.process.log_setup import Log
 from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.health.notebook import Store_Health
 from sa_stream.timing import moment
 
 log = Log("tables")

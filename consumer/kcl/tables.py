@@ -15,10 +15,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumer.config import PREFIX
-from consumer.logging import Log
+from consumer.process.log_setup import Log
+from sa_stream.commits.ownership import Stream_Identity
+from sa_stream.config import PREFIX
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
-from sa_stream.storage.ownership import Stream_Identity
 
 log = Log("tables")
 

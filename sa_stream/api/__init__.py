@@ -1,1 +1,1 @@
-"""The HTTP API and the dashboard will stand here; health is the daemon's own (consumer/health.py)."""
+"""The HTTP API and the dashboard will stand here; health is the daemon's own (sa_stream/health/notebook.py)."""

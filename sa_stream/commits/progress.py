@@ -7,7 +7,7 @@ immutable: each has its own key, and the highest (number, watermark) is the part
 from dataclasses import dataclass, field
 
 from sa_stream.timing import BEGINNING_MS
-from sa_stream.windows.partition import Partial_Name
+from sa_stream.windows.partition_state import Partial_Name
 
 __all__ = ["END", "RETIRED", "Partial_Name", "Progress", "Shard_Info"]
 

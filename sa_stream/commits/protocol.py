@@ -26,7 +26,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import END, Partial_Name, Progress
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import NOTHING_READ, SNAPSHOT, First_Start, Loss, Partition_State
+from sa_stream.windows.partition_state import NOTHING_READ, SNAPSHOT, First_Start, Loss, Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish

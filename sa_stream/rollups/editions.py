@@ -14,9 +14,9 @@ from typing import Protocol
 from sa_stream.commits.keys import edition_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.errors import Corrupt_State, Store_Unavailable
+from sa_stream.format import pack, unpack
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.versions import version_of
-from sa_stream.windows.format import pack, unpack
 
 log = logging.getLogger(__name__)
 

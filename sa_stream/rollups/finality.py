@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import GONE, NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition_state import GONE, NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 OPEN = "open"  # the window has not ended yet
 LAGGING = "lagging"  # this partition has not passed the window's end

@@ -11,7 +11,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import RETIRED, Progress
 from sa_stream.errors import Corrupt_State
 from sa_stream.timing import BEGINNING_MS, NEVER_MS
-from sa_stream.windows.partition import NOTHING_READ
+from sa_stream.windows.partition_state import NOTHING_READ
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import MONTHLY
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
-from sa_stream.windows.partition import NOTHING_READ, end_of_month, start_of_month
+from sa_stream.windows.partition_state import NOTHING_READ, end_of_month, start_of_month
 
 
 def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:

@@ -13,7 +13,7 @@ import io
 import msgspec
 
 from sa_stream.errors import Source_Error
-from sa_stream.records.batch import Batch
+from sa_stream.partitions import Batch
 
 READ_BYTES = 512 << 10  # a larger read leaves the processor's cache before it is looked at
 BUFFER_BYTES = 4 << 20  # at first; doubled for a message that does not fit

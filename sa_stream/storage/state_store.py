@@ -18,8 +18,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
+from sa_stream.format import pack, unpack
 from sa_stream.secrecy import quoted
-from sa_stream.windows.format import pack, unpack
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 STAMP_KEY = "meta/application"

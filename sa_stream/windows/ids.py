@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sa_stream.windows.format import raw, unraw
+from sa_stream.format import raw, unraw
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 
 _SLOTS_AN_ID = 8

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from sa_stream.windows.format import raw, unraw
+from sa_stream.format import raw, unraw
 
 DISTINCT_MAX = 65_536
 TEXT_BYTES_MAX = 32 << 20  # of all paths of a table: an average of 512 bytes, where usual ones take less than 100

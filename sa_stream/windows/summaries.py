@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sa_stream.windows.format import raw, unraw
+from sa_stream.format import raw, unraw
 
 type UInt64s = npt.NDArray[np.uint64]
 type Int64s = npt.NDArray[np.int64]

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
+from sa_stream.format import pack, raw, unpack, unraw
 from sa_stream.timing import MINUTE_MS, WINDOW_MS
-from sa_stream.windows.format import pack, raw, unpack, unraw
 from sa_stream.windows.paths import Path_Table
 from sa_stream.windows.summaries import Distinct, Durations, big, merged_counts, unbig
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from consumer.config import PREFIX, SA__Config
-from consumer.health import Health
-from consumer.local_runner import Local_Runner
+from consumer.local.runner import Local_Runner
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
+from sa_stream.config import PREFIX, SA__Config
+from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.health.notebook import Health
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
-from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import moment
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from local_run import STREAM, Local_Run
 
-from consumer.adopt_stream import adopt_stream
+from consumer.commands.adopt_stream import adopt_stream
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import HALF_HOUR, cache_key
-from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.timing import HOUR_MS, WINDOW_MS, wall_clock_ms
 from tests.windows.partition_feed import record
 

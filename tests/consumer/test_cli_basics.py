@@ -18,15 +18,15 @@ from moto import mock_aws
 from rich.console import Console
 
 from consumer.cli import main
-from consumer.config import PREFIX, SA__Config
-from consumer.doctor import examine
-from consumer.health import Health, Health_Server
-from consumer.show import keys_between, print_entries, show_status, status_page
-from consumer.stores import open_cache
+from consumer.commands.doctor import examine
+from consumer.commands.show import keys_between, print_entries, show_status, status_page
+from consumer.worker.stores import open_cache
+from sa_stream.config import PREFIX, SA__Config
+from sa_stream.embedded.generator import Traffic
+from sa_stream.embedded.kinesis_server import start, wall_clock_ms
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Source_Error
-from sa_stream.sources.generator import Traffic
-from sa_stream.sources.kinesis_server import start, wall_clock_ms
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.health.notebook import Health, Health_Server
 from sa_stream.timing import DAY_MS, HOUR_MS, moment
 
 COMMANDS = ["run", "demo", "generate", "replay", "show", "status", "doctor"]
@@ -523,7 +523,7 @@ def test_a_daemon_that_answers_a_byte_now_and_then_is_not_waited_for(monkeypatch
 
     server = HTTPServer(("127.0.0.1", 0), Dripping)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("consumer.show.HEALTH_S", 0.5)
+    monkeypatch.setattr("consumer.commands.show.HEALTH_S", 0.5)
     config = SA__Config(http_port=server.server_address[1])
     began_s = time.monotonic()
     with pytest.raises(Source_Error, match="Nobody answers"):

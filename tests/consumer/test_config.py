@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.config import HIDDEN, PREFIX, SETTINGS, SA__Config, settings_table
-from consumer.logging import REPEATS_PER_MINUTE_MAX, Log, setup_logging
-from consumer.terminal import printable
+from consumer.process.log_setup import REPEATS_PER_MINUTE_MAX, Log, setup_logging
+from consumer.process.terminal import printable
+from sa_stream.config import HIDDEN, PREFIX, SETTINGS, SA__Config, settings_table
 from sa_stream.errors import Config_Error, Field_List_Error
 from sa_stream.timing import HOUR_MS, Timing
 
@@ -167,7 +167,7 @@ def test_secrets_are_never_shown() -> None:
 
 def test_the_table_in_the_readme_is_the_one_of_the_settings() -> None:
     text = README.read_text()
-    begin, end = "<!-- settings: begin (python -m consumer.config) -->\n", "\n<!-- settings: end -->"
+    begin, end = "<!-- settings: begin (python -m sa_stream.config) -->\n", "\n<!-- settings: end -->"
     assert text.split(begin)[1].split(end)[0] == settings_table()
 
 

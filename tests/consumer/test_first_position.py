@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 import sa_stream.timing as timing
-from consumer.application import Application
-from consumer.config import SA__Config
-from consumer.health import Health
-from sa_stream.sources import kinesis_server
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from consumer.worker.application import Application
+from sa_stream.config import SA__Config
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
+from sa_stream.health.notebook import Health
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, moment, wall_clock_ms

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties
 # Notes each child's pid in the file `children`, then does what the test says, in the child.
 PROGRAM = """
 import os, signal, sys, time
-from consumer.guard import guard
+from consumer.process.guard import guard
 count = 0
 outcome = guard({timeout})
 if isinstance(outcome, int):

@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
-from consumer.health import SILENT_MS, Health, Health_Server, detail, notes, readiness
-from consumer.readiness_log import Readiness_Log
+from consumer.worker.readiness_log import Readiness_Log
 from sa_stream.errors import Config_Error, In_Use
+from sa_stream.health.notebook import SILENT_MS, Health, Health_Server, detail, notes, readiness
 from sa_stream.timing import Moment, Now
 
 START_MS = 1_771_252_200_000

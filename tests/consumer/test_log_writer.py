@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.log_writer import Log_Writer
+from consumer.process.log_writer import Log_Writer
 
 LINES_MAX = 50
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer.engine import Engine
-from consumer.health import Health, notes
-from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
+from consumer.worker.engine import Engine
 from sa_stream.commits.operations import Steps
+from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.health.notebook import Health, notes
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing, moment
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, Worker, batch_of, record
 

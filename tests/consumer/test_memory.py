@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumer.memory import (
+from consumer.process.memory import (
     CALM_MS,
     JVM_BYTES,
     LIMIT_BYTES_LEAST,

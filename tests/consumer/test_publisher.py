@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.application import Application
-from consumer.config import SA__Config
-from consumer.health import Health
-from consumer.local_runner import Local_Runner
-from consumer.publisher import Publisher
+from consumer.local.runner import Local_Runner
+from consumer.worker.application import Application
+from consumer.worker.publisher import Publisher
+from sa_stream.config import SA__Config
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.health.notebook import Health
 from sa_stream.rollups.reconciler import Reconciler
-from sa_stream.sources import kinesis_server
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.storage.cache_claim import CLAIM_KEY, claim_cache
 from sa_stream.storage.cache_clients import cache_client__in_process
-from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import Timing, moment, wall_clock_ms
@@ -72,7 +72,7 @@ def test_nothing_is_published_before_the_cache_is_ours_and_a_dead_one_is_asked_a
 
 
 def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(monkeypatch) -> None:
-    monkeypatch.setattr("consumer.publisher.CLAIM_S", 0.05)
+    monkeypatch.setattr("consumer.worker.publisher.CLAIM_S", 0.05)
     cache = Memory_Cache()
     found = publisher(lambda: claim_cache(cache, "sa", "one"))
     found.start()

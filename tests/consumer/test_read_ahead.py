@@ -2,8 +2,8 @@
 
 import threading
 
-from consumer.read_ahead import BATCH_BYTES_MAX, RECORD_BYTES, Read_Ahead
-from sa_stream.records.batch import Batch
+from consumer.local.read_ahead import BATCH_BYTES_MAX, RECORD_BYTES, Read_Ahead
+from sa_stream.partitions import Batch
 
 KB = 1_000
 

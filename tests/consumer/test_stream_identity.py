@@ -5,16 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-import consumer.application
-from consumer.application import Application
-from consumer.config import SA__Config
-from consumer.health import Health
-from consumer.local_runner import Local_Runner
+import consumer.worker.application
+from consumer.local.runner import Local_Runner
+from consumer.worker.application import Application
+from sa_stream.commits.ownership import Stream_Identity, claim_runner
+from sa_stream.config import SA__Config
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error
-from sa_stream.sources import kinesis_server
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
+from sa_stream.health.notebook import Health
 from sa_stream.storage.cache_clients import cache_client__in_process
-from sa_stream.storage.ownership import Stream_Identity, claim_runner
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
 
@@ -110,8 +110,8 @@ def test_a_stream_made_anew_that_looks_the_same_is_found_out_within_a_minute(
     application = opened(State_Store("memory://"))
     assert len(application.list_shards()) == 2
     stream.make_anew()
-    assert consumer.application.DESCRIBE_S <= 60
-    monkeypatch.setattr(consumer.application, "DESCRIBE_S", 0.0)
+    assert consumer.worker.application.DESCRIBE_S <= 60
+    monkeypatch.setattr(consumer.worker.application, "DESCRIBE_S", 0.0)
     with pytest.raises(Config_Error, match="this worker has read until now"):
         application.list_shards()
 

@@ -19,8 +19,8 @@ from typer.main import get_command
 from werkzeug.serving import make_server
 
 from consumer.cli import app
-from consumer.config import RESERVED_PREFIX, SETTINGS, SA__Config
-from sa_stream.storage.cache_server import KEY_VARIABLES
+from sa_stream.config import RESERVED_PREFIX, SETTINGS, SA__Config
+from sa_stream.embedded.cache_server import KEY_VARIABLES
 from sa_stream.storage.state_store import State_Store
 from tests.containers.files import DOCKERFILE, PROJECT, compose, image, instructions, template
 from tests.real.processes import PREFIX

@@ -33,7 +33,7 @@ def inside(tmp_path: Path) -> Iterator[Sandbox]:
 
 def start_stream(inside: Sandbox) -> None:
     """An embedded Kinesis inside, with half an hour of traffic."""
-    serve = ["python", "-m", "sa_stream.sources.kinesis_server", "--stream", "logs", "--shards", "2"]
+    serve = ["python", "-m", "sa_stream.embedded.kinesis_server", "--stream", "logs", "--shards", "2"]
     inside.start("kinesis", [*serve, "--port", str(KINESIS_PORT)], {}).first_line()
     put = inside.run(["sa-stream", "generate", "--records", "2000", "--hours", "0.5", "--out", "kinesis:logs"], AWS)
     assert put.returncode == 0, put.stderr

@@ -20,10 +20,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from consumer.application import START_KEY
-from consumer.config import LATEST
 from consumer.kcl.identity import Worker_Identity
-from sa_stream.sources.generator import Chunk, Traffic, put_lines
+from consumer.worker.application import START_KEY
+from sa_stream.config import LATEST
+from sa_stream.embedded.generator import Chunk, Traffic, put_lines
 from sa_stream.storage.state_store import State_Store
 from tests.kcl.emulators import Emulators, emulators
 from tests.kcl.process_tree import Seen, descendants, kill, marked, still_there

@@ -261,7 +261,7 @@ class Cache:
     def start(self) -> None:
         key = {"FAST_API__AUTH__API_KEY__NAME": "x-api-key", "FAST_API__AUTH__API_KEY__VALUE": CACHE_KEY}
         path = str(self._world.folder / "cache")
-        command = ["-m", "sa_stream.storage.cache_server", "--port", str(self.port), "--mode", "local_disk"]
+        command = ["-m", "sa_stream.embedded.cache_server", "--port", str(self.port), "--mode", "local_disk"]
         self.process = self._world.start(
             f"cache-{len(self._world.processes)}", [*command, "--path", path], clean_env(**key)
         )

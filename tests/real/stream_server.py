@@ -10,9 +10,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-from sa_stream.sources.generator import Traffic, fill
-from sa_stream.sources.kinesis_server import start
-from sa_stream.sources.memory_kinesis import RECORDS_PER_READ_MAX, Memory_Kinesis, Records_Page
+from sa_stream.embedded.generator import Traffic, fill
+from sa_stream.embedded.kinesis_server import start
+from sa_stream.embedded.memory_kinesis import RECORDS_PER_READ_MAX, Memory_Kinesis, Records_Page
 from sa_stream.timing import HOUR_MS
 
 STREAM = "real"

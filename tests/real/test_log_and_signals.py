@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from sa_stream.format import HEADER_BYTES, MAGIC
 from sa_stream.storage.state_store import STAMP_KEY
-from sa_stream.windows.format import HEADER_BYTES, MAGIC
 from tests.real.processes import PREFIX, SA_STREAM, Daemon, World, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sa_stream.format import MAGIC, VERSION
 from sa_stream.storage.state_store import STAMP_KEY
-from sa_stream.windows.format import MAGIC, VERSION
 from tests.oracle import CANONICAL
 from tests.real.processes import PREFIX, TRACEBACK, Done, World, clean_env, free_port
 

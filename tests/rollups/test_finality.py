@@ -18,7 +18,7 @@ from sa_stream.rollups.finality import (
     view,
 )
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition import GONE, RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition_state import GONE, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 TIMING = Timing()
 W = 1_000_000 * WINDOW_MS

@@ -11,6 +11,7 @@ from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_k
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import END, RETIRED, Partial_Name, Progress, Shard_Info
 from sa_stream.commits.protocol import Start
+from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.errors import Lease_Lost
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
@@ -22,7 +23,6 @@ from sa_stream.rollups.retirement import (
     retirable,
     retire_steps,
 )
-from sa_stream.storage.memory_cache import Memory_Cache
 from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
 from tests.windows.partition_feed import Worker

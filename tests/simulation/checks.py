@@ -25,6 +25,7 @@ import msgspec
 
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.progress import END, RETIRED, Progress
+from sa_stream.embedded.memory_kinesis import Shard
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,
@@ -35,7 +36,6 @@ from sa_stream.rollups.periods import (
     time_key,
 )
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
-from sa_stream.sources.memory_kinesis import Shard
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
 from sa_stream.windows.window import Window

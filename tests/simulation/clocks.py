@@ -61,7 +61,7 @@ class Clocks:
         worker.clock.source.note(formatdate(date_ms // 1000, usegmt=True), sent, received)
 
     def now(self, worker: "Worker") -> Now:
-        """The source's time, as this worker knows it from its answers (consumer.application: now)."""
+        """The source's time, as this worker knows it from its answers (consumer.worker.application: now)."""
         own = self.own_clocks(worker)
         return Now(self.source_ms(worker, own.moment) or own.wall_ms, own.moment)
 

@@ -1,7 +1,7 @@
 """Who the stream of a simulated world is: it may be deleted and made anew under its name, and workers are to notice.
 
 What a worker decides is the product's code, or, where that needs a whole application, done as
-consumer.application does it (_check_stream, list_shards).
+consumer.worker.application does it (_check_stream, list_shards).
 """
 
 import math
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from consumer.kcl.links import Shard_Links
-from sa_stream.commits.consumer import Partition_Consumer
 from sa_stream.commits.operations import Steps, call, drive
+from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream
+from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
-from sa_stream.storage.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
 from tests.simulation.checks import Violation
 from tests.simulation.parts import SECOND_MS, STREAM, Answer, Lease, Link, Worker

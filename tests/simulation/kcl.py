@@ -1,7 +1,7 @@
 """The KCL of a simulated world: leases and who has them, links of shards to workers, reading ahead, checkpoints."""
 
+from sa_stream.embedded.memory_kinesis import Kinesis_Error
 from sa_stream.errors import Lease_Lost, Store_Unavailable
-from sa_stream.sources.memory_kinesis import Kinesis_Error
 from sa_stream.timing import BEGINNING_MS
 from tests.simulation.checks import Violation
 from tests.simulation.parts import QUEUED_MAX, SECOND_MS, STREAM, Answer, Died, Lease, Link, Task, Worker

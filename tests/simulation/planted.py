@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import sa_stream.commits.consumer as consumer_module
+import sa_stream.commits.partition_consumer as consumer_module
 import sa_stream.commits.protocol as protocol
 from sa_stream.commits.keys import progress_key
 from sa_stream.commits.operations import Steps, call
@@ -20,7 +20,7 @@ from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.timing import Now
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition_state import Partition_State
 from tests.simulation.planting import patched, planted
 
 

@@ -5,7 +5,7 @@ or kept everything from becoming final.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import sa_stream.commits.consumer as consumer_module
+import sa_stream.commits.partition_consumer as consumer_module
 import sa_stream.rollups.reconciler as reconciler
 import sa_stream.rollups.retirement as retirement
 import tests.simulation.identity as simulated_stream
@@ -28,7 +28,7 @@ from sa_stream.rollups.periods import MONTHLY, from_iso
 from sa_stream.rollups.publication import Found, is_final
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
-from sa_stream.windows.partition import NOTHING_READ, First_Start, Partition_State
+from sa_stream.windows.partition_state import NOTHING_READ, First_Start, Partition_State
 from sa_stream.windows.window import Window
 from tests.simulation.planting import patched, planted
 from tests.simulation.stores import Listed, Watched_Store

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition_state import Partition_State
 
 
 def stable_snapshot(data: bytes, timing: Any) -> object:

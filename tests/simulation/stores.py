@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sa_stream.storage.memory_cache import Memory_Cache
+from sa_stream.embedded.memory_cache import Memory_Cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sa_stream.commits.consumer import Secrets
 from sa_stream.commits.keys import SECRETS_PREFIX
 from sa_stream.commits.operations import Call
+from sa_stream.commits.partition_consumer import Secrets
 from sa_stream.commits.progress import Progress, Shard_Info
 from sa_stream.commits.protocol import Start
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
 from sa_stream.windows import paths
-from sa_stream.windows.partition import month_of
+from sa_stream.windows.partition_state import month_of
 from tests.simulation.calls import Calls
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.clocks import Clocks

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Store_Unavailable
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
-from sa_stream.sources.memory_kinesis import Memory_Kinesis
 from sa_stream.timing import moment
 
 
@@ -22,7 +22,7 @@ def write_credentials(folder: Path, key: str) -> None:
 @pytest.fixture
 def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A stream `s` with a record, for whoever signs with AKIDNEW; all other credentials have expired."""
-    from sa_stream.sources.kinesis_server import answer
+    from sa_stream.embedded.kinesis_server import answer
 
     memory = Memory_Kinesis(lambda: 1_771_252_200_000)
     memory.create_stream("s", 1)

@@ -8,10 +8,8 @@ import boto3
 import numpy as np
 import pytest
 
-from sa_stream.errors import Config_Error, Field_List_Error, Store_Unavailable
-from sa_stream.records.fields import CANONICAL, FORBIDDEN_FIELDS, SEED
-from sa_stream.sources import kinesis_server
-from sa_stream.sources.generator import (
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.generator import (
     DIRT,
     Traffic,
     fill,
@@ -19,7 +17,9 @@ from sa_stream.sources.generator import (
     put_lines,
     write_lines,
 )
-from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
+from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
+from sa_stream.errors import Config_Error, Field_List_Error, Store_Unavailable
+from sa_stream.records.fields import CANONICAL, FORBIDDEN_FIELDS, SEED
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS
 
 START_MS = 1_771_200_000_000  # 2026-02-16 00:00 UTC

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from sa_stream.errors import Source_Error
-from sa_stream.records.batch import Batch
+from sa_stream.partitions import Batch
 from sa_stream.sources.kcl_messages import (
     BUFFER_BYTES,
     READ_BYTES,

@@ -11,10 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.errors import In_Use, Shard_Gone, Source_Error, Store_Unavailable
-from sa_stream.sources import kinesis_server
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
-from sa_stream.sources.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX
 from sa_stream.timing import DAY_MS, Moment, moment, wall_clock_ms
 
@@ -358,7 +358,7 @@ def test_a_taken_port_is_said(server):
 
 
 def test_the_server_as_a_process_prints_its_url_first_and_ends_on_sigterm(aws):
-    command = [sys.executable, "-m", "sa_stream.sources.kinesis_server", "--stream", "logs", "--shards", "2"]
+    command = [sys.executable, "-m", "sa_stream.embedded.kinesis_server", "--stream", "logs", "--shards", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     aws.setenv("AWS_ENDPOINT_URL_KINESIS", process.stdout.readline().strip())
     assert Kinesis_Reader("logs").describe().open_shards == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.sources.memory_kinesis import (
+from sa_stream.embedded.memory_kinesis import (
     HASH_KEYS,
     THROTTLED,
     Kinesis_Error,

@@ -17,7 +17,7 @@ class Cache_Server:
             "FAST_API__AUTH__API_KEY__VALUE": API_KEY_VALUE,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sa_stream.storage.cache_server", *arguments],
+            [sys.executable, "-m", "sa_stream.embedded.cache_server", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,

@@ -459,7 +459,7 @@ def test_a_restarted_service_is_used_again_without_an_error(
 def run_server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     names = {"FAST_API__AUTH__API_KEY__NAME": "", "FAST_API__AUTH__API_KEY__VALUE": "", **environment}
     return subprocess.run(
-        [sys.executable, "-m", "sa_stream.storage.cache_server", *arguments],
+        [sys.executable, "-m", "sa_stream.embedded.cache_server", *arguments],
         env={**os.environ, **names},
         capture_output=True,
         text=True,

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sa_stream.errors import Config_Error
-from sa_stream.storage.ownership import (
+from sa_stream.commits.ownership import (
     ID_KEY,
     RUNNER_KEY,
     Stream_Identity,
@@ -14,6 +13,7 @@ from sa_stream.storage.ownership import (
     claim_stream,
     store_id,
 )
+from sa_stream.errors import Config_Error
 from sa_stream.storage.state_store import State_Store
 
 LOGS = Stream_Identity("arn:aws:kinesis:us-east-1:111122223333:stream/logs", 1_771_252_200_000)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from sa_stream.errors import Config_Error, Corrupt_State, In_Use, Store_Unavailable, Unknown_Version
+from sa_stream.format import pack
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import STAMP_KEY, STAMP_KIND, State_Store
-from sa_stream.windows.format import pack
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 

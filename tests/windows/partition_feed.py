@@ -7,17 +7,17 @@ from typing import Any
 
 import msgspec
 
-from sa_stream.commits.consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
+from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Store_Unavailable
-from sa_stream.records.batch import Batch
+from sa_stream.partitions import Batch
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition_state import Partition_State
 from tests.log_lines import line_of
 
 PARTITION = "shard-0"

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.errors import Corrupt_State, Unknown_Version
+from sa_stream.format import HEADER_BYTES, VERSION, pack, raw, unpack, unraw
 from sa_stream.timing import Timing
-from sa_stream.windows.format import HEADER_BYTES, VERSION, pack, raw, unpack, unraw
-from sa_stream.windows.partition import Partition_State
+from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
 
 values = st.recursive(

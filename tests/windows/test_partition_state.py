@@ -13,7 +13,7 @@ from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
 from sa_stream.windows import fold, paths, summaries
-from sa_stream.windows.partition import Partition_State, month_of
+from sa_stream.windows.partition_state import Partition_State, month_of
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
     LISTS,

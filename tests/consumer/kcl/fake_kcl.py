@@ -10,18 +10,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from consumer.application import Application
-from consumer.config import SA__Config
-from consumer.engine import Engine
-from consumer.health import Health
 from consumer.kcl.handover import Handover
 from consumer.kcl.links import Shard_Links
 from consumer.kcl.properties import Fetch_Ahead
+from consumer.worker.application import Application
+from consumer.worker.engine import Engine
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
+from sa_stream.config import SA__Config
+from sa_stream.embedded import kinesis_server
+from sa_stream.embedded.memory_kinesis import Memory_Kinesis, Shard
+from sa_stream.health.notebook import Health
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.sources import kinesis_server
-from sa_stream.sources.memory_kinesis import Memory_Kinesis, Shard
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import moment, wall_clock_ms

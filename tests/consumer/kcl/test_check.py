@@ -6,8 +6,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from consumer.config import SA__Config
 from consumer.kcl.check import check_java, check_leases
+from sa_stream.config import SA__Config
 from sa_stream.errors import Source_Error
 
 

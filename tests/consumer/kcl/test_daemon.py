@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.config import SA__Config
-from consumer.kcl.daemon import Multi_Lang_Daemon, Supervisor
 from consumer.kcl.java import class_path, find_java
+from consumer.kcl.jvm import Multi_Lang_Daemon, Supervisor
 from consumer.kcl.properties import kcl_properties, write_properties
+from sa_stream.config import SA__Config
 from tests.real.processes import clean_env, free_port, until
 
 PROJECT = Path(__file__).parents[3]
@@ -134,7 +134,7 @@ def test_terminate_reaches_the_daemon_alone_and_its_children_end_with_it(folder:
 STARTER = """
 import os, sys
 from pathlib import Path
-from consumer.kcl.daemon import Multi_Lang_Daemon
+from consumer.kcl.jvm import Multi_Lang_Daemon
 print(Multi_Lang_Daemon(Path(sys.argv[1]), "", Path("p"), "s", os.environ, "info").pid, flush=True)
 sys.stdin.read()
 """

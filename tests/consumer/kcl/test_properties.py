@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.config import SA__Config
 from consumer.kcl import properties as table
 from consumer.kcl.java import class_path
 from consumer.kcl.properties import Fetch_Ahead, fetch_ahead, kcl_properties, write_properties
+from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error
 
 STREAM = {"SGRAPH_SEND__SA_STREAM": "logs"}

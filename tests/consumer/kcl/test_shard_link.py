@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.kcl import links as links_module
-from consumer.kcl_runner import SHUTDOWN_S
+from consumer.kcl.runner import SHUTDOWN_S
 from sa_stream.commits.progress import END
 from sa_stream.records.parser import Parser
 from sa_stream.timing import wall_clock_ms, window_start_ms

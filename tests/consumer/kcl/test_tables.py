@@ -12,11 +12,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from consumer.health import Health
 from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import LEADER, Kcl_Tables, Owner
+from sa_stream.commits.ownership import Stream_Identity
 from sa_stream.errors import Config_Error, Store_Unavailable
-from sa_stream.storage.ownership import Stream_Identity
+from sa_stream.health.notebook import Health
 from sa_stream.timing import moment
 from tests.consumer.kcl.fake_kcl import until
 

@@ -1,0 +1,103 @@
+"""What the demo shows: the state of things in, something to look at out."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from consumer.process.terminal import printable
+from sa_stream.health.notebook import Health_View
+from sa_stream.rollups.periods import iso
+
+if TYPE_CHECKING:
+    from consumer.commands.demo.demo import Story
+    from consumer.local.runner import Local_Runner
+
+FINAL_SHOWN = 8
+PATHS_SHOWN = 6
+
+
+class _Rate:
+    """Records a second, over the last second or so."""
+
+    def __init__(self) -> None:
+        self.at_s = self.per_s = 0.0
+        self.records = 0
+
+    def of(self, records: int, now_s: float) -> float:
+        if now_s - self.at_s >= 1.0:
+            self.per_s = (records - self.records) / (now_s - self.at_s)
+            self.at_s, self.records = now_s, records
+        return self.per_s
+
+
+_rate = _Rate()
+
+
+def _facts(story: "Story", health: Health_View, runner: "Local_Runner") -> dict[str, str]:
+    lags = [shard.lag_ms for shard in health.shards.values() if shard.lag_ms is not None]
+    marks = [shard.watermark_ms for shard in health.shards.values()]
+    known = [mark for mark in marks if mark is not None]
+    watermark = iso(min(known))[11:19] if known and len(known) == len(marks) else "-"
+    return {
+        "records/s": f"{_rate.of(runner.engine.records, story.since_start_s()):,.0f}",
+        "records": f"{runner.engine.records:,}",
+        "lag": f"{max(lags) / 1000:,.1f} s" if lags else "-",
+        "watermark": watermark,
+        "final": str(len(story.final)),
+    }
+
+
+def _open_windows(health: Health_View) -> dict[int, int]:
+    windows: dict[int, int] = {}
+    for shard in health.shards.values():
+        for start_ms, count in shard.windows.items():
+            windows[start_ms] = windows.get(start_ms, 0) + count
+    return dict(sorted(windows.items()))
+
+
+def view(story: "Story", health: Health_View, runner: "Local_Runner") -> RenderableType:
+    """For a terminal."""
+    facts = Table.grid(padding=(0, 3))
+    shown = _facts(story, health, runner)
+    facts.add_row(*(Text(name, style="dim") for name in shown))
+    facts.add_row(*(Text(value, style="bold") for value in shown.values()))
+    entries = Table(box=None, pad_edge=False, title="entries", title_justify="left", title_style="bold")
+    entries.add_column("key", no_wrap=True, min_width=24)
+    entries.add_column("status")
+    entries.add_column("requests", justify="right")
+    for start_ms, count in list(_open_windows(health).items())[-3:]:
+        entries.add_row(f"open {iso(start_ms)[:16]}", Text("open", style="yellow"), f"{count:,}")
+    for key, requests in list(reversed(story.final.items()))[:FINAL_SHOWN]:
+        entries.add_row(key, Text("final", style="green"), f"{requests:,}")
+    body = Table.grid(padding=(0, 4))
+    body.add_row(entries, _newest(story.newest) if story.newest else Text("no final window yet", style="dim"))
+    return Panel(
+        Group(facts, Text(), body), title="sa-stream", subtitle="Ctrl-C ends it", border_style="blue", expand=False
+    )
+
+
+def _newest(entry: dict[str, Any]) -> RenderableType:
+    paths = Table(
+        box=None, pad_edge=False, title_justify="left", title_style="bold", title=f"newest: {entry['time_key']}"
+    )
+    paths.add_column("top path", no_wrap=True, max_width=44, overflow="ellipsis")
+    paths.add_column("requests", justify="right")
+    for row in entry["top_paths"][:PATHS_SHOWN]:
+        paths.add_row(Text(printable(row["path"])), f"{row['count']:,}")
+    classes = "  ".join(f"{name} {count:,}" for name, count in sorted(entry["status_breakdown"].items()))
+    numbers = (
+        f"{entry['unique_paths']:,} paths, {entry['unique_agents']:,} agents, hit rate {entry['cache_hit_rate']} %, "
+        f"p95 {(entry['percentiles']['time_taken'] or {}).get('p95') or 0:.3f} s"
+    )
+    return Group(paths, Text(classes), Text(numbers, style="dim"))
+
+
+def plain_lines(story: "Story", health: Health_View, runner: "Local_Runner") -> list[str]:
+    """For a pipe or a file: news first, then a line on how things are."""
+    news, story.news = story.news, []
+    facts = ", ".join(f"{name} {value}" for name, value in _facts(story, health, runner).items())
+    opened = ", ".join(f"{iso(start_ms)[11:16]}: {count:,}" for start_ms, count in _open_windows(health).items())
+    return [*(line for line in news if " final" in line), f"{facts}; open {opened or '-'}"]

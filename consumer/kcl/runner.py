@@ -1,0 +1,184 @@
+"""Reads the shards whose leases the KCL gives to this worker: starts and supervises the KCL's process, takes over the
+pipes of its children, and wires them to the engine, the reconciler and health.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from consumer.kcl.handover import Handover
+from consumer.kcl.identity import Worker_Identity
+from consumer.kcl.java import class_path, find_java
+from consumer.kcl.jvm import Multi_Lang_Daemon, Supervisor
+from consumer.kcl.links import Shard_Links
+from consumer.kcl.properties import fetch_ahead, kcl_properties, write_properties
+from consumer.kcl.table_watch import Table_Watch
+from consumer.kcl.tables import Kcl_Tables, Owner
+from consumer.kcl.unread import Unread_Shards
+from consumer.process.log_setup import Log
+from consumer.worker.application import Application
+from consumer.worker.clock_watch import Clock_Watch
+from consumer.worker.engine import Engine
+from consumer.worker.field_scout import LOOK_S, Field_Scout
+from consumer.worker.readiness_log import Readiness_Log
+from sa_stream.commits.ownership import claim_runner, store_id
+from sa_stream.config import SA__Config
+from sa_stream.errors import Store_Unavailable
+from sa_stream.health.notebook import KCL_RUNNING, Health
+from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.timing import BEGINNING_MS, moment, right_now
+
+log = Log("runner")
+
+SHUTDOWN_S = 18.0  # with what is left to do then, 20: ECS sends SIGKILL after 30 unless it is told otherwise
+LAST_PASS_S = 2.0  # of it, for publishing what was committed last
+UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
+PUBLISH_S_MAX = 10.0
+TICK_S = 0.25
+
+
+class Kcl_Runner:
+    """`run` reads until `stop` is called or something fails that no later try can mend (it raises that).
+
+    beat  called by the main loop as a sign of life
+    Raises Source_Error, Config_Error, Field_List_Error, In_Use, Unknown_Version.
+    """
+
+    def __init__(
+        self, config: SA__Config, health: Health, env: Mapping[str, str], beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._application = Application(config, health)
+        self.engine = Engine(health, self._application.now, memory_limit_mb=config.memory_limit_mb, jvm=True)
+        self._config = config
+        self._health = health
+        self._env = env
+        self._beat = beat
+        self._java, self._class_path = find_java(env), class_path()
+        self._properties = kcl_properties(config, env)  # wrong ones are told before anything is started
+        self._links = Shard_Links(self.engine, self._application, fetch_ahead(self._properties))
+        self._stop = threading.Event()
+        self._fields_decided = threading.Event()
+        self._failure: BaseException | None = None
+        self._unread = Unread_Shards(UNREAD_MS + 2 * config.commit_interval_s * 1000)
+        self._readiness = Readiness_Log(health)
+        self._clock_watch = Clock_Watch(health, self._application.reader.clock)
+        self._next_tick_s = 0.0
+
+    def stop(self) -> None:
+        """Commit everything, release it, publish once more, and return from `run`. From a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        application = self._application
+        info = application.describe(self._stop)
+        if info is None:
+            return
+        application.state.check()
+        application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
+        self.engine.check_memory(info.open_shards)
+        claim_runner(application.state, "kcl")
+        with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
+            log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
+            owner = Owner(application.stream, store_id(application.state), application.state.url)
+            tables = Kcl_Tables(self._properties, owner, worker_id)
+            self._tables = Table_Watch(tables, self._health.store("DynamoDB"))
+            self._supervisor = Supervisor(self._daemon_maker(worker_id, socket), self._tables.prepared)
+            self._tables.start()
+            application.publisher.start()
+            threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
+            try:
+                while not self._stop.is_set() and self._failure is None:
+                    self.engine.poll()
+                    self._tick()
+            except BaseException as error:
+                self._failure = error  # what failed in the middle of something commits nothing more
+                raise
+            finally:
+                self._shut_down()
+        if self._failure is not None:
+            raise self._application.explained(self._failure)
+
+    def _publish_interval_s(self) -> float:
+        """There is news once a commit interval; each look costs listings of the state store."""
+        return max(1.0, min(PUBLISH_S_MAX, self._config.commit_interval_s / 6))
+
+    def _daemon_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
+        from_ms = self._application.start.from_ms
+        path = write_properties(
+            self._config.work_dir, self._properties, worker_id, None if from_ms == BEGINNING_MS else from_ms
+        )
+        return lambda: Multi_Lang_Daemon(self._java, self._class_path, path, socket, self._env, self._config.log_level)
+
+    def _decide_fields(self) -> None:
+        """Before the KCL starts, the first records tell how records are to be read."""
+        scout = Field_Scout(self._application)
+        try:
+            while not self._stop.is_set():
+                try:
+                    if scout.decided():
+                        self._fields_decided.set()
+                        return
+                except Store_Unavailable as error:  # health has it from the call itself
+                    log.warning("discovery_waits", f"the first records wait to be read: {error}")
+                self._stop.wait(LOOK_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+            self._failure = error
+
+    # ------------------------------------------------------------------ now and then
+
+    def _tick(self) -> None:
+        now = right_now()
+        now_s = now.moment.ms / 1000
+        if now_s < self._next_tick_s:
+            return
+        self._next_tick_s = now_s + TICK_S
+        self._beat()
+        application = self._application
+        failures = self._links.failure, application.publisher.failure, application.failure, self._tables.failure
+        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
+        if self._fields_decided.is_set():
+            tables_trouble = self._tables.trouble(self._supervisor.state == KCL_RUNNING)
+            trouble = tables_trouble or self._links.trouble(now_s)
+            if trouble is not None:
+                log.error("kcl_restarts", f"the KCL's process is started anew: {trouble}", reason=trouble)
+                self._supervisor.restart(trouble)
+                self._links.started_anew()
+            self._supervisor.tick(int(now_s * 1000))
+            self._health.kcl(self._supervisor.state, len(self._links.held), now.moment)
+        self._clock_watch.look(now)
+        self._readiness.tick(now.moment)
+
+    def _on_pass(self, result: Pass_Result) -> None:
+        """In the publisher's thread."""
+        if result.stream is not None:
+            self._health.unread(self._unread.observe(result.stream, moment()))
+
+    # ------------------------------------------------------------------ the end
+
+    def _shut_down(self) -> None:
+        """Let the KCL ask every shard for its last commit and release its lease, within the time of a container."""
+        deadline_s = time.monotonic() + SHUTDOWN_S
+        links, supervisor = self._links, self._supervisor
+        self._tables.stop()
+        links.uncommitted.clear()
+        links.stopping = True
+        if self._failure is None:
+            supervisor.stop()
+            while supervisor.alive and time.monotonic() < deadline_s - LAST_PASS_S:
+                if links.refused and not links.held:
+                    break  # everything is committed and released: it only goes round in circles
+                self._beat()
+                self._health.kcl(supervisor.state, len(links.held), moment())
+                self.engine.poll()
+                supervisor.tick(int(time.monotonic() * 1000))
+        left = sorted({*links.uncommitted, *links.held})
+        supervisor.kill()
+        links.hang_up()
+        self.engine.shutdown()
+        if self._failure is None and not left:
+            log.info("committed", "everything that was read is committed, and every shard is released")
+        elif self._failure is None:
+            names = ", ".join(left)
+            log.warning("unfinished", f"stopped without the last commit of {names}: it is read again", shards=left)
+        finished = self._failure is None and not left
+        self._application.publisher.stop(last_pass=finished, timeout_s=deadline_s - time.monotonic())

@@ -1,0 +1,1 @@
+"""Reads the shards by itself, in one process."""

@@ -1,0 +1,76 @@
+"""How far the readers of all shards may be ahead of the engine: so many batches each, and so many bytes together, as a
+backlog of many shards would else fill the memory before anything of it is counted."""
+
+import threading
+from collections import deque
+
+from sa_stream.partitions import Batch
+
+BATCH_BYTES_MAX = 10 << 20  # what Kinesis answers at most
+RECORD_BYTES = 200  # what a record takes beside its payload
+
+
+class Read_Ahead:
+    """A reader asks with `begin`, and says with `read` or `give_up` what became of it; `taken` is the engine's word.
+    From any thread."""
+
+    def __init__(self, batches_max: int, bytes_max: int) -> None:
+        self._batches_max = batches_max
+        self._bytes_max = bytes_max
+        self._changed = threading.Condition()
+        self._ahead: dict[str, deque[int]] = {}  # bytes of the batches that the engine has not taken
+        self._reserved: dict[str, int] = {}  # bytes that a read under way may bring
+        self._last: dict[str, int] = {}  # bytes of a shard's last batch: the next one is like it
+        self._waiting: set[str] = set()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(sum, self._ahead.values())) + sum(self._reserved.values())
+
+    def begin(self, partition: str, timeout_s: float) -> bool:
+        """Wait until the next batch of a shard may be read."""
+        with self._changed:
+            self._waiting.add(partition)
+            may = self._changed.wait_for(lambda: self._may(partition), timeout_s)
+            self._waiting.discard(partition)
+            if may:
+                self._reserved[partition] = self._last.get(partition, BATCH_BYTES_MAX)
+            self._changed.notify_all()
+            return may
+
+    def read(self, partition: str, batch: Batch) -> None:
+        size_bytes = sum(map(len, batch.payloads)) + RECORD_BYTES * len(batch.payloads)
+        with self._changed:
+            self._reserved.pop(partition, None)
+            self._ahead.setdefault(partition, deque()).append(size_bytes)
+            self._last[partition] = size_bytes
+            self._changed.notify_all()
+
+    def give_up(self, partition: str) -> None:
+        """Nothing was read."""
+        with self._changed:
+            self._reserved.pop(partition, None)
+            self._changed.notify_all()
+
+    def taken(self, partition: str) -> None:
+        """The engine has taken the oldest batch of a shard."""
+        with self._changed:
+            self._ahead[partition].popleft()
+            self._changed.notify_all()
+
+    def forget(self, partition: str) -> None:
+        """The shard has left the engine, with whatever it had not taken."""
+        with self._changed:
+            self._ahead.pop(partition, None)
+            self._reserved.pop(partition, None)
+            self._changed.notify_all()
+
+    def _may(self, partition: str) -> bool:
+        """Those that are least ahead go first, and somebody always goes."""
+        ahead = len(self._ahead.get(partition, ()))
+        if ahead >= self._batches_max:
+            return False
+        if any(len(self._ahead.get(other, ())) < ahead for other in self._waiting):
+            return False
+        held_bytes = self.size_bytes
+        return not held_bytes or held_bytes + self._last.get(partition, BATCH_BYTES_MAX) <= self._bytes_max

@@ -1,0 +1,284 @@
+"""Reads all shards of a stream with boto3 in this process: the same engine and commits as behind the KCL, with the
+checkpoints in the state store. For the demo, emulators and tests; one at a time on one state store.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consumer.local.read_ahead import Read_Ahead
+from consumer.local.shard_finder import Shard_Finder
+from consumer.process.log_setup import Log
+from consumer.worker.application import Application
+from consumer.worker.clock_watch import Clock_Watch
+from consumer.worker.engine import BATCHES_AHEAD, Engine, Lane
+from consumer.worker.readiness_log import Readiness_Log
+from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
+from sa_stream.commits.ownership import claim_runner
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.progress import END, Shard_Info
+from sa_stream.config import SA__Config
+from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
+from sa_stream.health.notebook import STORE_GRACE_MS, Health, Shard_Health
+from sa_stream.partitions import Batch
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.storage.state_lock import REFRESH_S, hold_lock
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import Moment, moment, right_now
+from sa_stream.windows.partition_state import NOTHING_READ
+
+log = Log("runner")
+
+SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
+
+
+@dataclass(slots=True)
+class _Shard:
+    info: Shard_Info
+    lane: Lane | None = None
+    reader: threading.Thread | None = None
+    gone: bool = False  # the stream no longer has it
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class _Trouble:
+    """What keeps one shard from being read, told to health at once, and to the log if it lasts. It is told of the shard
+    and not of Kinesis: one that is throttled must not hide behind those that are read."""
+
+    def __init__(self, partition: str, pen: Shard_Health) -> None:
+        self._partition = partition
+        self._pen = pen
+        self._since: Moment | None = None
+        self._told = False
+
+    def failed(self, now: Moment, reason: str) -> None:
+        self._pen.unreadable(now, reason)
+        self._since = self._since or now
+        if not self._told and now - self._since > STORE_GRACE_MS:
+            self._told = True
+            message = f"{self._partition} cannot be read, and is tried again: {reason}"
+            log.warning("shard_unreadable", message, partition=self._partition)
+
+    def ok(self, now: Moment) -> None:
+        if self._since is None:
+            return
+        self._pen.unreadable(now, None)
+        if self._told:
+            lasted_s = (now - self._since) // 1000
+            message = f"{self._partition} is read again, after {lasted_s} s"
+            log.info("shard_readable", message, partition=self._partition, lasted_s=lasted_s)
+        self._since, self._told = None, False
+
+
+class Local_Runner:
+    """`run` reads until `stop` is called or something fails that no later try can mend (it raises that).
+
+    Raises Source_Error, Config_Error, Field_List_Error, In_Use, Unknown_Version.
+    """
+
+    def __init__(
+        self,
+        config: SA__Config,
+        health: Health,
+        *,
+        reader: Kinesis_Reader | None = None,
+        state: State_Store | None = None,
+        cache: Send__Cache__Client | None = None,
+        publish_interval_s: float = 2.0,
+        settings: Reconciler_Settings | None = None,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+    ) -> None:
+        self.health = health
+        self.shards: dict[str, _Shard] = {}
+        self.application = Application(config, health, reader=reader, state=state, cache=cache)
+        self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory_limit_bytes * READ_AHEAD_RATE))
+        self.reader = self.application.reader
+        self._publish_interval_s = publish_interval_s
+        self._settings = settings
+        self._on_pass = on_pass
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
+
+    def stop(self) -> None:
+        """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        application = self.application
+        info = application.describe(self._stop)
+        if info is None:
+            return
+        application.state.check()
+        with hold_lock(application.state) as lock:
+            application.open(info, self._publish_interval_s, self._settings, self._on_pass)
+            claim_runner(application.state, "local")
+            self.engine.check_memory(info.open_shards)
+            application.publisher.start()
+            self._finder = Shard_Finder(
+                application,
+                self._checkpoint,
+                self._checkpoints,
+                _now_and_then(lock.refresh, REFRESH_S),
+            )
+            self._finder.start()
+            readiness_log = Readiness_Log(self.health)
+            clock_watch = Clock_Watch(self.health, self.reader.clock)
+            try:
+                while not self._stop.is_set() and self._failure is None:
+                    self._open_found()
+                    self.engine.poll()
+                    now = right_now()
+                    clock_watch.look(now)
+                    readiness_log.tick(now.moment)
+            except BaseException as error:
+                self._failure = error  # what failed in the middle of something commits nothing more
+                raise
+            finally:
+                self._shut_down()
+        if self._failure is not None:
+            raise self.application.explained(self._failure)
+
+    # ------------------------------------------------------------------ shards
+
+    def _open_found(self) -> None:
+        while True:
+            try:
+                info, checkpoint = self._finder.found.get_nowait()
+            except queue.Empty:
+                break
+            self._open(info, checkpoint)
+        failures = self._finder.failure, self.application.publisher.failure, self.application.failure
+        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
+
+    def _checkpoint(self, partition: str) -> str | None:
+        """The committed number. A torn one (a power cut) is no reason to stop: the snapshots know how far it was."""
+        data = self.application.store.get(checkpoint_key(partition))
+        if data is None or data == END.encode() or data.isdigit():
+            return None if data is None else data.decode()
+        if partition not in self._torn:
+            self._torn.add(partition)
+            log.error(
+                "checkpoint_torn",
+                f"{checkpoint_key(partition)} is torn ({data[:40]!r} is neither a sequence number nor {END}): the "
+                "partition goes on from its last snapshot, and its next commit puts the checkpoint again",
+                partition=partition,
+            )
+        return NOTHING_READ
+
+    def _checkpoints(self) -> list[str]:
+        return [item.key.removeprefix(CHECKPOINTS_PREFIX) for item in self.application.store.list(CHECKPOINTS_PREFIX)]
+
+    def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
+        shard = self.shards[info.shard_id] = _Shard(info)
+        self.health.shard(info.shard_id, moment())
+        key, store = checkpoint_key(info.shard_id), self.application.store
+        shard.lane = self.engine.open(
+            info.shard_id,
+            self.application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
+            lambda consumer: self._start_reading(shard, consumer),
+            lambda: self._read_ahead.taken(info.shard_id),
+            self._closed,
+            lambda consumer, now_ms: self.application.end_steps(consumer, shard.gone),
+        )
+
+    def _closed(self, partition: str, error: BaseException | None) -> None:
+        """A shard has left the engine: it ended, or failed. A failure of the whole kind ends the run; anything else is
+        read again from the last commit."""
+        shard = self.shards.pop(partition)
+        shard.stop.set()
+        self._read_ahead.forget(partition)
+        if error is None:
+            ended = shard.lane is not None and shard.lane.ending
+            if ended:
+                self._finder.ended(partition)
+            log.info(
+                "shard_ended" if ended else "shard_closed",
+                f"{partition} was read to its end" if ended else f"{partition} is committed",
+                partition=partition,
+            )
+        elif isinstance(error, (Lease_Lost, Superseded)):
+            log.warning(
+                "shard_restarts", f"{partition} starts again from its last commit: {error}", partition=partition
+            )
+            self.health.forget(partition)
+            self._finder.again(partition)
+        else:
+            self._failure = error
+
+    # ------------------------------------------------------------------ reading
+
+    def _start_reading(self, shard: _Shard, consumer: Partition_Consumer) -> None:
+        reader = Shard_Reader(self.reader, shard.info.shard_id, self.application.position(consumer.state.number))
+        shard.reader = threading.Thread(
+            target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
+        )
+        shard.reader.start()
+
+    def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
+        """One shard's thread: never far ahead of the engine, which is all there is to backpressure."""
+        assert shard.lane is not None
+        partition, ahead = shard.info.shard_id, self._read_ahead
+        trouble = _Trouble(partition, self.health.shard(partition))
+        while not shard.stop.wait(reader.wait_ms(moment()) / 1000):
+            if not ahead.begin(partition, timeout_s=0.5):
+                continue
+            batch: Batch | None = None
+            try:
+                batch = reader.read(moment())
+            except Store_Unavailable as error:
+                ahead.give_up(partition)
+                trouble.failed(moment(), str(error))
+                continue
+            except Shard_Gone:  # what was left of it can no longer be read
+                shard.gone = True
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+                self._failure = error
+                return
+            trouble.ok(moment())
+            if batch is None:
+                ahead.give_up(partition)
+            else:
+                ahead.read(partition, batch)
+            self.engine.submit(shard.lane, batch)
+            if batch is None:
+                return
+
+    def _shut_down(self) -> None:
+        """Commit what every shard has, within the time that a container gets."""
+        deadline_s = time.monotonic() + SHUTDOWN_S
+        self._finder.stop()
+        for shard in list(self.shards.values()):
+            shard.stop.set()
+        for lane in list(self.engine.lanes.values()):
+            if self._failure is None:
+                self.engine.close(lane)
+        while self._failure is None and self.engine.lanes and time.monotonic() < deadline_s:
+            self.engine.poll()
+        finished = self._failure is None and not self.engine.lanes
+        if finished:
+            log.info("committed", "everything that was read is committed")
+        elif self._failure is None:
+            left = ", ".join(sorted(self.engine.lanes))
+            log.warning("unfinished", f"stopped without the last commit of {left}: its records are read again")
+        self.engine.shutdown()
+        self.application.publisher.stop(last_pass=finished)
+
+
+def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """An action that happens at most so often, however often it is called."""
+    last_s = time.monotonic()
+
+    def act() -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= every_s:
+            action()
+            last_s = time.monotonic()
+
+    return act

@@ -1,0 +1,1 @@
+"""What concerns a process as such: logs, signals, memory, terminal, and who watches over it."""

@@ -1,0 +1,1 @@
+"""What one worker does, whoever reads the shards for it."""

@@ -1,0 +1,254 @@
+"""What every way of reading the stream has in common: the stores and the stream that the settings name, what was
+decided once for the application, the reconciler, and how a partition's consumer is made.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from consumer.process.log_setup import Log
+from consumer.worker.publisher import Publisher
+from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state
+from sa_stream.commits.field_choice import Field_Choice
+from sa_stream.commits.keys import START_KEY
+from sa_stream.commits.operations import Steps, drive
+from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream, took_over_ms
+from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.poison import Poison
+from sa_stream.commits.progress import Progress, Shard_Info
+from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
+from sa_stream.commits.retention import observe_steps
+from sa_stream.config import LATEST, SA__Config
+from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
+from sa_stream.health.notebook import Health, iso
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.rollups.progress_reader import Progress_Reader
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.storage.cache_claim import claim_cache
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
+from sa_stream.windows.partition_state import NOTHING_READ
+
+log = Log("runner")
+
+WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
+
+
+class Application:
+    """Made first; `describe` and then `open` it before anything else. Raises Config_Error, Source_Error.
+
+    state, cache  opened as the settings say unless given; store  the state store, watched by health
+    failure       the error that ends the run, once the stream is another one than at the start
+    """
+
+    def __init__(
+        self,
+        config: SA__Config,
+        health: Health,
+        *,
+        reader: Kinesis_Reader | None = None,
+        state: State_Store | None = None,
+        cache: Send__Cache__Client | None = None,
+    ) -> None:
+        self.config = config
+        self.health = health
+        self.reader = reader or Kinesis_Reader(config.stream)
+        self.state = state or open_state(config)
+        self.cache = cache or open_cache(config)
+        self.store = Watched_Store(self.state, health.store("state store"))
+        self.poison = Poison()
+        self.failure: Config_Error | None = None
+        self._described_s = time.monotonic()
+        self._kinesis_health = health.store("Kinesis")
+        self._retention = Stream_Retention((0, ()), lambda: self._check_stream(at_once=True))
+
+    def describe(self, stop: threading.Event) -> Stream_Info | None:
+        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
+        stopped before. Raises Source_Error."""
+        wait_s = WAIT_S_MIN
+        while not stop.is_set():
+            try:
+                found = self.reader.describe()
+                self._kinesis_health.ok(moment())
+                return found
+            except Store_Unavailable as error:
+                self._kinesis_health.failed(moment(), str(error))
+                log.warning("source_waits", str(error))
+                stop.wait(wait_s)
+                wait_s = min(WAIT_S_MAX, wait_s * 2)
+        return None
+
+    def open(
+        self,
+        info: Stream_Info,
+        publish_interval_s: float = 2.0,
+        settings: Reconciler_Settings | None = None,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+    ) -> None:
+        """Claim the state store for this stream, and find out what was decided by the first worker. The cache is
+        claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
+        config = self.config
+        self.state.claim(config.application, info.name)
+        self.stream = Stream_Identity(info.arn, info.created_ms)
+        claim_stream(self.state, self.stream)
+        self._observe_retention(info.retention_ms)
+        self.timing = replace(config.timing(info.retention_ms), stream=self._retention)
+        from_ms, adopted_ms = self._resolve_start(), took_over_ms(self.state)
+        if adopted_ms is None:
+            self.start = Start(from_ms, info.created_ms)
+        else:
+            self.start = Start(max(from_ms, adopted_ms), info.created_ms, adopted_ms)
+        self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
+        self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
+        cache = Watched_Cache(self.cache, self.health.store("cache service"))
+        settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
+        reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
+        self.publisher = Publisher(
+            reconciler,
+            self.store,
+            self.health,
+            publish_interval_s,
+            on_pass,
+            lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
+            self.now,
+        )
+
+    def _observe_retention(self, retention_ms: int) -> None:
+        """Everything that asks how long the stream keeps its records hears of a new value at once."""
+        before_ms = self._retention.now[0]
+        self._retention.now = retention_ms, drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
+        if before_ms not in (0, retention_ms):
+            log.warning(
+                "retention_changed",
+                f"the stream keeps its records for {retention_ms // HOUR_MS} h now, and did for "
+                f"{before_ms // HOUR_MS} h: what a shorter time took before it was read counts as lost",
+            )
+
+    def now(self) -> Now:
+        """What time it is for the source, which stamps the records and trims them, as its answers have told; by our own
+        clock as long as they have not."""
+        now = right_now()
+        return Now(self.reader.clock.at(now.moment) or now.wall_ms, now.moment)
+
+    def list_shards(self) -> list[Shard_Info]:
+        """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error, and Config_Error when
+        another stream has taken the name."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            listed = self.reader.list_shards()
+            self._check_stream()
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(moment(), str(error))
+            raise
+        self._kinesis_health.ok(moment())
+        return listed
+
+    def progress(self, partition: str) -> Progress | None:
+        """The highest progress record of a partition; waits for the state store. Raises Store_Unavailable."""
+        return drive(Progress_Reader(self.store).one_steps(partition))
+
+    def explained(self, failure: BaseException) -> BaseException:
+        """What ends the run, or the reason behind it: a stream that was made anew may show first as a shard or a
+        position that Kinesis does not know."""
+        if isinstance(failure, Source_Error):
+            try:
+                self._check_stream(at_once=True)
+            except Config_Error as error:
+                return error
+            except SA_Stream_Error:
+                pass  # no more to be known: the failure speaks for itself
+        return failure
+
+    def _check_stream(self, at_once: bool = False) -> None:
+        """After a list was fetched and before it is believed: whether it is the stream of the start that made it. Every
+        minute, and whenever the list itself looks like another stream's."""
+        if not (at_once or self.reader.shards_changed or time.monotonic() - self._described_s >= DESCRIBE_S):
+            return
+        info = self.reader.describe()
+        self._described_s = time.monotonic()
+        self._observe_retention(info.retention_ms)
+        found = Stream_Identity(info.arn, info.created_ms)
+        if found != self.stream:
+            self.failure = other_stream("this worker has read until now", self.stream, found)
+            log.error("stream_replaced", str(self.failure))
+            raise self.failure
+
+    def position(self, number: str) -> str:
+        """Where reading goes on after a number, as a Shard_Reader takes it."""
+        if number != NOTHING_READ:
+            return number
+        from_ms = self.start.from_ms
+        return "TRIM_HORIZON" if from_ms == BEGINNING_MS else f"AT_TIMESTAMP:{from_ms}"
+
+    def consumer_steps(
+        self, shard: Shard_Info, checkpoint: str | None, commit: Checkpoint
+    ) -> Steps[Partition_Consumer]:
+        """The consumer of a shard, in the state in which it goes on after its checkpoint (None: it never had one).
+        `commit` takes a checkpoint at a number."""
+        now = self.now()
+        partition = shard.shard_id
+        if checkpoint is not None:
+            self.poison.committed(partition, checkpoint)
+        state = yield from recover_steps(
+            self.store, partition, checkpoint, shard.parents, self.start, self.timing, now.wall_ms, new_lineage()
+        )
+        intake = Intake(self.fields.lists, Path_Rules.parse(self.config.path_rules), self.config.dead_letter_text)
+        return Partition_Consumer(
+            state,
+            self.store,
+            commit,
+            intake,
+            self._secrets,
+            now,
+            new_lineage,
+            lambda window_ms, name: self.publisher.published(partition, window_ms, name),
+            careful=self.poison.careful(partition),
+            set_aside=self.poison.set_aside(partition),
+        )
+
+    def end_steps(self, consumer: Partition_Consumer, gone: bool) -> Steps[None]:
+        """Commit a shard at its end. `gone`: the stream no longer has it, and it was not seen to be read to its end."""
+        now = self.now()
+        if not gone:
+            yield from consumer.end_steps(now)
+            return
+        partition, read_to_ms = consumer.state.partition, consumer.received_to_ms
+        yield from consumer.end_steps(now, gone=True)
+        self.health.gone(partition, read_to_ms)
+        log.error(
+            "shard_gone",
+            f"{partition} was closed, and the retention of the stream took it before it was read to its end: what came "
+            f"after {iso(read_to_ms) or 'its beginning'} is in no number, and the windows of that time stay partial",
+            partition=partition,
+            read_to=iso(read_to_ms),
+        )
+
+    def _resolve_start(self) -> int:
+        """Where a first start begins; LATEST and times are resolved once and stored: a restart starts there too, and so
+        does every other worker."""
+        stored = self.state.get(START_KEY)
+        if stored is None:
+            position = self.config.initial_position
+            now_ms = self.now().wall_ms
+            at_ms = now_ms if position == LATEST else self.config.initial_position_ms()
+            from_ms = BEGINNING_MS if at_ms is None else at_ms
+            if from_ms > now_ms:
+                log.warning(
+                    "position_clamped",
+                    f"SGRAPH_SEND__SA_INITIAL_POSITION is {position}, which is still to come: reading begins now",
+                )
+                from_ms = now_ms
+            self.state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
+            stored = self.state.get(START_KEY) or b"{}"
+        return int(json.loads(stored)["from_ms"])
+
+
+def new_lineage() -> str:
+    return secrets.token_hex(8)

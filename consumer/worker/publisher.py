@@ -1,0 +1,132 @@
+"""The reconciler's thread: a round every few seconds, each starting afresh; a failing store is for the next round."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from consumer.process.log_setup import Log
+from sa_stream.commits.operations import drive
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
+from sa_stream.health.notebook import Health
+from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler
+from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
+from sa_stream.timing import Now, moment, right_now
+
+log = Log("publisher")
+
+CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
+CLAIM_S = 600.0  # between two looks at whose the cache is
+
+
+class Publisher:
+    """Runs passes until stopped, or until the cache turns out to be somebody else's: then `failure` says so.
+
+    on_pass  gets every completed pass's result, in the publisher's thread
+    claim    makes sure that the cache is ours, before the first pass and now and then: raises Config_Error if not, and
+             Store_Unavailable, which the next pass makes up for
+    """
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        store: Folder_Store,
+        health: Health,
+        interval_s: float,
+        on_pass: Callable[[Pass_Result], None] = lambda result: None,
+        claim: Callable[[], None] = lambda: None,
+        clock: Callable[[], Now] = right_now,
+    ) -> None:
+        self._reconciler = reconciler
+        self._store = store
+        self._health = health
+        self._interval_s = interval_s
+        self._on_pass = on_pass
+        self._claim = claim
+        self._clock = clock
+        self._claimed_s: float | None = None
+        self.failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._last_pass = False
+        self._clean_up_s = time.monotonic() + CLEAN_UP_S
+        self._settled: dict[int, Sources] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, last_pass: bool, timeout_s: float = 10.0) -> None:
+        """Stop after the round under way, and a last one if asked to, but wait no longer than this for both."""
+        self._last_pass = last_pass
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, timeout_s))
+
+    def published(self, partition: str, window_ms: int, name: Partial_Name) -> bool:
+        """Whether the entry of the window is known to list this partial as a source."""
+        return (partition, name) in self._settled.get(window_ms, ())
+
+    def _run(self) -> None:
+        while not self._stop.is_set() and self.failure is None:
+            began_s = time.monotonic()
+            self._pass()
+            self._stop.wait(max(0.0, self._interval_s - (time.monotonic() - began_s)))
+        if self._last_pass and self.failure is None:
+            self._reconciler = _without_delays(self._reconciler)
+            self._pass()
+
+    def _pass(self) -> None:
+        try:
+            if self._is_ours():
+                self._round()
+        except Store_Unavailable as error:  # health has it from the store's own calls
+            log.warning("publishing_waits", f"publishing waits for a store: {error}")
+        except SA_Stream_Error as error:
+            log.error("publishing_failed", f"this round of publishing failed: {error}")
+        except Exception as error:  # noqa: BLE001 - the thread lives on; readiness says that nothing is published
+            log.error("publishing_failed", f"this round of publishing failed: {error!r}", error)
+
+    def _is_ours(self) -> bool:
+        """Whether the cache is ours to write, as far as it was looked up."""
+        now_s = time.monotonic()
+        if self._claimed_s is None or now_s - self._claimed_s >= CLAIM_S:
+            try:
+                self._claim()
+            except Config_Error as error:
+                self.failure = error
+                return False
+            self._claimed_s = now_s
+        return True
+
+    def _round(self) -> None:
+        result = drive(self._reconciler.pass_steps(self._clock()))
+        self._settled = result.settled
+        for written in result.written:
+            log.info(
+                "entry",
+                f"{written.cache_key} is {written.status}",
+                key=written.cache_key,
+                status=written.status,
+                revision=written.revision,
+                total_requests=written.total_requests,
+            )
+        self._health.published(moment())
+        self._on_pass(result)
+        self._clean_up(result)
+
+    def _clean_up(self, result: Pass_Result) -> None:
+        now_s = time.monotonic()
+        if result.stream is None or now_s < self._clean_up_s:
+            return
+        self._clean_up_s = now_s + CLEAN_UP_S
+        drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled))
+
+
+def _without_delays(reconciler: Reconciler) -> Reconciler:
+    """The same one anew, which holds back no version of an entry for being too soon after the last."""
+    settings = replace(reconciler.settings, refresh_ms={})
+    anew = Reconciler(reconciler.store, reconciler.cache, reconciler.list_shards, reconciler.timing, settings)
+    anew.memory.looks_of(reconciler.memory)
+    return anew

@@ -1,0 +1,1 @@
+"""Input that ends, such as log files: from lines to final entries."""

@@ -1,0 +1,432 @@
+"""One partition from batches to commits: joins what was read, loads what it needs, folds, and commits in time.
+
+It holds no thread and no clock. Whoever drives it says what time it is (the time of day by the source's clock) and
+makes the calls that its steps yield; while a step waits, the partition waits, which is all there is to backpressure.
+"""
+
+import logging
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import xxhash
+
+from sa_stream.commits.keys import destroyed_secret_key, secret_key
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.poison import Set_Aside
+from sa_stream.commits.progress import Partial_Name
+from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
+from sa_stream.errors import Corrupt_State, Store_Unavailable
+from sa_stream.partitions import Batch
+from sa_stream.records.dead_letters import Dead_Letters
+from sa_stream.records.fields import Field_Lists
+from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
+from sa_stream.windows.fold import FOLD_ROWS, hash_of
+from sa_stream.windows.partition_state import Partition_State, end_of_month, month_of
+
+log = logging.getLogger(__name__)
+
+FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
+JOIN_MS = 1_000  # nothing waits longer than this for others to join it
+SECRET_BYTES = 8
+
+
+class Secrets:
+    """The secret of each month, from which hashes of request ids and agents are made. Made once per month with a
+    create-only put, so that all workers use the same.
+
+    seeds      month -> the secret as a number
+    destroyed  months whose secret is gone for good: they take no more records
+    """
+
+    def __init__(self, store: Store, make: Callable[[], bytes]) -> None:
+        self._store = store
+        self._make = make
+        self.seeds: dict[str, int] = {}
+        self.destroyed: set[str] = set()
+
+    def load_steps(self, months: Sequence[str]) -> Steps[None]:
+        """Raises Store_Unavailable. A secret that is torn (a store without fsync) is passed over by everybody alike,
+        for the next one that is whole."""
+        for month in months:
+            attempt = 0
+            while month not in self.seeds and month not in self.destroyed:
+                key = secret_key(month, attempt)
+                data = yield call(self._store.get, key)
+                if data is None:
+                    if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
+                        self.destroyed.add(month)
+                        break
+                    yield call(self._store.create, key, self._make())
+                    data = yield call(self._store.get, key)
+                if data is None:
+                    raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
+                if len(data) == SECRET_BYTES:
+                    self.seeds[month] = int.from_bytes(data, "big")
+                else:
+                    log.error("%s has %d bytes, a secret has %d: the next one is used", key, len(data), SECRET_BYTES)
+                    attempt += 1
+
+    def tag(self, month: str) -> int:
+        """A few bits that tell a secret from another, and nothing of it."""
+        return hash_of("tag", self.seeds[month]) & 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How records are read: the same for all partitions of an application."""
+
+    lists: Field_Lists
+    rules: Path_Rules = field(default_factory=Path_Rules)
+    keep_text: bool = False  # dead letters with their text
+
+    def settings(self, timing: Timing) -> str:
+        """What decides the content of a window, besides its records."""
+        lists = [fields.names for fields in self.lists.lists]
+        content = (timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
+        return xxhash.xxh3_64_hexdigest(repr(content).encode())
+
+
+@dataclass(slots=True)
+class _Segment:
+    """Consecutive batches that are folded together.
+
+    since       when its first batch was received
+    lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
+    gap_from_ms when set, nothing came from this arrival time on for a while, so long ago that a retention which was
+                shortened may be why
+    aside       when set, these records are not to be read
+    tip         an empty answer at the tip of the stream that came after these records
+    """
+
+    since: Moment
+    lost_at_ms: int | None = None
+    gap_from_ms: int | None = None
+    payloads: list[bytes] = field(default_factory=list)
+    arrivals_ms: list[int] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    size_bytes: int = 0
+    aside: Set_Aside | None = None
+    tip: Batch | None = None
+
+
+class Partition_Consumer:
+    """Feeds one Partition_State and commits it.
+
+    `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked
+    about windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
+    `careful` (which may be changed at any time) folds and commits each batch by itself; records that are `set_aside`
+    are not read but buried: both come from commits.poison, after a failure.
+
+    folding  first and last number of the records that are being folded or committed. After a failure: those on which
+             it happened; None if it happened on no record.
+    """
+
+    def __init__(
+        self,
+        state: Partition_State,
+        store: Store,
+        checkpoint: Checkpoint,
+        intake: Intake,
+        secrets: Secrets,
+        now: Now,
+        new_lineage: Callable[[], str],
+        published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
+        careful: bool = False,
+        set_aside: Sequence[Set_Aside] = (),
+    ) -> None:
+        self.state = state
+        self.careful = careful
+        self.folding: tuple[str, str] | None = None
+        self.last_commit = now
+        self._store = store
+        self._checkpoint = checkpoint
+        self._intake = intake
+        self._parser = Parser(intake.lists, state.timing.future_ms)
+        self._secrets = secrets
+        self._new_lineage = new_lineage
+        self._published = published
+        state.read_with(intake.settings(state.timing), new_lineage)
+        self._set_aside = tuple(set_aside)
+        self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
+        self._segments: list[_Segment] = []
+        self._last_received = int(state.number)
+        self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
+        self._position_ms = state.position_ms  # of what was received, folded or not
+        self._source_ms = BEGINNING_MS  # the source's clock was here or later
+        self._committed_edge = self._edge()
+        self._first_uncommitted = ""  # number of the first record folded since the last commit
+        self._working = False  # while steps are under way
+
+    # ------------------------------------------------------------------ in
+
+    def receive(self, batch: Batch, now: Now) -> None:
+        """Take in one read, in order; nothing is parsed before `work_steps`. Records that the state has seen (a
+        redelivery) are skipped."""
+        first = self._seen(batch.sequence_numbers)
+        if first < len(batch.payloads) and (self.state.first_start is not None or self.state.first_vouched):
+            self.state.first_records(batch.arrivals_ms[first])
+            self._position_ms = self.state.position_ms
+        # by the source's clock, where a record tells it: ours may be behind
+        if batch.arrivals_ms:
+            self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
+        self._source_ms = max(self._source_ms, now.wall_ms)
+        lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
+        gap_from_ms = self._gap(batch, first)
+        if lost or gap_from_ms is not None:
+            lost_at_ms = self._source_ms if lost else None
+            self._segments.append(_Segment(now.moment, lost_at_ms=lost_at_ms, gap_from_ms=gap_from_ms))
+        if batch.sequence_numbers:
+            self._last_delivered = int(batch.sequence_numbers[-1])
+        if first < len(batch.payloads):
+            for begin, end, aside in self._pieces(batch.sequence_numbers, first):
+                segment = self._open_segment(now, aside)
+                payloads = batch.payloads[begin:end]
+                segment.payloads += payloads
+                segment.arrivals_ms += batch.arrivals_ms[begin:end]
+                segment.numbers += batch.sequence_numbers[begin:end]
+                segment.size_bytes += (
+                    (len(payloads[0]) + len(payloads[-1])) * len(payloads) // 2
+                )  # about; JOIN_MS bounds it
+            self._last_received = int(batch.sequence_numbers[-1])
+            self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
+        elif not batch.payloads and batch.millis_behind_latest == 0:
+            if not self._segments or self._segments[-1].tip is not None:
+                self._segments.append(_Segment(now.moment))
+            self._segments[-1].tip = batch
+            self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
+        if lost:
+            self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
+
+    def _gap(self, batch: Batch, first: int) -> int | None:
+        """From when on nothing came, if the stream may have taken it since its retention was asked for: it never takes
+        what is younger than the shortest retention that there is."""
+        if not BEGINNING_MS < self._position_ms < self.state.timing.surely_kept_from_ms(self._source_ms):
+            return None
+        at_tip = not batch.payloads and batch.millis_behind_latest == 0
+        came_ms = batch.arrivals_ms[first] if first < len(batch.payloads) else self._source_ms if at_tip else 0
+        return self._position_ms if came_ms - self._position_ms > self.state.timing.coverage_margin_ms else None
+
+    def _open_segment(self, now: Now, aside: Set_Aside | None) -> _Segment:
+        """The last one if more records may join it, else a new one."""
+        if self._segments:
+            last = self._segments[-1]
+            if not last.payloads and last.tip is None:
+                last.aside = aside
+                return last
+            if last.tip is None and last.aside is aside and not self.careful:
+                return last
+        self._segments.append(_Segment(now.moment, aside=aside))
+        return self._segments[-1]
+
+    def _pieces(self, numbers: Sequence[str], first: int) -> Iterator[tuple[int, int, Set_Aside | None]]:
+        """(begin, end, set aside?) of consecutive records that go together, from a place on."""
+        for aside in self._set_aside:
+            begin = bisect_left(numbers, aside.first, first, key=int)
+            end = bisect_right(numbers, aside.last, begin, key=int)
+            if begin < end:
+                if first < begin:
+                    yield first, begin, None
+                yield begin, end, aside
+                first = end
+        if first < len(numbers):
+            yield first, len(numbers), None
+
+    def _seen(self, numbers: Sequence[str]) -> int:
+        """How many of these ascending numbers were received before."""
+        if not numbers or int(numbers[0]) > self._last_received:
+            return 0
+        return bisect_right(numbers, self._last_received, key=int)
+
+    @property
+    def received_to_ms(self) -> int:
+        """Up to this arrival time, all was received, folded or not."""
+        return self._position_ms
+
+    # ------------------------------------------------------------------ work
+
+    def due(self, now: Now) -> bool:
+        """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
+        return self.commit_due(now) or any(
+            segment.tip is not None
+            or (self.careful and segment.payloads)
+            or len(segment.payloads) >= FOLD_ROWS
+            or segment.size_bytes >= FOLD_BYTES
+            or now.moment - segment.since >= JOIN_MS
+            for segment in self._segments
+        )
+
+    def commit_due(self, now: Now) -> bool:
+        """Every commit interval, and whenever a window has closed."""
+        return (
+            now.moment - self.last_commit.moment >= self.state.timing.commit_interval_ms
+            or self._edge() != self._committed_edge
+        )
+
+    def work_steps(self, now: Now) -> Steps[None]:
+        """Fold what was received, and commit if it is time. Raises Superseded, Lease_Lost: this worker no longer owns
+        the partition."""
+        self._working = True
+        yield from self._fold_steps(now)
+        if self.commit_due(now):
+            yield from self._commit_steps(now, ended=False)
+        self._working = False
+
+    def flush_steps(self, now: Now) -> Steps[None]:
+        """Fold what was received and commit it: at a shutdown or before the partition goes to somebody else."""
+        self._working = True
+        yield from self._fold_steps(now)
+        yield from self._commit_steps(now, ended=False)
+        self._working = False
+
+    def end_steps(self, now: Now, gone: bool = False) -> Steps[None]:
+        """The shard has ended: everything was received that the stream still had. `gone`: the stream does not know it
+        any more, so there may have been more."""
+        self._working = True
+        yield from self._fold_steps(now)
+        self._source_ms = source_ms = max(self._source_ms, now.wall_ms)
+        if self.state.position_ms < self.state.timing.surely_kept_from_ms(source_ms):
+            yield from self._ask_steps(self.state.position_ms)
+        if gone:
+            self.state.is_gone(source_ms, self._new_lineage())
+        elif self.state.may_have_lost_records(source_ms, self.state.position_ms):
+            self.state.lose(source_ms, self._new_lineage())
+        yield from self._commit_steps(now, ended=True)
+        self._working = False
+
+    def _fold_steps(self, now: Now) -> Steps[None]:
+        while self._segments:
+            segment = self._segments[0]
+            if segment.lost_at_ms is None and segment.gap_from_ms is not None:
+                yield from self._ask_steps(segment.gap_from_ms)
+            self._segments.pop(0)
+            if segment.lost_at_ms is not None:
+                self.state.lose(segment.lost_at_ms, self._new_lineage())
+            if segment.payloads:
+                self.folding = segment.numbers[0], segment.numbers[-1]
+                self._first_uncommitted = self._first_uncommitted or segment.numbers[0]
+                if segment.aside is not None:
+                    yield from self._set_aside_steps(segment, segment.aside)
+                else:
+                    columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
+                    yield from self._take_steps(segment, columns, now)
+                self.folding = None
+            if segment.tip is not None:
+                self.state.tip_was_empty(segment.tip.not_fetched_before_ms)
+            if segment.payloads and self.careful:
+                yield from self._commit_steps(now, ended=False)
+
+    def _ask_steps(self, position_ms: int) -> Steps[None]:
+        """Ask how long the stream keeps its records by now, before what was read counts as all there was."""
+        stream = self.state.timing.stream
+        if stream is not None:
+            yield call(stream.ask)
+            if self.state.may_have_lost_records(self._source_ms, position_ms):
+                self.state.lose(self._source_ms, self._new_lineage())
+
+    def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
+        """One letter for all of them, written before the commit that passes over them."""
+        letter = self._dead_letters.set_aside(
+            self.state.partition,
+            segment.numbers,
+            segment.arrivals_ms,
+            aside.error,
+            segment.payloads,
+            self._intake.lists,
+        )
+        yield call(self._store.put, letter.key(), letter.to_json())
+        self.state.set_aside(segment.numbers, segment.arrivals_ms, self._new_lineage())
+
+    def _take_steps(self, segment: _Segment, columns: Columns, now: Now) -> Steps[None]:
+        starts = self.state.starts(columns)
+        months = sorted({month_of(start) for start in starts})
+        yield from self._secrets.load_steps(months)
+        for month in months:
+            if month in self._secrets.destroyed:
+                self.state.close_until(end_of_month(month), self._new_lineage())
+                starts = self.state.starts(columns)
+            elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
+                self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
+        for start in starts:
+            try:
+                yield from load_steps(self._store, self.state, [start])
+            except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
+                self.state.lose_window(start, now.wall_ms, self._new_lineage())
+        dropped = self.state.take(
+            columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
+        )
+        yield from self._bury_steps(segment, columns, dropped)
+
+    def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
+        """Dead letters are written before the commit that passes over their records."""
+
+        @lru_cache(maxsize=1)  # the lines of one payload follow each other
+        def lines_of(payload: int) -> list[bytes]:
+            return unpacked(segment.payloads[payload]).split(b"\n")
+
+        for payload, line, reason, field_count in zip(
+            dropped.payload.tolist(),
+            dropped.line.tolist(),
+            dropped.reason.tolist(),
+            dropped.field_count.tolist(),
+            strict=True,
+        ):
+            self._dead_letters.add(
+                self.state.partition,
+                segment.numbers[payload],
+                line,
+                REASONS[reason],
+                field_count,
+                int(columns.payload_arrivals_ms[payload]),
+                lines_of(payload)[line] if self._intake.keep_text else b"",
+                self._intake.lists.by_count.get(field_count),
+            )
+        for letter in self._dead_letters.take():
+            yield call(self._store.put, letter.key(), letter.to_json())
+
+    def _commit_steps(self, now: Now, ended: bool) -> Steps[None]:
+        if self._first_uncommitted:
+            self.folding = self._first_uncommitted, self.state.number
+        prunable = []
+        for start, name in list(self.state.partials.items()):
+            old = window_is_old(self.state, start) and start not in self.state.touched
+            if old and (yield call(self._published, start, name)):
+                prunable.append(start)
+        redelivered = self._last_delivered >= int(self.state.number)
+        yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)
+        self.last_commit = now
+        self._committed_edge = self._edge()
+        self._first_uncommitted, self.folding = "", None
+
+    # ------------------------------------------------------------------ memory
+
+    def largest_window(self) -> tuple[int, int] | None:
+        """(bytes, start in ms) of the largest window for which `shrink` may gain something; None if there is none, or
+        while steps are under way."""
+        if self._working:
+            return None
+        return max(
+            (
+                (window.size_bytes, start)
+                for start, window in self.state.windows.items()
+                if start not in self.state.touched or window.shrinkable
+            ),
+            default=None,
+        )
+
+    def shrink(self, start_ms: int) -> bool:
+        """Take less memory for a window (Partition_State.shrink); False if nothing was gained, or while steps are under
+        way."""
+        return not self._working and self.state.shrink(start_ms, self._new_lineage())
+
+    def evict(self) -> int:
+        """Drop the windows whose partials are up to date from memory, after a commit all of them; how many. Nothing
+        while steps are under way."""
+        return 0 if self._working else self.state.evict()
+
+    def _edge(self) -> int:
+        return self.state.published_watermark_ms // WINDOW_MS

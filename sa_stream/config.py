@@ -1,0 +1,354 @@
+"""Settings: the environment comes in, one checked `SA__Config` goes out, or a Config_Error that names the variable.
+
+`python -m sa_stream.config` prints the settings table of the README.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from osbot_utils.type_safe.Type_Safe import Type_Safe
+
+from sa_stream.errors import Config_Error
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.secrecy import HIDDEN, hide, hide_passing
+from sa_stream.timing import DAY_MS, Timing
+
+PREFIX = "SGRAPH_SEND__SA_"
+RESERVED_PREFIX = f"{PREFIX}KCL__"  # handed to the KCL's properties; checked there
+SECRETS = ("cache_api_key_value", "api_key")
+# Secrets that others than this program read from its environment.
+FOREIGN_SECRETS = ("FAST_API__AUTH__API_KEY__VALUE", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+
+TRIM_HORIZON = "TRIM_HORIZON"
+LATEST = "LATEST"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_STREAM = re.compile(r"(arn:[a-z0-9-]+:kinesis:[a-z0-9-]+:[0-9]{12}:stream/)?[A-Za-z0-9_.-]{1,128}")
+_APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # it becomes the name of a DynamoDB table
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+
+
+class _Wrong(Exception):
+    """What was expected, without the variable and the value found: `from_env` adds them."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _bool(value: str) -> bool:
+    word = value.strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise _Wrong("true or false")
+    return word in _TRUE
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        digits = value.strip()
+        if not re.fullmatch(r"[0-9]{1,9}", digits) or not least <= int(digits) <= most:
+            raise _Wrong(f"a whole number from {least} to {most}")
+        return int(digits)
+
+    return read
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        word = value.strip().lower()
+        if word not in choices:
+            close = get_close_matches(word, choices, n=1)
+            raise _Wrong(" or ".join(choices) + (f" (did you mean {close[0]}?)" if close else ""))
+        return word
+
+    return read
+
+
+def _pattern(pattern: re.Pattern[str], expected: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise _Wrong(expected)
+        return value
+
+    return read
+
+
+def _position(value: str) -> str:
+    if value.upper() in (TRIM_HORIZON, LATEST):
+        return value.upper()
+    if parse_time_ms(value) is None:
+        raise _Wrong("TRIM_HORIZON, LATEST, or an ISO time such as 2026-02-16T14:30:00Z")
+    return value
+
+
+def _http_url(value: str) -> str:
+    expected = "an http:// or https:// URL such as https://cache.example.com"
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises ValueError for a port that is none
+    except ValueError:
+        raise _Wrong(expected) from None
+    plain = value.isascii() and not any(character.isspace() or character in "?#" for character in value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise _Wrong(expected)
+    if parts.username is not None:
+        raise _Wrong(f"a URL without user and password; the key goes into {PREFIX}CACHE_API_KEY_VALUE")
+    return value
+
+
+def _state_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    bucket = rest.partition("/")[0]
+    fits = {"memory": rest == "", "file": rest != "", "s3": bool(_BUCKET.fullmatch(bucket))}
+    if not separator or not fits.get(scheme, False):
+        raise _Wrong("s3://bucket/prefix, file:///path or memory://")
+    return value
+
+
+def _path_rules(value: str) -> str:
+    from sa_stream.records.privacy import Path_Rules  # loads polars: only where somebody has rules
+
+    Path_Rules.parse(value)
+    return value
+
+
+def parse_time_ms(text: str) -> int | None:
+    """Milliseconds since the epoch of an ISO time (UTC where it names no zone); None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable, without its prefix. `shown` is the default as people read it, where it is not a plain value."""
+
+    name: str
+    meaning: str
+    read: Callable[[str], Any] = _text
+    shown: str = ""
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name
+
+    @property
+    def attribute(self) -> str:
+        return self.name.lower()
+
+
+_STREAM_NAME = "a stream name (letters, digits, _ . -) or a stream ARN"
+_HEADER_TEXT = "printable ASCII without spaces"
+
+SETTINGS = (
+    Setting("ENABLED", "the switch: with `false`, `run` says so and exits 0", _bool),
+    Setting("SOURCE", "`kinesis` or `s3`", _choice("kinesis", "s3"), "`kinesis` if `STREAM` is set, else `s3`"),
+    Setting("STREAM", "stream name or ARN", _pattern(_STREAM, _STREAM_NAME)),
+    Setting(
+        "APPLICATION",
+        "KCL application, i.e. the name of its lease table",
+        _pattern(_APPLICATION, "letters, digits, _ . - (at most 128)"),
+        "`sa-stream-` and the name of `STREAM`",
+    ),
+    Setting("RUNNER", "who reads the shards: `kcl` or `local` (one process, no Java)", _choice("kcl", "local")),
+    Setting("INITIAL_POSITION", "where a new application starts: `TRIM_HORIZON`, `LATEST`, or an ISO time", _position),
+    Setting("LOGS_BUCKET", "bucket of the S3 archive", _pattern(_BUCKET, "a bucket name, without s3://")),
+    Setting("LOGS_PREFIX", "key prefix of the S3 archive"),
+    Setting(
+        "FIELDS", "`auto`, `seed`, `canonical`, or field names with commas between; several lists with `;` between"
+    ),
+    Setting("DROP_FIELDS", "names of fields that are in the records and must not be read, with commas between"),
+    Setting("PATH_RULES", "JSON list of `[regular expression, replacement]` pairs for ids in paths", _path_rules),
+    Setting("DEAD_LETTER_TEXT", "keep the scrubbed text of malformed records", _bool),
+    Setting("SAMPLING_PERCENT", "the sampling rate that the distribution is set to", _integer(1, 100)),
+    Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _http_url),
+    Setting(
+        "CACHE_API_KEY_NAME",
+        "header that carries the cache service's API key",
+        _pattern(_HEADER_NAME, "a header name such as x-api-key"),
+    ),
+    Setting("CACHE_API_KEY_VALUE", "the cache service's API key", _pattern(_HEADER_VALUE, _HEADER_TEXT)),
+    Setting(
+        "CACHE_MODE",
+        "of the cache service in this process: `local_disk` or `memory`",
+        _choice("local_disk", "memory"),
+    ),
+    Setting("CACHE_PATH", "folder of `local_disk`"),
+    Setting(
+        "STATE_URL",
+        "the state store: `s3://bucket/prefix`, `file:///path` or `memory://`",
+        _state_url,
+    ),
+    Setting("COMMIT_INTERVAL_S", "seconds between commits", _integer(1, 1800)),
+    Setting("OUT_OF_ORDERNESS_S", "how far the watermark stays behind the newest record", _integer(0, 86_400)),
+    Setting(
+        "ALLOWED_LATENESS_S", "a record later than this after its window's end is dropped", _integer(0, 31 * 86_400)
+    ),
+    Setting("DEDUPE_HORIZON_S", "how long a request id is remembered (whole minutes, rounded up)", _integer(0, 86_400)),
+    Setting("REPAIR_AFTER_S", "a shard without progress for this long is repaired from S3", _integer(60, 31 * 86_400)),
+    Setting("S3_SETTLE_S", "how long files of a window may take to land in S3", _integer(0, 86_400)),
+    Setting(
+        "MEMORY_LIMIT_MB",
+        "ceiling for the memory of this process; near it summaries shrink, then reading pauses",
+        _integer(0, 1_000_000),
+        "what the cgroup allows, less the JVM's share",
+    ),
+    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)"),
+    Setting(
+        "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
+    ),
+    Setting("HTTP_HOST", "address that the HTTP server binds to", _pattern(re.compile(r"\S+"), "a host or address")),
+    Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
+    Setting(
+        "API_KEY",
+        "key of the API; without one it answers 401 to everything, health and dashboard excepted",
+        _pattern(_HEADER_VALUE, _HEADER_TEXT),
+    ),
+    Setting("LOG_LEVEL", "`debug`, `info`, `warning` or `error`", _choice("debug", "info", "warning", "error")),
+    Setting("LOG_FORMAT", "`json` or `text`", _choice("json", "text"), "`json`, on a terminal `text`"),
+)
+
+
+class SA__Config(Type_Safe):
+    """Every setting under its variable's name in lower case; plain `str` and `int`, which keep what they are given."""
+
+    # fmt: off
+    enabled             : bool = True
+    source              : str  = ''
+    stream              : str  = ''
+    application         : str  = ''                 # empty: of the stream's name
+    runner              : str  = 'kcl'
+    initial_position    : str  = TRIM_HORIZON
+    logs_bucket         : str  = ''
+    logs_prefix         : str  = 'cloudfront-realtime'
+    fields              : str  = 'auto'
+    drop_fields         : str  = ''
+    path_rules          : str  = ''
+    dead_letter_text    : bool = False
+    sampling_percent    : int  = 100
+    cache_url           : str  = ''
+    cache_api_key_name  : str  = 'x-api-key'
+    cache_api_key_value : str  = ''
+    cache_mode          : str  = 'local_disk'
+    cache_path          : str  = './.sa-stream/cache'
+    state_url           : str  = 'file://./.sa-stream/state'
+    commit_interval_s   : int  = 60
+    out_of_orderness_s  : int  = 60
+    allowed_lateness_s  : int  = 86_400
+    dedupe_horizon_s    : int  = 600
+    repair_after_s      : int  = 900
+    s3_settle_s         : int  = 900
+    memory_limit_mb     : int  = 0                  # 0: from the cgroup
+    work_dir            : str  = './.sa-stream'
+    hang_timeout_s      : int  = 60
+    http_host           : str  = '127.0.0.1'
+    http_port           : int  = 8080
+    api_key             : str  = ''
+    log_level           : str  = 'info'
+    log_format          : str  = ''                 # empty: json, on a terminal text
+    # fmt: on
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "SA__Config":
+        """The settings that an environment asks for; an empty variable counts as not set.
+
+        Raises Config_Error (its sentence names the variable, what was expected and what was found) for a value that
+        cannot work and for a variable that is no setting; Field_List_Error for field lists.
+        """
+        hide_secrets(env)
+        _refuse_unknown(env)
+        config = cls()
+        for setting in SETTINGS:
+            value = env.get(setting.variable, "")
+            if value:
+                setattr(config, setting.attribute, _checked(setting, value))
+        # A name of its own for each stream: two streams in one lease table would lose each other's shards.
+        own_name = f"sa-stream-{config.stream.rpartition('/')[2]}" if config.stream else "sa-stream"
+        config.application = config.application or own_name
+        config.source = config.source or ("kinesis" if config.stream else "s3")
+        resolve_field_lists(config.fields, config.drop_fields)
+        return config
+
+    def require_input(self) -> None:
+        """Raises Config_Error when there is nothing to read from."""
+        if self.source == "kinesis" and not self.stream:
+            raise Config_Error(f"{PREFIX}SOURCE is kinesis, but {PREFIX}STREAM is not set: name the stream to read.")
+        if self.source == "s3" and not self.logs_bucket:
+            raise Config_Error(
+                f"There is nothing to read from: set {PREFIX}STREAM to the Kinesis stream of your real-time logs "
+                f"(or {PREFIX}LOGS_BUCKET to the bucket of an S3 archive)."
+            )
+
+    def timing(self, retention_ms: int = DAY_MS) -> Timing:
+        """What pure code gets of the durations. retention_ms: how long the stream keeps its records."""
+        return Timing(
+            out_of_orderness_ms=self.out_of_orderness_s * 1000,
+            allowed_lateness_ms=self.allowed_lateness_s * 1000,
+            dedupe_horizon_minutes=-(-self.dedupe_horizon_s // 60),
+            retention_ms=retention_ms,
+            commit_interval_ms=self.commit_interval_s * 1000,
+        )
+
+    def initial_position_ms(self) -> int | None:
+        """The time to start at; None for TRIM_HORIZON and LATEST."""
+        return parse_time_ms(self.initial_position)
+
+    def json(self) -> dict[str, Any]:
+        """Every setting; secrets hidden."""
+        values = {setting.attribute: getattr(self, setting.attribute) for setting in SETTINGS}
+        return values | {name: HIDDEN for name in SECRETS if values[name]}
+
+    def __repr__(self) -> str:
+        return f"SA__Config({', '.join(f'{name}={value!r}' for name, value in self.json().items())})"
+
+    __str__ = __repr__
+
+
+def _checked(setting: Setting, value: str) -> Any:
+    try:
+        return setting.read(value)
+    except _Wrong as wrong:
+        secret = setting.attribute in SECRETS or re.search("://.*@", value)  # perhaps a password, in a URL that is none
+        found = "another value" if secret else repr(value)
+        raise Config_Error(f"{setting.variable}: expected {wrong}, found {found}.") from None
+
+
+def hide_secrets(env: Mapping[str, str]) -> None:
+    """Let no sentence of this process show what is secret in its environment."""
+    hide(*(env.get(PREFIX + name.upper(), "") for name in SECRETS), *(env.get(name, "") for name in FOREIGN_SECRETS))
+    hide_passing(env.get(name, "") for name in AWS_SECRETS)
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    known = {setting.variable for setting in SETTINGS}
+    for variable in sorted(env):
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(RESERVED_PREFIX):
+            close = get_close_matches(variable, sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "see the settings table in the README."
+            raise Config_Error(f"{variable} is not a setting: {hint}")
+
+
+def settings_table() -> str:
+    """The README's table: name, default, meaning, in Markdown."""
+    defaults = SA__Config()
+    rows = ["| name | default | meaning |", "| --- | --- | --- |"]
+    for setting in SETTINGS:
+        value = getattr(defaults, setting.attribute)
+        plain = str(value).lower() if isinstance(value, bool) else str(value)
+        default = setting.shown or (f"`{plain}`" if plain else "")
+        rows.append(f"| `{setting.name}` | {default} | {setting.meaning} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(settings_table())

@@ -1,0 +1,1 @@
+"""What the consumer is doing, and whether that is good enough."""

@@ -1,0 +1,549 @@
+"""What one partition knows after record n: its clocks, the ids that came lately, its open windows, its counters.
+
+Everything but the published watermark and the coverage is a function of the partition's records up to n. It depends
+neither on batches nor on anybody's clock, so whoever computes it again gets the same bytes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from sa_stream.format import pack, unpack
+from sa_stream.records.parser import REASONS, TOO_LATE, Bools, Columns, Dropped
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.windows.fold import fold, hash_expression, hash_of
+from sa_stream.windows.ids import Recent_Ids
+from sa_stream.windows.summaries import Int64s, UInt64s
+from sa_stream.windows.window import Window
+
+KIND = "partition"
+CONTENT_FIELDS = 12  # of version 1; what came later has defaults
+NOTHING_READ = "0"
+RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
+GONE = "gone"  # counter: the stream had forgotten the shard before it was read to its end
+SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
+
+
+@dataclass(frozen=True, slots=True)
+class Partial_Name:
+    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
+
+    lineage: str
+    number: str  # a sequence number, as it came (decimal string)
+
+
+def month_of(time_ms: int) -> str:
+    """The month of event time whose secret hashes a value: `2026-02`."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")
+
+
+def start_of_month(month: str) -> int:
+    """The reverse of `month_of`."""
+    return int(datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def end_of_month(month: str) -> int:
+    """Where the next month begins: at most 31 days on, and never two months."""
+    return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class First_Start:
+    """What a partition that starts without a past, in a stream that may have trimmed something, can be sure of.
+
+    What retention the stream had before we first asked is known to nobody, only that it was never below a day. So the
+    first record that is still there says from when on all are.
+
+    reach_ms  the first moment that it was to read: the stream's birth, or the position that was asked for
+    from_ms   what it vouches from if nothing was trimmed (BEGINNING_MS: for everything)
+    kept_ms   no more than what the retention has left when it started
+    sure_ms   from here on all is there, whatever the retention was
+    """
+
+    reach_ms: int
+    from_ms: int
+    kept_ms: int
+    sure_ms: int
+
+    @property
+    def since_ms(self) -> int:
+        """Before the first record was read."""
+        return max(self.from_ms, self.kept_ms, self.sure_ms)
+
+    def since_first_ms(self, arrival_ms: int, margin_ms: int) -> int:
+        """Now that the oldest record that is there is known to have arrived at this time."""
+        if self.reach_ms >= self.kept_ms and arrival_ms <= self.reach_ms + margin_ms:
+            return self.from_ms
+        return max(self.from_ms, self.kept_ms, min(arrival_ms, self.sure_ms))
+
+
+RETENTION, SNAPSHOT, PARTIAL, SECRET, ASIDE = "retention", "snapshot", "partial", "secret", "set-aside"
+_WHY = {
+    RETENTION: "the stream no longer has all that was not read yet, as its retention is shorter than the delay",
+    SNAPSHOT: "its last snapshot is missing or torn",
+    PARTIAL: "the partial of a window is missing or torn",
+    SECRET: "a hash secret was torn, and another one has taken its place",
+    ASIDE: "records on which the program fails again and again were passed over",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a partition covers less than before, and from when on it vouches."""
+
+    kind: str
+    since_ms: int
+
+    @property
+    def why(self) -> str:
+        return _WHY[self.kind]
+
+
+@dataclass(slots=True)
+class Partition_State:
+    """State of one partition.
+
+    number             of the last record; `partials` names the partial of every window that has one; `windows` holds
+                       those in memory; `touched` the number of the last record that touched each since the last commit
+    position_ms        up to this arrival time, all has been read; `began_ms`: where that was at the very beginning
+    amendable_from_ms  windows that start before it are too late, for ever: what a partition forgot, no setting makes
+                       it begin anew
+    followed           parents from whose last snapshots it began
+    settings           what decides the content of a window, besides records: another value needs another lineage
+    secret_tags        month -> a few bits that tell its hash secret from another
+    first_start        until the first record is read, if that settles what is vouched for
+    first_vouched      vouch for nothing before the first record that is read now: what was read before is lost
+    losses             what was lost and nobody was told yet; not stored
+    """
+
+    partition: str
+    lineage: str
+    timing: Timing
+    parents: tuple[str, ...] = ()
+    number: str = NOTHING_READ
+    record_watermark_ms: int = BEGINNING_MS
+    newest_arrival_ms: int = BEGINNING_MS
+    published_watermark_ms: int = BEGINNING_MS
+    since_ms: int = NEVER_MS
+    position_ms: int = BEGINNING_MS
+    began_ms: int = BEGINNING_MS
+    amendable_from_ms: int = BEGINNING_MS
+    followed: tuple[str, ...] = ()
+    settings: str = ""
+    secret_tags: dict[str, int] = field(default_factory=dict)
+    first_start: First_Start | None = None
+    first_vouched: bool = False
+    losses: list[Loss] = field(default_factory=list)
+    ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
+    counters: dict[str, int] = field(default_factory=dict)
+    partials: dict[int, Partial_Name] = field(default_factory=dict)
+    windows: dict[int, Window] = field(default_factory=dict)
+    touched: dict[int, str] = field(default_factory=dict)
+    committed_number: str = ""  # of the last commit in this process or its snapshot; empty before the first
+    committed_lineage: str = ""
+    committed_progress: str = ""
+
+    def __post_init__(self) -> None:
+        self.ids.horizon = self.timing.dedupe_horizon_minutes
+
+    # ------------------------------------------------------------------ records
+
+    def starts(self, columns: Columns) -> list[int]:
+        """Starts of all windows that these records may touch, ascending."""
+        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
+        moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
+        newest = max(self.record_watermark_ms, int(moves.max(initial=BEGINNING_MS)))
+        closed = starts < self.amendable_from_ms
+        lateness = WINDOW_MS + self.timing.allowed_lateness_ms
+        touching = [
+            starts[(starts + lateness > self.record_watermark_ms) & ~closed],
+            columns.arrival_ms[(starts + lateness <= newest) | closed] // WINDOW_MS * WINDOW_MS,  # may be too late
+            columns.payload_arrivals_ms[columns.dropped.payload] // WINDOW_MS * WINDOW_MS,
+        ]
+        return sorted({start for times_ms in touching for start in distinct(times_ms)})
+
+    def take(
+        self,
+        columns: Columns,
+        numbers: Sequence[str],
+        seeds: Mapping[str, int],
+        rules: Path_Rules,
+        fields: int,
+    ) -> Dropped:
+        """Take in records in their order, and return those that are in no aggregate.
+
+        numbers  sequence number of each payload; seeds  hash secret of each month of the windows that `starts` gave;
+        fields   mask of the used fields that some configured list has
+        """
+        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
+        moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
+        running = np.maximum.accumulate(np.concatenate(([self.record_watermark_ms], moves)))
+        before, self.record_watermark_ms = running[:-1], int(running[-1])
+        arrived = np.maximum.accumulate(np.concatenate(([self.newest_arrival_ms], columns.arrival_ms)))
+        self.newest_arrival_ms = int(arrived[-1])
+        late = starts + WINDOW_MS <= before
+        lateness_ms = WINDOW_MS + self.timing.allowed_lateness_ms
+        too_late = (starts + lateness_ms <= before) | (starts < self.amendable_from_ms)
+        self.amendable_from_ms = max(self.amendable_from_ms, self.record_watermark_ms - lateness_ms + 1)
+        in_time = ~too_late
+        hashed = hash_columns(columns, starts, in_time, seeds)
+        duplicate = self._duplicates(hashed, arrived[1:] // MINUTE_MS)
+
+        dropped = columns.dropped
+        if too_late.any():
+            lost = Dropped.of(
+                columns.payload[too_late], columns.line[too_late], TOO_LATE, columns.field_count[too_late]
+            )
+            dropped = Dropped.joined([dropped, lost])
+        self._count_dropped(columns, dropped, numbers, fields)
+        self._fold(columns, hashed, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
+        self.number = numbers[-1]
+        self.position_ms = max(self.position_ms, int(columns.payload_arrivals_ms[-1]))
+        self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
+        self._count("records", len(columns) + len(columns.dropped))
+        return dropped
+
+    def _duplicates(self, hashed: "Hashed", minutes: Int64s) -> Bools | None:
+        ids, known = hashed.request_ids, hashed.has_request_id
+        if known.all():
+            return self.ids.see(ids, minutes.astype(np.int32))
+        found = self.ids.see(ids[known], minutes[known].astype(np.int32))
+        if found is None:
+            return None
+        duplicate = np.zeros(len(ids), np.bool_)
+        duplicate[known] = found
+        return duplicate
+
+    def _fold(
+        self,
+        columns: Columns,
+        hashed: "Hashed",
+        numbers: Sequence[str],
+        starts: Int64s,
+        in_time: Bools,
+        duplicate: Bools | None,
+        late: Bools,
+        seeds: Mapping[str, int],
+        rules: Path_Rules,
+        fields: int,
+    ) -> None:
+        every = bool(in_time.all())
+        for start in distinct(starts if every else starts[in_time]):
+            rows = (starts == start) & in_time
+            last = len(rows) - 1 - int(rows[::-1].argmax())
+            window = self._touch(start, numbers[int(columns.payload[last])], fields)
+            if duplicate is not None:
+                duplicates = int((duplicate & rows).sum())
+                window.duplicate_records += duplicates
+                self._count("duplicates", duplicates)
+                rows &= ~duplicate
+            late_records = int((late & rows).sum())
+            window.late_records += late_records
+            self._count("late", late_records)
+            self._count("aggregated", fold_rows(window, columns, hashed, rows, rules, seeds[month_of(start)]))
+
+    def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
+        """Dropped records are counted, and belong to the window in which they arrived."""
+        if not len(dropped):
+            return
+        for reason, number in zip(*np.unique(dropped.reason, return_counts=True), strict=True):
+            self._count(REASONS[reason], int(number))
+        arrival_starts = columns.payload_arrivals_ms[dropped.payload] // WINDOW_MS * WINDOW_MS
+        for start in distinct(arrival_starts):
+            rows = np.flatnonzero(arrival_starts == start)
+            window = self._touch(start, numbers[int(dropped.payload[rows].max())], fields)
+            window.invalid_records += len(rows)
+
+    def _touch(self, start: int, number: str, fields: int) -> Window:
+        window = self.windows.get(start)
+        if window is None:
+            window = self.windows[start] = Window(start)
+        window.fields |= fields
+        if start not in self.touched or int(number) > int(self.touched[start]):
+            self.touched[start] = number
+        return window
+
+    def _count(self, name: str, number: int) -> None:
+        if number:
+            self.counters[name] = self.counters.get(name, 0) + number
+
+    # ------------------------------------------------------------------ time
+
+    def tip_was_empty(self, not_fetched_before_ms: int) -> None:
+        """An empty answer at the tip of the stream: nothing arrived before this time, by the source's clock, that has
+        not been read. So what was vouched for at the start was right."""
+        if not not_fetched_before_ms:
+            return
+        self.first_vouched = False
+        self.position_ms = max(self.position_ms, not_fetched_before_ms)
+        watermark_ms = not_fetched_before_ms - self.timing.out_of_orderness_ms - self.timing.idle_margin_ms
+        self.published_watermark_ms = max(self.published_watermark_ms, watermark_ms)
+
+    def first_records(self, arrival_ms: int) -> None:
+        """The first record since the start, before it is taken in, settles what is vouched for."""
+        if self.first_start is not None:
+            self.since_ms = self.first_start.since_first_ms(arrival_ms, self.timing.coverage_margin_ms)
+            self.position_ms = min(self.position_ms, arrival_ms)
+        if self.first_vouched:  # whatever our clock said at the start
+            self.since_ms = max(self.since_ms, arrival_ms)
+        self.first_start, self.first_vouched = None, False
+
+    def may_have_lost_records(self, now_ms: int, position_ms: int) -> bool:
+        """Whether records that arrived after `position_ms` may be gone from the stream by now."""
+        return position_ms < self.timing.vouch_from_ms(now_ms)
+
+    def lose(self, now_ms: int, lineage: str) -> None:
+        """Records are gone, or may be: vouch only for what the stream still had, in a new lineage."""
+        oldest_kept_ms = self.timing.vouch_from_ms(now_ms)
+        self.start_anew(oldest_kept_ms, lineage, RETENTION)
+        self.position_ms = max(self.position_ms, oldest_kept_ms)
+
+    def is_gone(self, now_ms: int, lineage: str) -> None:
+        """The stream does not know the shard any more: whatever was left of it is lost, however far back that was. It
+        was closed before what the stream still keeps, so none of its records is younger than that."""
+        self.lose(now_ms, lineage)
+        self.counters[GONE] = 1
+        self.position_ms = min(self.position_ms, self.timing.kept_from_ms(now_ms))
+
+    def start_anew(self, since_ms: int, lineage: str, kind: str) -> None:
+        """Vouch only for what comes after a time, in a new lineage."""
+        self._vouch_from(since_ms, lineage, kind)
+        self._count(RETENTION_GAPS, 1)
+
+    def lose_window(self, start: int, now_ms: int, lineage: str) -> None:
+        """What was known of a window is gone: vouch for nothing of what was read so far. The records say when that was,
+        as our clock may be wrong."""
+        self.partials.pop(start, None)
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1, start + 1), lineage, PARTIAL)
+
+    def _vouch_from(self, since_ms: int, lineage: str, kind: str) -> None:
+        self.since_ms = max(since_ms, BEGINNING_MS if self.since_ms == NEVER_MS else self.since_ms)
+        self.lineage = lineage
+        self.first_start = None
+        self.losses.append(Loss(kind, self.since_ms))
+
+    def read_with(self, settings: str, new_lineage: Callable[[], str]) -> None:
+        """What decides the content of windows, besides their records. If it is not what it was, the partition goes on
+        in a new lineage, as a key must name one content; what it covers stays as it is."""
+        if self.settings and settings != self.settings:
+            self.lineage = new_lineage()
+        self.settings = settings
+
+    def close_until(self, end_ms: int, lineage: str) -> None:
+        """Take no more records of windows that start before this time. Where that is news, it is no function of the
+        records alone: in a new lineage."""
+        if end_ms > self.amendable_from_ms:
+            self.amendable_from_ms, self.lineage = end_ms, lineage
+
+    def knows_secret(self, month: str, tag: int) -> bool:
+        """Whether a month's hashes here are made with this secret, as far as is known."""
+        return self.secret_tags.setdefault(month, tag) == tag
+
+    def lose_secret(self, month: str, tag: int, now_ms: int, lineage: str) -> None:
+        """Hashes of this month are made with another secret from now on: what came before cannot be told apart."""
+        self.secret_tags[month] = tag
+        self.start_anew(max(now_ms, self.newest_arrival_ms + 1), lineage, SECRET)
+
+    def set_aside(self, numbers: Sequence[str], arrivals_ms: Sequence[int], lineage: str) -> None:
+        """Pass over records unread: they may belong to any window up to the time at which they came, so vouch only for
+        what comes after it, in a new lineage."""
+        self._vouch_from(max(arrivals_ms) + 1, lineage, ASIDE)
+        self.number = numbers[-1]
+        self.position_ms = max(self.position_ms, arrivals_ms[-1])
+        self._count(SET_ASIDE_RECORDS, len(numbers))
+
+    # ------------------------------------------------------------------ memory
+
+    def evict(self) -> int:
+        """Drop every window that no record has touched since its partial was put; how many. `load_steps` brings back
+        what a record touches. Not between loading and `take`."""
+        clean = [start for start in self.windows if start not in self.touched]
+        for start in clean:
+            del self.windows[start]
+        return len(clean)
+
+    def shrink(self, start: int, lineage: str) -> bool:
+        """Take less memory for a window; False if nothing was gained. Not between loading and `take`, nor in a commit.
+
+        An untouched one is dropped, as its partial has it all. A touched one takes its bounded form, and is then no
+        function of the records alone any more: the partition goes on in a new lineage, so that no key gets two
+        contents. What it covers stays as it is. Its number has grown since the last commit (a record touched the
+        window), so the next commit is an ordinary one, with a checkpoint that is fenced.
+        """
+        if start in self.windows and start not in self.touched:
+            del self.windows[start]
+            return True
+        if start not in self.windows or not self.windows[start].shrink():
+            return False
+        self.lineage = lineage
+        self._count("shrunk_windows", 1)
+        return True
+
+    def closed_windows(self) -> list[int]:
+        """Windows in memory that have ended here: they may leave memory once their partials are committed."""
+        return [start for start in self.windows if start + WINDOW_MS <= self.published_watermark_ms]
+
+    # ------------------------------------------------------------------ storage
+
+    def to_bytes(self) -> bytes:
+        """Everything but the windows, which have partials of their own. Equal states give equal bytes."""
+        months = {month_of(start) for start in self.partials}
+        return pack(
+            KIND,
+            [
+                self.partition,
+                self.lineage,
+                list(self.parents),
+                self.number,
+                self.record_watermark_ms,
+                self.newest_arrival_ms,
+                self.published_watermark_ms,
+                self.since_ms,
+                self.position_ms,
+                self.ids.content(self.newest_arrival_ms // MINUTE_MS),
+                sorted(self.counters.items()),
+                [[start, name.lineage, name.number] for start, name in sorted(self.partials.items())],
+                self.began_ms,
+                self.amendable_from_ms,
+                list(self.followed),
+                self.settings,
+                sorted((month, tag) for month, tag in self.secret_tags.items() if month in months),
+                self.first_vouched,
+            ],
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, timing: Timing, key: str = "") -> Self:
+        """Raises Corrupt_State, Unknown_Version."""
+        content: list[Any] = unpack(KIND, data, key)
+        began_ms, amendable_from_ms, followed, settings, tags, first_vouched = content[CONTENT_FIELDS:] or (
+            *(BEGINNING_MS, BEGINNING_MS, (), "", (), False),
+        )
+        return cls(
+            partition=content[0],
+            lineage=content[1],
+            timing=timing,
+            parents=tuple(content[2]),
+            number=content[3],
+            record_watermark_ms=content[4],
+            newest_arrival_ms=content[5],
+            published_watermark_ms=content[6],
+            since_ms=content[7],
+            position_ms=content[8],
+            ids=Recent_Ids.from_content(timing.dedupe_horizon_minutes, [content[9]]),
+            counters=dict(content[10]),
+            partials={start: Partial_Name(lineage, number) for start, lineage, number in content[11]},
+            began_ms=began_ms,
+            amendable_from_ms=amendable_from_ms,
+            followed=tuple(followed),
+            settings=settings,
+            secret_tags=dict(tags),
+            first_vouched=first_vouched,
+        )
+
+    @classmethod
+    def child_of(cls, partition: str, parents: Sequence[Self], lineage: str, timing: Timing) -> Self:
+        """The state in which a child shard starts: what all its parents passed, covered and read, and all their ids."""
+        position_ms = min(parent.position_ms for parent in parents)
+        names = tuple(parent.partition for parent in parents)
+        return cls(
+            partition=partition,
+            lineage=lineage,
+            timing=timing,
+            parents=names,
+            followed=names,
+            began_ms=position_ms,
+            amendable_from_ms=min(parent.amendable_from_ms for parent in parents),
+            # of parents that differ, none: a wrong tag would only cost coverage, a missing one is learnt again
+            secret_tags=dict(set.intersection(*(set(parent.secret_tags.items()) for parent in parents))),
+            record_watermark_ms=min(parent.record_watermark_ms for parent in parents),
+            newest_arrival_ms=min(parent.newest_arrival_ms for parent in parents),
+            published_watermark_ms=min(parent.published_watermark_ms for parent in parents),
+            since_ms=max(parent.since_ms for parent in parents),
+            position_ms=position_ms,
+            ids=Recent_Ids.from_content(
+                timing.dedupe_horizon_minutes,
+                [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],
+            ),
+        )
+
+
+def distinct(times_ms: Int64s) -> list[int]:
+    """Ascending distinct values; the ordinary case is one."""
+    if not len(times_ms):
+        return []
+    lowest = int(times_ms.min())
+    return [lowest] if lowest == int(times_ms.max()) else sorted(set(times_ms.tolist()))
+
+
+@dataclass(slots=True)
+class Hashed:
+    """Hashes of the chosen rows' request ids and user agents, each under the secret of its window's month."""
+
+    request_ids: UInt64s
+    has_request_id: Bools
+    agents: UInt64s
+    has_agent: Bools
+
+
+def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping[str, int]) -> Hashed:
+    every = bool(chosen.all())
+    months: dict[str, list[int]] = {}
+    for start in distinct(starts if every else starts[chosen]):
+        months.setdefault(month_of(start), []).append(start)
+    if every and len(months) == 1:
+        return _hashed(columns.frame, seeds[next(iter(months))])
+    rows = len(columns)
+    result = Hashed(np.zeros(rows, np.uint64), chosen.copy(), np.zeros(rows, np.uint64), chosen.copy())
+    for month, members in months.items():
+        mask = chosen & np.isin(starts, members)
+        part = _hashed(columns.frame.filter(pl.Series(mask)), seeds[month])
+        result.request_ids[mask], result.has_request_id[mask] = part.request_ids, part.has_request_id
+        result.agents[mask], result.has_agent[mask] = part.agents, part.has_agent
+    return result
+
+
+def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
+    values = frame.select(hash_expression("x-edge-request-id", seed), hash_expression("cs-user-agent", seed))
+    return Hashed(
+        *_present(values["x-edge-request-id"], seed),
+        *_present(values["cs-user-agent"], seed),
+    )
+
+
+def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
+    """The hashes, and which of them are of a value that is not missing."""
+    values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
+    present: Bools = values != hash_of("-", seed)
+    if hashed.null_count():
+        present &= ~hashed.is_null().to_numpy()
+    return values, present
+
+
+def fold_rows(window: Window, columns: Columns, hashed: Hashed, rows: Bools, rules: Path_Rules, seed: int) -> int:
+    """Fold the chosen rows into their window; returns how many there were."""
+    frame, event_ms, huge, agents, has_agent = (
+        columns.frame,
+        columns.event_ms,
+        columns.huge,
+        hashed.agents,
+        hashed.has_agent,
+    )
+    if not rows.all():
+        frame, event_ms, agents, has_agent = (
+            frame.filter(pl.Series(rows)),
+            event_ms[rows],
+            agents[rows],
+            has_agent[rows],
+        )
+        if huge:
+            place = np.cumsum(rows) - 1
+            huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
+    if frame.height:
+        fold(window, frame, event_ms, agents if has_agent.all() else agents[has_agent], huge, rules, seed)
+    return frame.height
