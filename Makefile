@@ -23,7 +23,7 @@ test: lint ## every check that CI runs
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-kcl: setup-dev ## only the tests with the real KCL, its child processes and emulators
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/kcl $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/real/kcl $(ARGS)
 
 lint: setup-dev ## the checks that run nothing: style, format, types, import contracts, containers
 	$(BIN)/ruff check .

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sa_stream.timing import window_start_ms
-from tests.kcl.scene import Kcl_Daemon, Scene, staged
 from tests.log_lines import line_of
+from tests.real.kcl.scene import Kcl_Daemon, Scene, staged
 from tests.real.processes import until
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

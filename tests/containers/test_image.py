@@ -11,7 +11,7 @@ import pytest
 
 from tests.containers.files import Image, image
 from tests.containers.sandbox import IMAGE_VENV, Running, Sandbox, sandbox
-from tests.kcl.emulators import NODE, installed
+from tests.real.kcl.emulators import NODE, installed
 from tests.real.processes import PREFIX, TRACEBACK, until
 
 KINESIS_PORT = 4567

@@ -1,9 +1,8 @@
 from datetime import UTC, datetime
 
-from rollup_stream import window_of
-
 from sa_stream.bounded.entries import bounded_entries
 from sa_stream.timing import DAY_MS, WINDOW_MS
+from tests.rollups.rollup_stream import window_of
 
 W = int(datetime(2024, 2, 29, 23, 30, tzinfo=UTC).timestamp() * 1000)
 

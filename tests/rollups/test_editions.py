@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rollup_stream import Stream
 
 from sa_stream.commits.keys import edition_key
 from sa_stream.commits.operations import Call, drive
@@ -16,6 +15,7 @@ from sa_stream.rollups.publication import AGGREGATE_NAMESPACE, CONSOLIDATED_NAME
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Moment
+from tests.rollups.rollup_stream import Stream
 
 W = int(datetime(2026, 2, 16, 14, tzinfo=UTC).timestamp() * 1000)
 NEXT = W + WINDOW_MS

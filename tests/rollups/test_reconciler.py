@@ -2,7 +2,6 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from rollup_stream import Stream, now_at, window_of
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import edition_key, partial_key, progress_key
@@ -16,6 +15,7 @@ from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
+from tests.rollups.rollup_stream import Stream, now_at, window_of
 
 
 def at(*parts: int) -> int:

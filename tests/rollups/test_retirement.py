@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
-from rollup_stream import Stream
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_key, snapshot_key
@@ -25,6 +24,7 @@ from sa_stream.rollups.retirement import (
 )
 from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from tests.rollups.rollup_stream import Stream
 from tests.windows.partition_feed import Worker
 from tests.windows.partition_feed import record as stream_record
 

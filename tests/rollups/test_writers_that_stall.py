@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from rollup_stream import Stream, now_at
 
 from sa_stream.commits.operations import drive
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.timing import DAY_MS, MINUTE_MS, WINDOW_MS
+from tests.rollups.rollup_stream import Stream, now_at
 
 W = int(datetime(2026, 2, 16, 14, tzinfo=UTC).timestamp() * 1000)
 WINDOWS = [W, W + WINDOW_MS]

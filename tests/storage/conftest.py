@@ -3,40 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from cache_process import Cache_Server
 
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """AWS's variables, pointing at an emulated S3 with a bucket `state-bucket`."""
-    import boto3
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_REGION": "eu-west-2",
-        "AWS_DEFAULT_REGION": "eu-west-2",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "MOTO_S3_DEFAULT_MAX_KEYS": "100",  # its pages, so that few objects are several pages
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    bucket = boto3.resource("s3").Bucket("state-bucket")
-    bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}) if not bucket.creation_date else None
-    bucket.objects.all().delete()
-    return s3_endpoint
+from tests.storage.cache_process import Cache_Server
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 SYSTEM_PATH = "/usr/bin:/bin"
 PIP = """
 import pathlib, sys, sysconfig

@@ -1,5 +1,5 @@
-"""moto's DynamoDB as a process: `python -m tests.kcl.dynamodb_process` prints its URL on 127.0.0.1 and serves until it
-is killed.
+"""moto's DynamoDB as a process: `python -m tests.real.kcl.dynamodb_process` prints its URL on 127.0.0.1, and serves
+until it is killed.
 """
 
 from moto.moto_server.werkzeug_app import create_backend_app

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kcl.process_tree import Seen, kill
-from tests.kcl.scene import AT_ONCE_S, Kcl_Daemon, Scene, gone
+from tests.real.kcl.process_tree import Seen, kill
+from tests.real.kcl.scene import AT_ONCE_S, Kcl_Daemon, Scene, gone
 from tests.real.processes import TRACEBACK, until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]

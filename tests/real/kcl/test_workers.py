@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from sa_stream.commits.keys import number_of, parse_progress_key, progress_prefix
-from tests.kcl.process_tree import Seen
-from tests.kcl.scene import Kcl_Daemon, Scene
+from tests.real.kcl.process_tree import Seen
+from tests.real.kcl.scene import Kcl_Daemon, Scene
 from tests.real.processes import until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kcl.scene import Scene
+from tests.real.kcl.scene import Scene
 from tests.real.processes import until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]

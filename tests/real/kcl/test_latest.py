@@ -12,7 +12,7 @@ from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import DAY_MS, Timing, right_now
-from tests.kcl.scene import Scene
+from tests.real.kcl.scene import Scene
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -25,10 +25,10 @@ from consumer.worker.application import START_KEY
 from sa_stream.config import LATEST
 from sa_stream.embedded.generator import Chunk, Traffic, put_lines
 from sa_stream.storage.state_store import State_Store
-from tests.kcl.emulators import Emulators, emulators
-from tests.kcl.process_tree import Seen, descendants, kill, marked, still_there
 from tests.oracle import Stream_Oracle
 from tests.real.counting import closed_keys, differences, expected_of
+from tests.real.kcl.emulators import Emulators, emulators
+from tests.real.kcl.process_tree import Seen, descendants, kill, marked, still_there
 from tests.real.processes import CACHE_KEY, PREFIX, TRACEBACK, Cache, Daemon, World, clean_env, free_port, until
 
 WINDOW_MS = 1_800_000

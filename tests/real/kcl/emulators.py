@@ -85,7 +85,7 @@ def emulators(folder: Path) -> Iterator[Emulators]:
     """Both, until the end of the block; their logs go to the folder."""
     world = World(folder)
     try:
-        dynamodb = _start(world, "dynamodb", [sys.executable, "-m", "tests.kcl.dynamodb_process"], clean_env())
+        dynamodb = _start(world, "dynamodb", [sys.executable, "-m", "tests.real.kcl.dynamodb_process"], clean_env())
         kinesis_url, kinesis_process = _start_kinesis(world, installed())
         dynamodb_url = dynamodb.first_line(60)
         yield Emulators(

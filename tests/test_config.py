@@ -15,7 +15,7 @@ from sa_stream.config import HIDDEN, PREFIX, SETTINGS, SA__Config, settings_tabl
 from sa_stream.errors import Config_Error, Field_List_Error
 from sa_stream.timing import HOUR_MS, Timing
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def config(**variables: str) -> SA__Config:

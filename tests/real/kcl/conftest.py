@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kcl.emulators import Emulators, emulators
-from tests.kcl.scene import Scene
+from tests.real.kcl.emulators import Emulators, emulators
+from tests.real.kcl.scene import Scene
 from tests.real.processes import World
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from local_run import STREAM, Local_Run
 
 from consumer.commands.adopt_stream import adopt_stream
 from sa_stream.embedded import kinesis_server
@@ -13,6 +12,7 @@ from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import HALF_HOUR, cache_key
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.timing import HOUR_MS, WINDOW_MS, wall_clock_ms
+from tests.consumer.local_run import STREAM, Local_Run
 from tests.windows.partition_feed import record
 
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -40,7 +40,7 @@ def beat_on():
 class Guarded:
     def __init__(self, folder: Path, body: str, timeout: float = 60.0) -> None:
         self.folder = folder
-        env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), SGRAPH_SEND__SA_LOG_FORMAT="json")
+        env = clean_env(PYTHONPATH=str(Path(__file__).parents[3]), SGRAPH_SEND__SA_LOG_FORMAT="json")
         program = PROGRAM.format(timeout=timeout, body=body)
         self.process = Process("guard", ["-c", program], env, folder, cwd=folder)
 
@@ -234,7 +234,7 @@ def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -
     program = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM.format(
         timeout=60, body="open('ready', 'w').close()\nbeat_on()"
     )
-    env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), SGRAPH_SEND__SA_LOG_FORMAT="json")
+    env = clean_env(PYTHONPATH=str(Path(__file__).parents[3]), SGRAPH_SEND__SA_LOG_FORMAT="json")
     process = Process("guard", ["-c", program], env, tmp_path, cwd=tmp_path)
     until("the child", (tmp_path / "ready").exists, 30)
     process.signal(signal.SIGHUP)
@@ -250,7 +250,7 @@ def test_a_guard_whose_log_is_not_read_starts_the_daemon_anew(tmp_path: Path) ->
         while True:
             os.write(write_end, b"x" * 4096)
     os.set_blocking(write_end, True)
-    env = clean_env(PYTHONPATH=str(Path(__file__).parents[2]), SGRAPH_SEND__SA_LOG_FORMAT="json")
+    env = clean_env(PYTHONPATH=str(Path(__file__).parents[3]), SGRAPH_SEND__SA_LOG_FORMAT="json")
     program = [sys.executable, "-c", PROGRAM.format(timeout=60, body="beat_on()")]
     guard = subprocess.Popen(program, env=env, cwd=tmp_path, stderr=write_end, start_new_session=True)
     try:
