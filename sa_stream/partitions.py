@@ -1,6 +1,19 @@
-"""One read's worth of records, as a source hands it over: payload bytes, never objects."""
+"""What every room says of a partition: what a source lists and delivers of it, and the numbers of its records."""
 
 from dataclasses import dataclass
+
+NOTHING_READ = "0"  # the number of a partition before its first record
+END = "END"  # the number of a partition that has ended; sorts above every sequence number
+RETIRED = "RETIRED"  # the number of a tombstone: the partition is over and forgotten; sorts above END
+
+
+@dataclass(slots=True, frozen=True)
+class Shard_Info:
+    """What ListShards says of a shard. `closed`: it takes no more records (it has an ending sequence number)."""
+
+    shard_id: str
+    parents: tuple[str, ...]
+    closed: bool
 
 
 @dataclass(slots=True)
@@ -20,3 +33,24 @@ class Batch:
     sequence_numbers: list[str]
     millis_behind_latest: int = 0
     not_fetched_before_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partial_Name:
+    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
+
+    lineage: str
+    number: str  # a sequence number, as it came (decimal string)
+
+
+def sortable(number: str) -> str:
+    """A sequence number as text that sorts as the number does; END sorts above every number, RETIRED above END."""
+    if number in (END, RETIRED):
+        return number
+    digits = str(int(number))
+    return f"{len(digits):03d}{digits}"
+
+
+def number_of(text: str) -> str:
+    """The number that `sortable` was made from."""
+    return text if text in (END, RETIRED) else text[3:]

@@ -11,8 +11,8 @@ from consumer.worker.application import Application
 from consumer.worker.engine import Answered_Later, Engine, Lane
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
+from sa_stream.partitions import Shard_Info
 from sa_stream.sources.kcl_messages import Buffers
 from sa_stream.timing import Now, moment
 

@@ -18,8 +18,8 @@ from consumer.kcl.properties import Fetch_Ahead
 from consumer.process.log_setup import Log
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.commits.progress import END
 from sa_stream.errors import Lease_Lost, Source_Error, Store_Unavailable, Superseded
+from sa_stream.partitions import END, NOTHING_READ
 from sa_stream.sources.kcl_messages import (
     SHARD_END,
     Buffers,
@@ -36,7 +36,6 @@ from sa_stream.sources.kcl_messages import (
     decode_message,
     status_line,
 )
-from sa_stream.windows.partition_state import NOTHING_READ
 
 log = Log("shard")
 

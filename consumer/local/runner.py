@@ -18,18 +18,16 @@ from consumer.worker.readiness_log import Readiness_Log
 from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
 from sa_stream.commits.ownership import claim_runner
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.commits.progress import END, Shard_Info
 from sa_stream.config import SA__Config
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
 from sa_stream.health.notebook import STORE_GRACE_MS, Health, Shard_Health
-from sa_stream.partitions import Batch
+from sa_stream.partitions import END, NOTHING_READ, Batch, Shard_Info
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import Moment, moment, right_now
-from sa_stream.windows.partition_state import NOTHING_READ
 
 log = Log("runner")
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from consumer.process.log_setup import Log
 from consumer.worker.application import Application
 from consumer.worker.field_scout import LOOK_S, Field_Scout
-from sa_stream.commits.progress import END, Shard_Info
 from sa_stream.errors import Store_Unavailable
+from sa_stream.partitions import END, Shard_Info
 
 log = Log("shards")
 

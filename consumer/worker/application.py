@@ -18,12 +18,13 @@ from sa_stream.commits.operations import Steps, drive
 from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream, took_over_ms
 from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.poison import Poison
-from sa_stream.commits.progress import Progress, Shard_Info
+from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
 from sa_stream.commits.retention import observe_steps
 from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health, iso
+from sa_stream.partitions import NOTHING_READ, Shard_Info
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
@@ -32,7 +33,6 @@ from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
-from sa_stream.windows.partition_state import NOTHING_READ
 
 log = Log("runner")
 

@@ -6,11 +6,11 @@ import time
 from consumer.worker.application import Application
 from sa_stream.errors import Field_List_Error, Shard_Gone, Store_Unavailable
 from sa_stream.health.notebook import Health
+from sa_stream.partitions import NOTHING_READ
 from sa_stream.records.fields import DETECT_LINES
 from sa_stream.records.parser import unpacked
 from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.timing import moment
-from sa_stream.windows.partition_state import NOTHING_READ
 
 LOOK_S = 0.2  # how often the first records are looked for
 DOUBT_S = 10.0  # how long a few odd first records may be followed by better ones

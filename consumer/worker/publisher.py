@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from consumer.process.log_setup import Log
 from sa_stream.commits.operations import drive
-from sa_stream.commits.progress import Partial_Name
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
+from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
 from sa_stream.rollups.retirement import Folder_Store, clean_up_steps

@@ -1,7 +1,8 @@
 """Progress records to bytes and back (windows and snapshots have their codecs beside their classes)."""
 
-from sa_stream.commits.progress import Partial_Name, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.format import pack, unpack
+from sa_stream.partitions import Partial_Name
 from sa_stream.timing import BEGINNING_MS
 
 KIND = "progress"

@@ -5,7 +5,7 @@ to the number in it. Numbers carry their length in front, so that keys sort as t
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from sa_stream.commits.progress import END, RETIRED, Partial_Name
+from sa_stream.partitions import Partial_Name, sortable
 
 PARTIALS_PREFIX = "partials/"
 SNAPSHOTS_PREFIX = "snapshots/"
@@ -18,19 +18,6 @@ DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
 EDITIONS_PREFIX = "editions/"
 RETENTIONS_PREFIX = "meta/retention/"
 START_KEY = "meta/start"
-
-
-def sortable(number: str) -> str:
-    """A sequence number as text that sorts as the number does; END sorts above every number, RETIRED above END."""
-    if number in (END, RETIRED):
-        return number
-    digits = str(int(number))
-    return f"{len(digits):03d}{digits}"
-
-
-def number_of(text: str) -> str:
-    """The number that `sortable` was made from."""
-    return text if text in (END, RETIRED) else text[3:]
 
 
 @lru_cache(maxsize=4_096)

@@ -16,10 +16,9 @@ import xxhash
 from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
 from sa_stream.errors import Corrupt_State, Store_Unavailable
-from sa_stream.partitions import Batch
+from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.fields import Field_Lists
 from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked

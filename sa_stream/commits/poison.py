@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from sa_stream.commits.progress import END
+from sa_stream.partitions import END
 
 SAME_WAY_MAX = 3  # so many failures in one way at one number
 FAILURES_MAX = 9  # or so many in any way, as a message may say something else each time

@@ -6,13 +6,8 @@ immutable: each has its own key, and the highest (number, watermark) is the part
 
 from dataclasses import dataclass, field
 
+from sa_stream.partitions import RETIRED, Partial_Name
 from sa_stream.timing import BEGINNING_MS
-from sa_stream.windows.partition_state import Partial_Name
-
-__all__ = ["END", "RETIRED", "Partial_Name", "Progress", "Shard_Info"]
-
-END = "END"  # the number of a partition that has ended; sorts above every sequence number
-RETIRED = "RETIRED"  # the number of a tombstone: the partition is over and forgotten; sorts above END
 
 
 @dataclass(slots=True)
@@ -48,12 +43,3 @@ class Progress:
     @property
     def retired(self) -> bool:
         return self.number == RETIRED
-
-
-@dataclass(slots=True, frozen=True)
-class Shard_Info:
-    """What ListShards says of a shard. `closed`: it takes no more records (it has an ending sequence number)."""
-
-    shard_id: str
-    parents: tuple[str, ...]
-    closed: bool

@@ -20,13 +20,13 @@ from sa_stream.commits.keys import (
     progress_prefix,
     snapshot_key,
     snapshots_prefix,
-    sortable,
 )
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import END, Partial_Name, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State, Superseded
+from sa_stream.partitions import END, NOTHING_READ, Partial_Name, sortable
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition_state import NOTHING_READ, SNAPSHOT, First_Start, Loss, Partition_State
+from sa_stream.windows.partition_state import SNAPSHOT, First_Start, Loss, Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish

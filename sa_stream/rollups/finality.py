@@ -8,9 +8,10 @@ worked out once for a set of progress records, and asking about a window then co
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
+from sa_stream.partitions import NOTHING_READ, Partial_Name, Shard_Info
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition_state import GONE, NOTHING_READ, RETENTION_GAPS, SET_ASIDE_RECORDS
+from sa_stream.windows.partition_state import GONE, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 OPEN = "open"  # the window has not ended yet
 LAGGING = "lagging"  # this partition has not passed the window's end

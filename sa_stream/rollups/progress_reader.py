@@ -8,10 +8,10 @@ from typing import Protocol
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key, progress_prefix
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import RETIRED, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
+from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.timing import BEGINNING_MS, NEVER_MS
-from sa_stream.windows.partition_state import NOTHING_READ
 
 log = logging.getLogger(__name__)
 

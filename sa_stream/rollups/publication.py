@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sa_stream.commits.operations import Steps, call, drive
-from sa_stream.commits.progress import Partial_Name
+from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.editions import Editions, create_edition, editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, consolidation_result, with_status
 from sa_stream.rollups.finality import Stream_View, Window_View

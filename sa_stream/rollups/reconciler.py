@@ -13,10 +13,11 @@ from typing import Any
 
 import xxhash
 
-from sa_stream.commits.keys import PARTIALS_PREFIX, number_of, summary_key, window_label
+from sa_stream.commits.keys import PARTIALS_PREFIX, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
+from sa_stream.partitions import Partial_Name, Shard_Info, number_of
 from sa_stream.rollups.editions import editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, build_entry, merge, with_status
 from sa_stream.rollups.finality import Sources, Stream_View

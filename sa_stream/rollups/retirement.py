@@ -22,15 +22,16 @@ from sa_stream.commits.keys import (
     window_label,
 )
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.progress import RETIRED, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Store as Commit_Store
 from sa_stream.commits.protocol import restore_end_steps
+from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import MONTHLY
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
-from sa_stream.windows.partition_state import NOTHING_READ, end_of_month, start_of_month
+from sa_stream.windows.partition_state import end_of_month, start_of_month
 
 
 def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:

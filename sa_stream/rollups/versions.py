@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sa_stream.commits.keys import partial_key
-from sa_stream.commits.progress import Partial_Name
+from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.finality import Sources, Window_View
 

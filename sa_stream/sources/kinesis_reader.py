@@ -25,9 +25,8 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from sa_stream.commits.progress import Shard_Info
 from sa_stream.errors import EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Unavailable
-from sa_stream.partitions import Batch
+from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.secrecy import hide_credentials
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import HOUR_MS, Moment, right_now

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.format import pack, unpack
+from sa_stream.partitions import NOTHING_READ, Partial_Name
 from sa_stream.records.parser import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
@@ -23,18 +24,9 @@ from sa_stream.windows.window import Window
 
 KIND = "partition"
 CONTENT_FIELDS = 12  # of version 1; what came later has defaults
-NOTHING_READ = "0"
 RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
 GONE = "gone"  # counter: the stream had forgotten the shard before it was read to its end
 SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
-
-
-@dataclass(frozen=True, slots=True)
-class Partial_Name:
-    """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
-
-    lineage: str
-    number: str  # a sequence number, as it came (decimal string)
 
 
 def month_of(time_ms: int) -> str:

@@ -4,10 +4,11 @@ import pytest
 
 from sa_stream.commits.keys import RETENTIONS_PREFIX
 from sa_stream.commits.operations import drive
-from sa_stream.commits.progress import END, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Superseded
+from sa_stream.partitions import END
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
 from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, empty_tip, now_at, record

@@ -8,19 +8,18 @@ from hypothesis import strategies as st
 
 from sa_stream.commits.codec import decode_progress, encode_progress
 from sa_stream.commits.keys import (
-    number_of,
     parse_progress_key,
     parse_snapshot_key,
     partial_key,
     progress_key,
     secret_key,
     snapshot_key,
-    sortable,
 )
 from sa_stream.commits.partition_consumer import Secrets
-from sa_stream.commits.progress import END, Partial_Name, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
+from sa_stream.partitions import END, Partial_Name, number_of, sortable
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.partition_state import RETENTION
 from sa_stream.windows.window import Window

@@ -9,8 +9,9 @@ import numpy as np
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import partial_key, progress_key, progress_prefix
 from sa_stream.commits.operations import Call, drive
-from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.records.fields import USED_FIELDS, to_mask
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.storage.state_store import State_Store

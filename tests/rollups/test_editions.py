@@ -8,7 +8,7 @@ import pytest
 
 from sa_stream.commits.keys import edition_key
 from sa_stream.commits.operations import Call, drive
-from sa_stream.commits.progress import Partial_Name, Shard_Info
+from sa_stream.partitions import Partial_Name, Shard_Info
 from sa_stream.rollups.editions import create_edition, editions_steps
 from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.publication import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sa_stream.commits.progress import END, RETIRED, Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
+from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.finality import (
     BEFORE_START,
     LAGGING,

@@ -6,8 +6,9 @@ import pytest
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import edition_key, partial_key, progress_key
 from sa_stream.commits.operations import Call, drive
-from sa_stream.commits.progress import END, Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
 from sa_stream.errors import Store_Unavailable
+from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.rollups import publication as module
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import CONSOLIDATED_NAMESPACE

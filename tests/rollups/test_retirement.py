@@ -8,10 +8,11 @@ import pytest
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_key, snapshot_key
 from sa_stream.commits.operations import drive
-from sa_stream.commits.progress import END, RETIRED, Partial_Name, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.errors import Lease_Lost
+from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result

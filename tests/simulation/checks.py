@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.commits.progress import END, RETIRED, Progress
+from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_kinesis import Shard
+from sa_stream.partitions import END, RETIRED
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,

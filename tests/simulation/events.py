@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from sa_stream.commits.operations import Call
-from sa_stream.commits.progress import END
 from sa_stream.embedded.memory_kinesis import Shard
+from sa_stream.partitions import END
 from sa_stream.timing import HOUR_MS, MINUTE_MS
 from tests.simulation.parts import FOREVER_MS, STREAM, Died, Lease, Link, Task, Task_Steps
 

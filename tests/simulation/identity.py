@@ -12,9 +12,9 @@ from consumer.kcl.links import Shard_Links
 from sa_stream.commits.operations import Steps, call, drive
 from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.commits.progress import Shard_Info
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
+from sa_stream.partitions import Shard_Info
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
 from tests.simulation.checks import Violation
 from tests.simulation.parts import SECOND_MS, STREAM, Answer, Lease, Link, Worker

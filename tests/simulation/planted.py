@@ -14,8 +14,8 @@ import sa_stream.commits.protocol as protocol
 from sa_stream.commits.keys import progress_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Poison
-from sa_stream.commits.progress import END
 from sa_stream.errors import Lease_Lost
+from sa_stream.partitions import END
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.timing import Now

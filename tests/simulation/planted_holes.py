@@ -22,13 +22,14 @@ from sa_stream.commits.keys import (
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Superseded
+from sa_stream.partitions import NOTHING_READ
 from sa_stream.rollups.finality import Sources, Stream_View, Window_View
 from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.periods import MONTHLY, from_iso
 from sa_stream.rollups.publication import Found, is_final
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
-from sa_stream.windows.partition_state import NOTHING_READ, First_Start, Partition_State
+from sa_stream.windows.partition_state import First_Start, Partition_State
 from sa_stream.windows.window import Window
 from tests.simulation.planting import patched, planted
 from tests.simulation.stores import Listed, Watched_Store

@@ -4,8 +4,8 @@ import gzip
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sa_stream.commits.progress import Shard_Info
 from sa_stream.embedded.memory_kinesis import Shard
+from sa_stream.partitions import Shard_Info
 from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS
 from tests.oracle import CANONICAL
 from tests.simulation.checks import POISON

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable
-from sa_stream.partitions import Batch
+from sa_stream.partitions import NOTHING_READ, Batch, Partial_Name
 from sa_stream.records.parser import Columns, Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
-from sa_stream.windows.partition_state import NOTHING_READ, RETENTION_GAPS, Partition_State
+from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State
 from tests.simulation.checks import POISON
 from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Died, Engine_Failed, Link, Task_Steps, Worker
 

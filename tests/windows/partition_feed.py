@@ -11,10 +11,9 @@ from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
 from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.progress import Partial_Name
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Store_Unavailable
-from sa_stream.partitions import Batch
+from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
 from sa_stream.windows.partition_state import Partition_State

@@ -11,7 +11,7 @@ import pytest
 
 from consumer.kcl import links as links_module
 from consumer.kcl.runner import SHUTDOWN_S
-from sa_stream.commits.progress import END
+from sa_stream.partitions import END
 from sa_stream.records.parser import Parser
 from sa_stream.timing import wall_clock_ms, window_start_ms
 from tests.consumer.kcl.fake_kcl import (

@@ -1,7 +1,8 @@
 """Shards that no worker reads, found from what all workers' progress says."""
 
 from consumer.kcl.unread import Unread_Shards
-from sa_stream.commits.progress import END, Progress, Shard_Info
+from sa_stream.commits.progress import Progress
+from sa_stream.partitions import END, Shard_Info
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.timing import BEGINNING_MS, Moment, Timing
 

@@ -10,10 +10,9 @@ from consumer.worker import engine as engine_module
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.operations import Steps
 from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
-from sa_stream.commits.progress import END
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.health.notebook import Health
-from sa_stream.partitions import Batch
+from sa_stream.partitions import END, Batch
 from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
 

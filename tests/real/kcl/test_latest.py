@@ -6,8 +6,8 @@ import pytest
 
 from consumer.kcl.unread import Unread_Shards
 from sa_stream.commits.operations import drive
-from sa_stream.commits.progress import Shard_Info
 from sa_stream.config import LATEST
+from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.storage.state_store import State_Store

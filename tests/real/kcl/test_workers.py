@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sa_stream.commits.keys import number_of, parse_progress_key, progress_prefix
+from sa_stream.commits.keys import parse_progress_key, progress_prefix
+from sa_stream.partitions import number_of
 from tests.real.kcl.process_tree import Seen
 from tests.real.kcl.scene import Kcl_Daemon, Scene
 from tests.real.processes import until
