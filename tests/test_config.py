@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.process.log_setup import REPEATS_PER_MINUTE_MAX, Log, setup_logging
+from consumer.process.log_setup import REPEATS_PER_MINUTE_MAX, setup_logging
 from consumer.process.terminal import printable
 from sa_stream.config import HIDDEN, PREFIX, SETTINGS, SA__Config, settings_table
 from sa_stream.errors import Config_Error, Field_List_Error
+from sa_stream.log import COMMITTED, ENTRY, KCL_JAVA, MEMORY, PUBLISHING_FAILED, WAITING, Log
 from sa_stream.timing import HOUR_MS, Timing
 
 README = Path(__file__).parents[1] / "README.md"
@@ -189,14 +190,14 @@ def log_lines():
 
 def test_a_log_line_is_one_json_object_with_time_level_event_message_and_fields(log_lines) -> None:
     stream = log_lines()
-    Log("engine").info("commit", "Committed.\nTwice", partition="shard-0", records=5)
-    Log("engine").debug("poll", "not at this level")
+    Log("engine").tell(COMMITTED, "Committed.\nTwice", partition="shard-0", records=5)
+    Log("kcl").tell(KCL_JAVA, "not at this level")
     (line,) = stream.getvalue().splitlines()
     entry = json.loads(line)
     assert entry.pop("ts").endswith("Z")
     assert entry == {
         "level": "info",
-        "event": "commit",
+        "event": "committed",
         "message": "Committed.\nTwice",
         "fields": {"partition": "shard-0", "records": 5},
     }
@@ -207,8 +208,8 @@ def test_a_log_line_never_holds_a_secret(log_lines) -> None:
     try:
         raise ValueError('hun"ter2 in an error')
     except ValueError as error:
-        Log("cache").error(
-            "failed", 'with hun"ter2', error=error, url='http://x/?key=hun"ter2', all=[{"a": 'hun"ter2'}]
+        Log("cache").tell(
+            PUBLISHING_FAILED, 'with hun"ter2', error=error, url='http://x/?key=hun"ter2', all=[{"a": 'hun"ter2'}]
         )
     assert "ter2" not in stream.getvalue()
     assert json.loads(stream.getvalue())["fields"]["traceback"].startswith("Traceback")
@@ -217,14 +218,14 @@ def test_a_log_line_never_holds_a_secret(log_lines) -> None:
 def test_a_repeated_warning_is_capped_and_the_rest_is_counted(log_lines) -> None:
     stream = log_lines(LOG_FORMAT="text")
     for _ in range(REPEATS_PER_MINUTE_MAX + 30):
-        Log("state").warning("retry", "the state store does not answer")
-    Log("state").warning("other", "something else")
+        Log("state").tell(WAITING, "the state store does not answer")
+    Log("state").tell(MEMORY, "something else")
     assert len(stream.getvalue().splitlines()) == REPEATS_PER_MINUTE_MAX + 1
 
 
 def test_a_hostile_text_cannot_reach_a_terminal_through_a_log_line(log_lines) -> None:
     stream = log_lines(LOG_FORMAT="text")
-    Log("parser").info("path", "a\x1b[2Jb\nc", path="\u202eevil")
+    Log("parser").tell(ENTRY, "a\x1b[2Jb\nc", path="\u202eevil")
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
     assert r"a\x1b[2Jb\nc path=\u202eevil" in stream.getvalue()

@@ -12,8 +12,10 @@ from consumer.cli import app
 from consumer.kcl.properties import BUILDERS, KNOWN
 from consumer.process.memory import Pressure
 from consumer.worker.engine import Quality
+from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View, notes, readiness
+from sa_stream.log import EVENTS, Event
 from sa_stream.timing import Moment
 
 ROOT = Path(__file__).parents[1]
@@ -230,16 +232,22 @@ def test_every_reason_of_readiness_is_explained(document: str) -> None:
     assert [sentence for sentence in said if not is_explained(sentence)] == []
 
 
-def test_every_event_of_the_operations_table_is_logged() -> None:
+def test_the_operations_table_of_events_is_the_program_s_own() -> None:
     section = text_of("docs/operations.md").split("## Log events")[1].split("\n## ")[0]
-    code = "\n".join(path.read_text() for path in (ROOT / "consumer").rglob("*.py"))
-    rows = re.findall(r"^\| (`[^|]+) \| ([a-z, ]+) \|", section, re.MULTILINE)
-    events = [(event, level) for names, level in rows for event in re.findall(r"`(\w+)`", names)]
-    assert len(events) > 20
-    for event, levels in events:
-        found = set(re.findall(rf'(?:log\.|_say\(")(\w+)(?:\(|",)\s*"{event}"', code))
-        assert found, f"nothing logs {event}"
-        assert found <= set(levels.split(", ")), f"{event} is logged as {found}"
+    rows = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
+    assert rows == [f"`{event.name}` | {event.level} | {event.alarm} | {event.meaning}" for event in EVENTS]
+
+
+def test_every_event_is_told_somewhere_and_has_a_name_of_its_own() -> None:
+    files = [path for room in ("sa_stream", "consumer") for path in (ROOT / room).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files if path != Path(log.__file__))
+    names = [name for name, value in vars(log).items() if isinstance(value, Event)]
+    assert [
+        name
+        for name in names
+        if not re.search(rf"(?:tell\(|_say\(|if \w+ else )\s*(?:\w+ if \w+ else )?{name}\b|{name} if", code)
+    ] == []
+    assert len({event.name for event in EVENTS}) == len(EVENTS) == len(names)
 
 
 def test_every_parameter_of_the_template_is_explained() -> None:

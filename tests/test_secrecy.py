@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.process.log_setup import Log, setup_logging
+from consumer.process.log_setup import setup_logging
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.health.notebook import Health, detail, readiness
+from sa_stream.log import PARTITION_FAILED, Log
 from sa_stream.secrecy import HIDDEN, hide, quoted, without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__remote
@@ -163,7 +164,7 @@ def test_a_traceback_in_the_log_shows_no_secret(echo: str) -> None:
         try:
             raise ValueError(" ".join(SECRETS.values()))
         except ValueError as error:
-            Log("engine").error("failed", f"it failed: {error}", error, texts=list(SECRETS.values()))
+            Log("engine").tell(PARTITION_FAILED, f"it failed: {error}", error, texts=list(SECRETS.values()))
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -9,11 +9,12 @@ import polars
 
 from consumer.kcl.runner import Kcl_Runner
 from consumer.local.runner import Local_Runner
-from consumer.process.log_setup import Log, drain_log
+from consumer.process.log_setup import drain_log
 from consumer.process.signals import stop_on_signals
 from sa_stream import __version__
 from sa_stream.config import SA__Config
 from sa_stream.health.notebook import Health, Health_Server
+from sa_stream.log import STARTED, STOPPED, STOPPING, Log
 from sa_stream.timing import moment
 
 log = Log("run")
@@ -33,10 +34,10 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
     runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
     server = Health_Server(health, config.http_host, config.http_port)
     try:
-        log.info("started", f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
+        log.tell(STARTED, f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
         stop_on_signals(lambda number: _stop(runner, number))
         runner.run()
-        log.info("stopped", "stopped as asked")
+        log.tell(STOPPED, "stopped as asked")
     finally:
         server.stop()
     if runner.engine.busy:  # a store that hangs would hold up the interpreter's end
@@ -45,5 +46,5 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
 
 
 def _stop(runner: Local_Runner | Kcl_Runner, number: signal.Signals) -> None:
-    log.info("stopping", f"{number.name}: commits what was read; a second one ends it at once")
+    log.tell(STOPPING, f"{number.name}: commits what was read; a second one ends it at once")
     runner.stop()

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.process.log_setup import Log
 from consumer.worker.engine import Engine
 from sa_stream.errors import Config_Error
+from sa_stream.log import HANDOVER_FAILED, STRANGER, Log
 
 log = Log("handover")
 
@@ -88,14 +88,14 @@ class Handover:
         self._waiting.discard(child)
         pid, user = _peer(child)
         if user != os.geteuid():
-            log.warning("stranger", f"a process of user {user} tried to hand over pipes: refused", pid=pid, user=user)
+            log.tell(STRANGER, f"a process of user {user} tried to hand over pipes: refused", pid=pid, user=user)
             child.close()
             return
         descriptors: list[int] = []
         try:
             _, descriptors, _, _ = socket.recv_fds(child, 1, 2, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
-            log.warning("handover_failed", f"a child handed over nothing: {error}", pid=pid)
+            log.tell(HANDOVER_FAILED, f"a child handed over nothing: {error}", pid=pid)
         if len(descriptors) != 2:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -9,11 +9,22 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from consumer.process import tied
-from consumer.process.log_setup import Log
 from sa_stream.config import PREFIX
+from sa_stream.log import (
+    DEBUG,
+    ERROR,
+    KCL_ENDED,
+    KCL_JAVA,
+    KCL_OUTPUT,
+    KCL_STARTED,
+    KCL_STOPPED,
+    WARNING,
+    Log,
+    of_the_kcl,
+)
 
 log = Log("kcl")
 
@@ -112,15 +123,16 @@ class Multi_Lang_Daemon:
         mark, *rest = line.split("\t", 4)
         if mark != _MARK or len(rest) != 4:
             if line.startswith("Picked up "):  # the JVM, of JAVA_TOOL_OPTIONS
-                log.debug("kcl.java", line)
+                log.tell(KCL_JAVA, line)
             elif line:
-                log.warning("kcl.output", line)
+                log.tell(KCL_OUTPUT, line)
             return
         level, logger, shard, message = rest
         if logger == "Scheduler" and message.startswith(_INITIALIZED):
             self.initialized = True
-        say = {"ERROR": log.error, "WARN": log.warning}.get(level, log.debug)
-        say(f"kcl.{logger}", message.removesuffix(" |"), **({"shard": shard} if shard else {}))
+        event = of_the_kcl(logger, {"ERROR": ERROR, "WARN": WARNING}.get(level, DEBUG))
+        fields: dict[str, Any] = {"shard": shard} if shard else {}
+        log.tell(event, message.removesuffix(" |"), **fields)
 
 
 class Supervisor:
@@ -192,7 +204,7 @@ class Supervisor:
             self._failed(now_ms)
             return
         self._reason = ""
-        log.info("kcl_started", "the KCL's process is starting", pid=self._daemon.pid)
+        log.tell(KCL_STARTED, "the KCL's process is starting", pid=self._daemon.pid)
         self.state = "starting"
 
     def _look_after(self, daemon: Multi_Lang_Daemon, now_ms: int) -> None:
@@ -203,7 +215,7 @@ class Supervisor:
             return
         self._daemon = None
         if self._stopping:
-            log.info("kcl_stopped", f"the KCL's process {ending(code)}", exit_code=code)
+            log.tell(KCL_STOPPED, f"the KCL's process {ending(code)}", exit_code=code)
             return
         self._reason = self._reason or f"the KCL's process {ending(code)}"
         self._failed(now_ms, code)
@@ -215,7 +227,7 @@ class Supervisor:
         self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS_MAX)
         wait_s = (self._due_ms - now_ms) // 1000
         self.state = f"restarting: {self._reason}, next try in {wait_s} s"
-        log.error("kcl_ended", f"{self._reason}; the next try is in {wait_s} s", exit_code=code)
+        log.tell(KCL_ENDED, f"{self._reason}; the next try is in {wait_s} s", exit_code=code)
 
 
 def ending(code: int) -> str:

@@ -6,12 +6,12 @@ from collections import deque
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
 from consumer.kcl.shard_link import Shard_Link
-from consumer.process.log_setup import Log
 from consumer.worker.application import Application
 from consumer.worker.engine import Answered_Later, Engine, Lane
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version
+from sa_stream.log import DRAINED, Log
 from sa_stream.partitions import Shard_Info
 from sa_stream.sources.kcl_messages import Buffers
 from sa_stream.timing import Now, moment
@@ -69,7 +69,7 @@ class Shard_Links:
         """Why the KCL's process has to be started anew; None if it has not. now_s: monotonic."""
         for link in list(self._connections):
             if link.drained(now_s):
-                log.warning("drained", f"{link.shard_id} was given up here, but the KCL goes on", shard=link.shard_id)
+                log.tell(DRAINED, f"{link.shard_id} was given up here, but the KCL goes on", shard=link.shard_id)
                 link.hang_up()
             elif link.lane is not None and link.waits_for_kcl and now_s - link.last_message_s > STUCK_S:
                 return f"{link.shard_id} is ours, and nothing has come from it for {STUCK_S:.0f} s"

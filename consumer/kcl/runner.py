@@ -15,7 +15,6 @@ from consumer.kcl.properties import fetch_ahead, kcl_properties, write_propertie
 from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import Kcl_Tables, Owner
 from consumer.kcl.unread import Unread_Shards
-from consumer.process.log_setup import Log
 from consumer.worker.application import Application
 from consumer.worker.clock_watch import Clock_Watch
 from consumer.worker.engine import Engine
@@ -25,6 +24,7 @@ from sa_stream.commits.ownership import claim_runner, store_id
 from sa_stream.config import SA__Config
 from sa_stream.errors import Store_Unavailable
 from sa_stream.health.notebook import KCL_RUNNING, Health
+from sa_stream.log import COMMITTED, DISCOVERY_WAITS, KCL_RESTARTS, UNFINISHED, WORKER, Log
 from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.timing import BEGINNING_MS, moment, right_now
 
@@ -78,7 +78,7 @@ class Kcl_Runner:
         self.engine.check_memory(info.open_shards)
         claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
-            log.info("worker", f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
+            log.tell(WORKER, f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
             owner = Owner(application.stream, store_id(application.state), application.state.url)
             tables = Kcl_Tables(self._properties, owner, worker_id)
             self._tables = Table_Watch(tables, self._health.store("DynamoDB"))
@@ -119,7 +119,7 @@ class Kcl_Runner:
                         self._fields_decided.set()
                         return
                 except Store_Unavailable as error:  # health has it from the call itself
-                    log.warning("discovery_waits", f"the first records wait to be read: {error}")
+                    log.tell(DISCOVERY_WAITS, f"the first records wait to be read: {error}")
                 self._stop.wait(LOOK_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
             self._failure = error
@@ -140,7 +140,7 @@ class Kcl_Runner:
             tables_trouble = self._tables.trouble(self._supervisor.state == KCL_RUNNING)
             trouble = tables_trouble or self._links.trouble(now_s)
             if trouble is not None:
-                log.error("kcl_restarts", f"the KCL's process is started anew: {trouble}", reason=trouble)
+                log.tell(KCL_RESTARTS, f"the KCL's process is started anew: {trouble}", reason=trouble)
                 self._supervisor.restart(trouble)
                 self._links.started_anew()
             self._supervisor.tick(int(now_s * 1000))
@@ -176,9 +176,9 @@ class Kcl_Runner:
         links.hang_up()
         self.engine.shutdown()
         if self._failure is None and not left:
-            log.info("committed", "everything that was read is committed, and every shard is released")
+            log.tell(COMMITTED, "everything that was read is committed, and every shard is released")
         elif self._failure is None:
             names = ", ".join(left)
-            log.warning("unfinished", f"stopped without the last commit of {names}: it is read again", shards=left)
+            log.tell(UNFINISHED, f"stopped without the last commit of {names}: it is read again", shards=left)
         finished = self._failure is None and not left
         self._application.publisher.stop(last_pass=finished, timeout_s=deadline_s - time.monotonic())

@@ -15,10 +15,20 @@ from typing import Protocol
 
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
-from consumer.process.log_setup import Log
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Lease_Lost, Source_Error, Store_Unavailable, Superseded
+from sa_stream.log import (
+    CUT_OFF,
+    FIRST_RECORDS,
+    LEASE_LOST,
+    PROTOCOL,
+    SHARD_CLOSED,
+    SHARD_LOST,
+    SHARD_OPENED,
+    SHARD_REOPENED,
+    Log,
+)
 from sa_stream.partitions import END, NOTHING_READ
 from sa_stream.sources.kcl_messages import (
     SHARD_END,
@@ -113,14 +123,12 @@ class Shard_Link:
                 if len(line) > 1 and not self.dead:
                     self._take(decode_message(line, self.shard_id))
         except Source_Error as error:
-            log.error("protocol", str(error), shard=self.shard_id)
+            log.tell(PROTOCOL, str(error), shard=self.shard_id)
             self.hang_up()
             return
         if lines is None and not self.dead:
             if self._pipe.cut_off_bytes:
-                log.warning(
-                    "cut_off", f"{self.shard_id}: the KCL ended in the middle of a message", shard=self.shard_id
-                )
+                log.tell(CUT_OFF, f"{self.shard_id}: the KCL ended in the middle of a message", shard=self.shard_id)
             self.hang_up()
         self._links.has_read(self)
 
@@ -182,7 +190,7 @@ class Shard_Link:
                 self._process(message)
             case Lease_Was_Lost():
                 if self.lane is not None:
-                    log.info("lease_lost", f"{self.shard_id} belongs to another worker now", shard=self.shard_id)
+                    log.tell(LEASE_LOST, f"{self.shard_id} belongs to another worker now", shard=self.shard_id)
                     self._links.engine.drop(self.lane)
                 self._release()
             case Shard_Ended():
@@ -211,7 +219,7 @@ class Shard_Link:
         number = consumer.state.number
         self._resumed_at = int(number)
         number = "the beginning" if number == NOTHING_READ else number
-        log.info("shard_opened", f"{self.shard_id} goes on after {number}", shard=self.shard_id, number=number)
+        log.tell(SHARD_OPENED, f"{self.shard_id} goes on after {number}", shard=self.shard_id, number=number)
         self.answer()
 
     def _process(self, message: Process_Records) -> None:
@@ -222,8 +230,8 @@ class Shard_Link:
         if batch.sequence_numbers and self._first:
             self._first = False
             again = bisect_right(batch.sequence_numbers, self._resumed_at, key=int)
-            log.info(
-                "first_records",
+            log.tell(
+                FIRST_RECORDS,
                 f"{self.shard_id}: the KCL delivers, {again} of the first {len(batch.payloads)} records once more",
                 shard=self.shard_id,
                 redelivered=again,
@@ -244,10 +252,10 @@ class Shard_Link:
         self.lane = None
         if error is None:  # what was asked for is done
             what = "was read to its end" if isinstance(self._waiting, Shard_Ended) else "is committed and released"
-            log.info("shard_closed", f"{self.shard_id} {what}", shard=self.shard_id)
+            log.tell(SHARD_CLOSED, f"{self.shard_id} {what}", shard=self.shard_id)
             self._release()
         elif isinstance(error, Lease_Lost | Superseded):
-            log.warning("shard_lost", f"{self.shard_id} is no longer ours: {error}", shard=self.shard_id)
+            log.tell(SHARD_LOST, f"{self.shard_id} is no longer ours: {error}", shard=self.shard_id)
             self._release()
         else:
             self._links.failed(self, error)
@@ -261,7 +269,7 @@ class Shard_Link:
 
     def overtaken(self) -> None:
         """The KCL opened the same shard on another connection: that one counts."""
-        log.warning("shard_reopened", f"{self.shard_id} was opened anew by the KCL", shard=self.shard_id)
+        log.tell(SHARD_REOPENED, f"{self.shard_id} was opened anew by the KCL", shard=self.shard_id)
         if self.lane is not None:
             self._links.engine.drop(self.lane)
         self._release()

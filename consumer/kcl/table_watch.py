@@ -6,9 +6,9 @@ import time
 from enum import Enum
 
 from consumer.kcl.tables import Kcl_Tables
-from consumer.process.log_setup import Log
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Store_Health
+from sa_stream.log import LEASES_WAIT, Log
 from sa_stream.timing import moment
 
 log = Log("tables")
@@ -95,6 +95,6 @@ class Table_Watch:
                     return
                 self._health.failed(moment(), str(error))
                 if self._next_start is _State.WANTED:
-                    log.warning("leases_wait", f"the KCL waits to be started: {error}")
+                    log.tell(LEASES_WAIT, f"the KCL waits to be started: {error}")
                     self._stop.wait(wait_s)
                     wait_s = min(WAIT_S_MAX, wait_s * 2)

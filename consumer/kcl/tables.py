@@ -15,10 +15,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumer.process.log_setup import Log
 from sa_stream.commits.ownership import Stream_Identity
 from sa_stream.config import PREFIX
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
+from sa_stream.log import LOCK_RELEASED, Log
 
 log = Log("tables")
 
@@ -121,7 +121,7 @@ class Kcl_Tables:
             if _code(error) not in (_TAKEN, _MISSING):
                 raise
         else:
-            log.info("lock_released", f"the leader's lock of {self._worker_id}, which is dead, is released")
+            log.tell(LOCK_RELEASED, f"the leader's lock of {self._worker_id}, which is dead, is released")
 
     def trouble(self) -> str | None:
         """Why the KCL's process has to be started anew, which makes its tables again; None if it has not. To be asked

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from consumer.local.read_ahead import Read_Ahead
 from consumer.local.shard_finder import Shard_Finder
-from consumer.process.log_setup import Log
 from consumer.worker.application import Application
 from consumer.worker.clock_watch import Clock_Watch
 from consumer.worker.engine import BATCHES_AHEAD, Engine, Lane
@@ -21,6 +20,17 @@ from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.config import SA__Config
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
 from sa_stream.health.notebook import STORE_GRACE_MS, Health, Shard_Health
+from sa_stream.log import (
+    CHECKPOINT_TORN,
+    COMMITTED,
+    SHARD_CLOSED,
+    SHARD_ENDED,
+    SHARD_READABLE,
+    SHARD_RESTARTS,
+    SHARD_UNREADABLE,
+    UNFINISHED,
+    Log,
+)
 from sa_stream.partitions import END, NOTHING_READ, Batch, Shard_Info
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
@@ -60,7 +70,7 @@ class _Trouble:
         if not self._told and now - self._since > STORE_GRACE_MS:
             self._told = True
             message = f"{self._partition} cannot be read, and is tried again: {reason}"
-            log.warning("shard_unreadable", message, partition=self._partition)
+            log.tell(SHARD_UNREADABLE, message, partition=self._partition)
 
     def ok(self, now: Moment) -> None:
         if self._since is None:
@@ -69,7 +79,7 @@ class _Trouble:
         if self._told:
             lasted_s = (now - self._since) // 1000
             message = f"{self._partition} is read again, after {lasted_s} s"
-            log.info("shard_readable", message, partition=self._partition, lasted_s=lasted_s)
+            log.tell(SHARD_READABLE, message, partition=self._partition, lasted_s=lasted_s)
         self._since, self._told = None, False
 
 
@@ -162,8 +172,8 @@ class Local_Runner:
             return None if data is None else data.decode()
         if partition not in self._torn:
             self._torn.add(partition)
-            log.error(
-                "checkpoint_torn",
+            log.tell(
+                CHECKPOINT_TORN,
                 f"{checkpoint_key(partition)} is torn ({data[:40]!r} is neither a sequence number nor {END}): the "
                 "partition goes on from its last snapshot, and its next commit puts the checkpoint again",
                 partition=partition,
@@ -196,15 +206,13 @@ class Local_Runner:
             ended = shard.lane is not None and shard.lane.ending
             if ended:
                 self._finder.ended(partition)
-            log.info(
-                "shard_ended" if ended else "shard_closed",
+            log.tell(
+                SHARD_ENDED if ended else SHARD_CLOSED,
                 f"{partition} was read to its end" if ended else f"{partition} is committed",
                 partition=partition,
             )
         elif isinstance(error, (Lease_Lost, Superseded)):
-            log.warning(
-                "shard_restarts", f"{partition} starts again from its last commit: {error}", partition=partition
-            )
+            log.tell(SHARD_RESTARTS, f"{partition} starts again from its last commit: {error}", partition=partition)
             self.health.forget(partition)
             self._finder.again(partition)
         else:
@@ -261,10 +269,10 @@ class Local_Runner:
             self.engine.poll()
         finished = self._failure is None and not self.engine.lanes
         if finished:
-            log.info("committed", "everything that was read is committed")
+            log.tell(COMMITTED, "everything that was read is committed")
         elif self._failure is None:
             left = ", ".join(sorted(self.engine.lanes))
-            log.warning("unfinished", f"stopped without the last commit of {left}: its records are read again")
+            log.tell(UNFINISHED, f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
         self.application.publisher.stop(last_pass=finished)
 

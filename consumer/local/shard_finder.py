@@ -10,10 +10,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 
-from consumer.process.log_setup import Log
 from consumer.worker.application import Application
 from consumer.worker.field_scout import LOOK_S, Field_Scout
 from sa_stream.errors import Store_Unavailable
+from sa_stream.log import DISCOVERY_WAITS, Log
 from sa_stream.partitions import END, Shard_Info
 
 log = Log("shards")
@@ -87,7 +87,7 @@ class Shard_Finder:
                 self._hand_out()
             self._every_round()
         except Store_Unavailable as error:  # health has it from the call itself
-            log.warning("discovery_waits", f"shards wait to be opened: {error}")
+            log.tell(DISCOVERY_WAITS, f"shards wait to be opened: {error}")
 
     def _hand_out(self) -> None:
         """A shard is known once a list has named it, or has a checkpoint from before: one list that lacks it, be it old

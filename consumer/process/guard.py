@@ -15,6 +15,7 @@ from types import FrameType
 
 from consumer.process.signals import ignore_others, stopping_signals
 from consumer.process.tied import die_with_parent
+from sa_stream.log import RESTARTED, Event
 
 BEAT_S = 1.0
 BACKOFF_S = 1.0  # doubled at each failure
@@ -112,7 +113,7 @@ class _Guard:
                 if self._hung
                 else f"was killed by {_name(-code)}"
             )
-            _say("error", "restarted", f"the daemon {why}; it starts again in {backoff_s:g} s", signal=_name(-code))
+            _say(RESTARTED, f"the daemon {why}; it starts again in {backoff_s:g} s", signal=_name(-code))
             self._pause(wake, backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
 
@@ -174,15 +175,17 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _say(level: str, event: str, message: str, **fields: str) -> None:
+def _say(event: Event, message: str, **fields: str) -> None:
     """One line in the form of all others (consumer.process.log_setup, which is not loaded here)."""
     form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
     now = datetime.now(UTC)
     if form == "text":
-        line = f"{now:%H:%M:%S} {level:<7} {event}: {message}"
+        line = f"{now:%H:%M:%S} {event.level:<7} {event.name}: {message}"
     else:
         time_utc = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = json.dumps({"ts": time_utc, "level": level, "event": event, "message": message, "fields": fields})
+        line = json.dumps(
+            {"ts": time_utc, "level": event.level, "event": event.name, "message": message, "fields": fields}
+        )
     data = line.encode(errors="backslashreplace")[: _LINE_BYTES_MAX - 1] + b"\n"
     with contextlib.suppress(OSError):  # it is closed
         if select.select([], [sys.stderr.fileno()], [], 0)[1]:  # else nobody reads it, and the daemon is to start again

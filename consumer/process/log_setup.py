@@ -1,5 +1,5 @@
-"""Structured logs: `Log("engine").info("commit", "…", partition=…)` comes in, one line an event goes out (JSON, or a
-readable line on a terminal), through the standard library's logging."""
+"""How log lines leave the process: what `sa_stream.log` tells comes in, one line an event goes out (JSON, or a readable
+line on a terminal), through the standard library's logging."""
 
 import atexit
 import io
@@ -14,40 +14,11 @@ from typing import Any, TextIO
 from consumer.process.log_writer import Log_Writer
 from consumer.process.terminal import printable
 from sa_stream.config import SA__Config
+from sa_stream.log import FATAL, LOG_DROPPED, ROOT, THREAD_FAILED, Log
 from sa_stream.secrecy import without_secrets
 
-ROOT = "sa-stream"
 REPEATS_PER_MINUTE_MAX = 20  # of one warning or error; the next line that passes says how many were left out
 _FOREIGN_LEVEL = logging.WARNING  # libraries: only what a person on call wants
-
-
-class Log:
-    """Logger of one part. Every method takes the event's name, a sentence, and fields (strings, numbers, lists)."""
-
-    def __init__(self, part: str) -> None:
-        self._logger = logging.getLogger(f"{ROOT}.{part}")
-
-    def debug(self, event: str, message: str, **fields: Any) -> None:
-        self._write(logging.DEBUG, event, message, fields)
-
-    def info(self, event: str, message: str, **fields: Any) -> None:
-        self._write(logging.INFO, event, message, fields)
-
-    def warning(self, event: str, message: str, **fields: Any) -> None:
-        self._write(logging.WARNING, event, message, fields)
-
-    def error(self, event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
-        """`error`, if given, adds its traceback."""
-        self._write(logging.ERROR, event, message, fields, error)
-
-    def critical(self, event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
-        """What ends the program."""
-        self._write(logging.CRITICAL, event, message, fields, error)
-
-    def _write(
-        self, level: int, event: str, message: str, fields: dict[str, Any], error: BaseException | None = None
-    ) -> None:
-        self._logger.log(level, "%s", message, exc_info=error, extra={"event": event, "fields": fields})
 
 
 class _Repeats(logging.Filter):
@@ -160,16 +131,16 @@ def fatal(message: str, error: BaseException | None, **fields: Any) -> None:
     handler.setFormatter(_Json())
     if _writer is None:
         logger.addHandler(handler)
-    log.critical("fatal", message, error, **fields)
+    log.tell(FATAL, message, error, **fields)
     logger.removeHandler(handler)
     drain_log()
 
 
 def _flows_again(dropped: int) -> None:
-    log.warning("log_dropped", f"nobody read the log for a while: {dropped} lines were dropped", dropped=dropped)
+    log.tell(LOG_DROPPED, f"nobody read the log for a while: {dropped} lines were dropped", dropped=dropped)
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     name = failed.thread.name if failed.thread else "?"
     if failed.exc_type is not SystemExit:
-        log.error("thread_failed", f"the thread {name} has ended: {failed.exc_value!r}", failed.exc_value, thread=name)
+        log.tell(THREAD_FAILED, f"the thread {name} has ended: {failed.exc_value!r}", failed.exc_value, thread=name)

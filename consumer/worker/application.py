@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from consumer.process.log_setup import Log
 from consumer.worker.publisher import Publisher
 from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state
 from sa_stream.commits.field_choice import Field_Choice
@@ -24,6 +23,7 @@ from sa_stream.commits.retention import observe_steps
 from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health, iso
+from sa_stream.log import POSITION_CLAMPED, RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
 from sa_stream.partitions import NOTHING_READ, Shard_Info
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
@@ -79,7 +79,7 @@ class Application:
                 return found
             except Store_Unavailable as error:
                 self._kinesis_health.failed(moment(), str(error))
-                log.warning("source_waits", str(error))
+                log.tell(SOURCE_WAITS, str(error))
                 stop.wait(wait_s)
                 wait_s = min(WAIT_S_MAX, wait_s * 2)
         return None
@@ -124,8 +124,8 @@ class Application:
         before_ms = self._retention.now[0]
         self._retention.now = retention_ms, drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
         if before_ms not in (0, retention_ms):
-            log.warning(
-                "retention_changed",
+            log.tell(
+                RETENTION_CHANGED,
                 f"the stream keeps its records for {retention_ms // HOUR_MS} h now, and did for "
                 f"{before_ms // HOUR_MS} h: what a shorter time took before it was read counts as lost",
             )
@@ -177,7 +177,7 @@ class Application:
         found = Stream_Identity(info.arn, info.created_ms)
         if found != self.stream:
             self.failure = other_stream("this worker has read until now", self.stream, found)
-            log.error("stream_replaced", str(self.failure))
+            log.tell(STREAM_REPLACED, str(self.failure))
             raise self.failure
 
     def position(self, number: str) -> str:
@@ -222,8 +222,8 @@ class Application:
         partition, read_to_ms = consumer.state.partition, consumer.received_to_ms
         yield from consumer.end_steps(now, gone=True)
         self.health.gone(partition, read_to_ms)
-        log.error(
-            "shard_gone",
+        log.tell(
+            SHARD_GONE,
             f"{partition} was closed, and the retention of the stream took it before it was read to its end: what came "
             f"after {iso(read_to_ms) or 'its beginning'} is in no number, and the windows of that time stay partial",
             partition=partition,
@@ -240,8 +240,8 @@ class Application:
             at_ms = now_ms if position == LATEST else self.config.initial_position_ms()
             from_ms = BEGINNING_MS if at_ms is None else at_ms
             if from_ms > now_ms:
-                log.warning(
-                    "position_clamped",
+                log.tell(
+                    POSITION_CLAMPED,
                     f"SGRAPH_SEND__SA_INITIAL_POSITION is {position}, which is still to come: reading begins now",
                 )
                 from_ms = now_ms

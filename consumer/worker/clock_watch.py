@@ -1,8 +1,8 @@
 """Notices that our clock was stepped: its distance to the clock that cannot step, and the source's answers, come in; an
 event, and what health says of it, goes out. Nothing is decided by a clock that has stepped, but people should know."""
 
-from consumer.process.log_setup import Log
 from sa_stream.health.notebook import Health
+from sa_stream.log import CLOCK_STEPPED, Log
 from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX, Source_Clock
 from sa_stream.timing import Moment, Now
 
@@ -25,8 +25,8 @@ class Clock_Watch:
             if abs(step_ms) > CLOCK_OFF_MS_MAX:
                 self._stepped_ms, self._stepped = step_ms, now.moment
                 where = "forward" if step_ms > 0 else "back"
-                log.warning(
-                    "clock_stepped",
+                log.tell(
+                    CLOCK_STEPPED,
                     f"the clock of this machine was set {where} by {abs(step_ms) // 1000} s",
                     step_ms=step_ms,
                 )

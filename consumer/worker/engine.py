@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumer.process.log_setup import Log
 from consumer.process.memory import (
     MIB,
     OK,
@@ -29,6 +28,7 @@ from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.health.notebook import Health, iso
+from sa_stream.log import DEAD_LETTERS, LOSS, MALFORMED, MEMORY, MEMORY_SMALL, PARTITION_FAILED, SHRUNK, WAITING, Log
 from sa_stream.partitions import NOTHING_READ, Batch
 from sa_stream.records.parser import REASONS
 from sa_stream.timing import BEGINNING_MS, Moment, Now, right_now
@@ -228,8 +228,8 @@ class Engine:
         """Say so at the start if so many shards cannot be read with the memory that there is."""
         needed = memory_needed_bytes(shards)
         if needed > self.memory_limit_bytes:
-            log.warning(
-                "memory_small",
+            log.tell(
+                MEMORY_SMALL,
                 f"SGRAPH_SEND__SA_MEMORY_LIMIT_MB allows {self.memory_limit_bytes // MIB} MiB, and a worker that reads "
                 f"all {shards} shards at full load needs about {needed // MIB} MiB: reading will pause again and "
                 "again. Give it more, or share the shards among more workers",
@@ -257,7 +257,7 @@ class Engine:
         if paused != self._paused:
             self._paused = paused
             message = f"{self._pressure}: reading {'pauses' if paused else 'goes on'}"
-            log.warning("memory", message)
+            log.tell(MEMORY, message)
             self._health.memory(f"{message} (SGRAPH_SEND__SA_MEMORY_LIMIT_MB)" if paused else None)
         if level == OK or not self._pressure.shrink_due(now):
             return
@@ -274,7 +274,7 @@ class Engine:
                 lineage = consumer.state.lineage
                 if consumer.shrink(start_ms):
                     how = "leaves memory" if consumer.state.lineage == lineage else "keeps its top paths"
-                    log.warning("shrunk", f"{self._pressure}: a window of {size_bytes >> 20} MiB {how}")
+                    log.tell(SHRUNK, f"{self._pressure}: a window of {size_bytes >> 20} MiB {how}")
         release_memory()
 
     def _make_room(self) -> None:
@@ -362,7 +362,7 @@ class Engine:
             self._perform(lane)
 
     def _fail(self, lane: Lane, failure: Exception) -> None:
-        log.error("partition_failed", f"{lane.partition} stops: {failure}", failure, partition=lane.partition)
+        log.tell(PARTITION_FAILED, f"{lane.partition} stops: {failure}", failure, partition=lane.partition)
         if self.lanes.get(lane.partition) is lane:
             self._leave(lane, failure)
 
@@ -395,7 +395,7 @@ class Engine:
         wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(lane.failures, 10))
         lane.failures += 1
         if lane.failures == 1:
-            log.warning("waiting", f"{lane.partition} waits, and tries again: {error}", partition=lane.partition)
+            log.tell(WAITING, f"{lane.partition} waits, and tries again: {error}", partition=lane.partition)
         self._health.shard(lane.partition).blocked(str(error))
         self._retry_number += 1
         at = self._clock().moment + random.randint(wait_ms // 2, wait_ms)
@@ -432,7 +432,7 @@ class Engine:
         if verdict is not None:
             self._health.shard(lane.partition).malformed(verdict or None)
             if verdict:
-                log.error("malformed", f"{lane.partition} {verdict}", partition=lane.partition)
+                log.tell(MALFORMED, f"{lane.partition} {verdict}", partition=lane.partition)
 
     def _tell_dead_letters(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """One line a commit that left records out, for alarms."""
@@ -440,7 +440,7 @@ class Engine:
         count, lane.dead_letters = written - lane.dead_letters, written
         if count > 0:
             message = f"{lane.partition}: {count} records are in no number; the dead letters say why"
-            log.info("dead_letters", message, partition=lane.partition, count=count)
+            log.tell(DEAD_LETTERS, message, partition=lane.partition, count=count)
 
     def _tell_losses(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """Every loss is an event: what was lost is in no number, and nobody may find that out by chance."""
@@ -452,8 +452,8 @@ class Engine:
                 continue  # reading at the edge of the retention, which goes on taking
             lane.losses_told[loss.kind] = now
             since = iso(loss.since_ms)
-            log.error(
-                "loss",
+            log.tell(
+                LOSS,
                 f"{lane.partition}: {loss.why}. It vouches for windows from {since} on; earlier ones stay as they are",
                 partition=lane.partition,
                 kind=loss.kind,

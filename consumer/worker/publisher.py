@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from consumer.process.log_setup import Log
 from sa_stream.commits.operations import drive
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
+from sa_stream.log import ENTRY, PUBLISHING_FAILED, PUBLISHING_WAITS, Log
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
@@ -82,11 +82,11 @@ class Publisher:
             if self._is_ours():
                 self._round()
         except Store_Unavailable as error:  # health has it from the store's own calls
-            log.warning("publishing_waits", f"publishing waits for a store: {error}")
+            log.tell(PUBLISHING_WAITS, f"publishing waits for a store: {error}")
         except SA_Stream_Error as error:
-            log.error("publishing_failed", f"this round of publishing failed: {error}")
+            log.tell(PUBLISHING_FAILED, f"this round of publishing failed: {error}")
         except Exception as error:  # noqa: BLE001 - the thread lives on; readiness says that nothing is published
-            log.error("publishing_failed", f"this round of publishing failed: {error!r}", error)
+            log.tell(PUBLISHING_FAILED, f"this round of publishing failed: {error!r}", error)
 
     def _is_ours(self) -> bool:
         """Whether the cache is ours to write, as far as it was looked up."""
@@ -104,8 +104,8 @@ class Publisher:
         result = drive(self._reconciler.pass_steps(self._clock()))
         self._settled = result.settled
         for written in result.written:
-            log.info(
-                "entry",
+            log.tell(
+                ENTRY,
                 f"{written.cache_key} is {written.status}",
                 key=written.cache_key,
                 status=written.status,

@@ -1,7 +1,7 @@
 """Tells the log when readiness turns, and every minute while this consumer is not ready: alarms read it there."""
 
-from consumer.process.log_setup import Log
 from sa_stream.health.notebook import Health, readiness
+from sa_stream.log import NOT_READY, READY, Log
 from sa_stream.timing import Moment
 
 log = Log("readiness")
@@ -27,10 +27,10 @@ class Readiness_Log:
         reasons = readiness(view, now)
         if not reasons:
             if not self._ready:
-                log.info("ready", "ready")
+                log.tell(READY, "ready")
             self._ready = True
         elif self._ready or self._is_due(view.started, now):
-            log.warning("not_ready", "not ready: " + "; ".join(reasons), reasons=reasons)
+            log.tell(NOT_READY, "not ready: " + "; ".join(reasons), reasons=reasons)
             self._ready = False
             self._said = now
 

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from consumer.process.log_setup import Log
 from sa_stream.commits.protocol import Store
 from sa_stream.errors import Field_List_Error
+from sa_stream.log import FIELDS, Log
 from sa_stream.records.fields import CANONICAL, SEED, detect, preset_name, resolve_field_lists
 
 log = Log("fields")
@@ -46,7 +46,7 @@ class Field_Choice:
             if not self._store.create(KEY, json.dumps({"fields": name}).encode()):
                 return self._restore()  # another worker was first: all read the records the same way
             self.lists = decided
-            log.info("fields", f"the first records have the field list '{name}'", fields=name)
+            log.tell(FIELDS, f"the first records have the field list '{name}'", fields=name)
         self.checked = True
 
     def _contradict(self, lines: Sequence[bytes]) -> None:

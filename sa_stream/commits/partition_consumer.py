@@ -4,7 +4,6 @@ It holds no thread and no clock. Whoever drives it says what time it is (the tim
 makes the calls that its steps yield; while a step waits, the partition waits, which is all there is to backpressure.
 """
 
-import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
 from sa_stream.errors import Corrupt_State, Store_Unavailable
+from sa_stream.log import SECRET_TORN, Log
 from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.fields import Field_Lists
@@ -27,7 +27,7 @@ from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
 from sa_stream.windows.fold import FOLD_ROWS, hash_of
 from sa_stream.windows.partition_state import Partition_State, end_of_month, month_of
 
-log = logging.getLogger(__name__)
+log = Log("secrets")
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
@@ -67,7 +67,8 @@ class Secrets:
                 if len(data) == SECRET_BYTES:
                     self.seeds[month] = int.from_bytes(data, "big")
                 else:
-                    log.error("%s has %d bytes, a secret has %d: the next one is used", key, len(data), SECRET_BYTES)
+                    message = f"{key} has {len(data)} bytes, a secret has {SECRET_BYTES}: the next one is used"
+                    log.tell(SECRET_TORN, message, key=key)
                     attempt += 1
 
     def tag(self, month: str) -> int:

@@ -6,7 +6,6 @@ writer makes each edition, from the one before it; the highest is what the cache
 gone back, and is given the edition again.
 """
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,10 +14,11 @@ from sa_stream.commits.keys import edition_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.errors import Corrupt_State, Store_Unavailable
 from sa_stream.format import pack, unpack
+from sa_stream.log import OBJECT_UNREADABLE, Log
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.versions import version_of
 
-log = logging.getLogger(__name__)
+log = Log("editions")
 
 KIND = "edition"
 LISTINGS_MAX = 5  # while others put newer editions and delete older ones
@@ -60,7 +60,7 @@ def editions_steps(store: Edition_Store, key: str) -> Steps[Editions]:
             try:
                 return Editions(unpack(KIND, data, name), next_number, keys)
             except Corrupt_State as error:  # torn by a power cut: the one before it, or the cache, has to do
-                log.error("an edition is lost: %s", error)
+                log.tell(OBJECT_UNREADABLE, f"an edition is lost: {error}", key=name)
         else:
             return Editions(None, next_number, keys)
     raise Store_Unavailable(f"The editions of {key} were replaced faster than they could be read: the next round tries")

@@ -1,6 +1,5 @@
 """The present of every partition: lists the progress records in the state store and reads the highest of each."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Protocol
@@ -10,10 +9,11 @@ from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key, progress
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
+from sa_stream.log import OBJECT_UNREADABLE, Log
 from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.timing import BEGINNING_MS, NEVER_MS
 
-log = logging.getLogger(__name__)
+log = Log("progress")
 
 LISTINGS_MAX = 3  # a record that vanished between listing and reading was replaced by a higher one
 
@@ -91,7 +91,7 @@ class Progress_Reader:
                         self.unreadable.discard(key)
                     except Corrupt_State as error:  # an older record of the partition is as true; counted for health
                         if key not in self.unreadable:
-                            log.error("progress record unreadable: %s", error)
+                            log.tell(OBJECT_UNREADABLE, f"progress record unreadable: {error}", key=key)
                         self.unreadable.add(key)
                 if key in self._records:
                     records.append(self._records[key])

@@ -5,7 +5,6 @@ differ, at any age, until final and equal. It owns no state, so every worker run
 reads.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from sa_stream.commits.keys import PARTIALS_PREFIX, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
+from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
 from sa_stream.partitions import Partial_Name, Shard_Info, number_of
 from sa_stream.rollups.editions import editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, build_entry, merge, with_status
@@ -62,7 +62,7 @@ from sa_stream.rollups.versions import (
 from sa_stream.timing import MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
-log = logging.getLogger(__name__)
+log = Log("reconciler")
 
 NOT_FINAL = "partial"  # a roll-up waits for an entry that is there, but not final
 NOT_PUBLISHED = "not-published"  # ... for one that is about to be written
@@ -418,8 +418,11 @@ class Reconciler:
         """The cache went back: it gets again what it had, or what somebody was about to write. What there is new to say
         comes in the next pass."""
         if found.entry is not None:
-            log.warning(
-                "%s in the cache is older than its last final version, which is written again", found.entry["cache_key"]
+            key = found.entry["cache_key"]
+            log.tell(
+                ENTRY_RESTORED,
+                f"{key} in the cache is older than its last final version, which is written again",
+                key=key,
             )
             yield from self._put(period, start_ms, found, found.entry, ())
 
@@ -493,7 +496,7 @@ class Reconciler:
                 self._result.skipped[part.gone] += 1
             except Corrupt_State as error:  # one broken object must not keep all others from being published
                 self._result.skipped[UNREADABLE] += 1
-                log.error("not published: %s", error)
+                log.tell(OBJECT_UNREADABLE, f"not published: {error}", key=part.key)
             if part.owner:
                 self._anew.add(part.owner)
             return None

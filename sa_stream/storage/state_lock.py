@@ -7,7 +7,6 @@ refreshes it any more.
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import secrets
 import socket
@@ -16,13 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from sa_stream.errors import In_Use, Store_Unavailable
+from sa_stream.log import LOCK_KEPT, Log
 from sa_stream.storage.state_store import SETTING, State_Store
 
 LOCK_KEY = "locks/local"
 EXPIRY_S = 60.0
 REFRESH_S = 20.0  # how often the holder calls refresh()
 
-log = logging.getLogger(__name__)
+log = Log("lock")
 
 
 class State_Lock:
@@ -125,7 +125,7 @@ class _Bucket_Lock(State_Lock):
             if self._is_mine(self._store.get(LOCK_KEY) or b""):
                 self._store.delete(LOCK_KEY)
         except Store_Unavailable as error:  # nothing is lost: it expires by itself
-            log.warning("the lock of the state store could not be released and expires by itself: %s", error)
+            log.tell(LOCK_KEPT, f"the lock of the state store could not be released and expires by itself: {error}")
 
     def _is_mine(self, content: bytes) -> bool:
         return self._token.encode() in content

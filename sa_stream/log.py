@@ -1,0 +1,217 @@
+"""Structured logs: `Log("engine").tell(WAITING, "…", partition=…)` comes in, and goes to the standard library's logging
+with an event, a sentence and fields. Which events there are stands here, each with what it means; docs/operations.md
+has them as a table. Standard library only.
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+ROOT = "sa-stream"
+DEBUG, INFO, WARNING, ERROR, CRITICAL = "debug", "info", "warning", "error", "critical"
+
+
+class Event(NamedTuple):
+    """One kind of thing that happens.
+
+    level    of its lines
+    alarm    whether a person should be called
+    meaning  for whoever reads it in a log
+    """
+
+    name: str
+    level: str
+    alarm: str
+    meaning: str
+
+
+class Log:
+    """Logger of one part."""
+
+    def __init__(self, part: str) -> None:
+        self._logger = logging.getLogger(f"{ROOT}.{part}")
+
+    def tell(self, event: Event, message: str, error: BaseException | None = None, **fields: Any) -> None:
+        """`message` is a sentence, `error` adds its traceback, `fields` are strings, numbers and lists."""
+        level = logging.getLevelNamesMapping()[event.level.upper()]
+        self._logger.log(level, "%s", message, exc_info=error, extra={"event": event.name, "fields": fields})
+
+
+# ---- whether it is well
+
+NOT_READY = Event(
+    *("not_ready", WARNING, "yes, for 5 minutes"),
+    "this worker is not ready: when it turns, then every minute, with all reasons. A start may take 10 s without one",
+)
+READY = Event("ready", INFO, "no", "it is again")
+FATAL = Event(
+    *("fatal", CRITICAL, "yes"),
+    "why the program ends: a setting that cannot work (`exit_code` 2), a stream that is not there, a permission, a "
+    "state of a newer format, a state store that another holds (1); `kind` is the error's class. With a traceback it "
+    "is a mistake of the program",
+)
+
+# ---- what is in no number
+
+LOSS = Event(
+    *("loss", ERROR, "yes"),
+    "something of a shard was lost, or may be: `kind` says what (`retention`, `snapshot`, `partial`, `secret`, "
+    "`set-aside`), `since` from when on the shard vouches again. See [Something was lost](#something-was-lost)",
+)
+DEAD_LETTERS = Event("dead_letters", INFO, "yes", "a commit left `count` records of a shard in the dead letters")
+SHARD_GONE = Event(
+    *("shard_gone", ERROR, "yes"),
+    "a closed shard was trimmed before it was read to its end: what came after `read_to` is in no number. "
+    "[Shards that are gone](#shards-that-are-gone)",
+)
+MALFORMED = Event("malformed", ERROR, "yes", "most records of a shard are malformed")
+PARTITION_FAILED = Event(
+    *("partition_failed", ERROR, "yes"),
+    "the engine could not go on with a shard; with a traceback. What a poisoned batch looks like at first",
+)
+SECRET_TORN = Event(
+    *("secret_torn", ERROR, "no (`loss` follows if it matters)"),
+    "a month's secret in the state store has not the size of one (a power cut): the next one of that month is used",
+)
+CHECKPOINT_TORN = Event(
+    *("checkpoint_torn", ERROR, "no"),
+    "local runner: a checkpoint object is neither a number nor `END` (a power cut); the partition goes on from its "
+    "last snapshot",
+)
+STREAM_REPLACED = Event(
+    *("stream_replaced", ERROR, "yes"),
+    "the stream was made anew under its name; the worker ends with exit code 2: "
+    "[The stream is another one](#the-stream-is-another-one)",
+)
+RETENTION_CHANGED = Event(
+    *("retention_changed", WARNING, "yes, unless you did it"),
+    "the stream keeps its records for longer or shorter than before: what a shorter time took before it was read "
+    "counts as lost, and its windows stay `partial`",
+)
+
+# ---- a worker's life
+
+STARTED = Event("started", INFO, "no", "the daemon begins: its stream, and where its health is")
+WORKER = Event("worker", INFO, "no", "the name under which the KCL has this worker in its lease table")
+FIELDS = Event("fields", INFO, "no", "`auto` has found the field list by the first records")
+POSITION_CLAMPED = Event(
+    *("position_clamped", WARNING, "no"),
+    "`INITIAL_POSITION` is a time that is still to come by Kinesis's clock: reading begins now",
+)
+SOURCE_WAITS = Event("source_waits", WARNING, "no (`not_ready` follows)", "the stream does not answer at the start")
+DISCOVERY_WAITS = Event(
+    *("discovery_waits", WARNING, "no (`not_ready` follows)"),
+    "shards cannot be listed, or their first records not be read, for now",
+)
+STOPPING = Event("stopping", INFO, "no", "a signal asked it to stop")
+COMMITTED = Event("committed", INFO, "no", "everything that was read is committed")
+STOPPED = Event("stopped", INFO, "no", "the end of an orderly stop")
+UNFINISHED = Event(
+    *("unfinished", WARNING, "yes"),
+    "a stop came to its deadline without the last commit of the shards that it names: they are read again",
+)
+RESTARTED = Event(
+    *("restarted", ERROR, "yes"),
+    "from the guard: the daemon gave no sign of life for `HANG_TIMEOUT_S`, or was killed by a signal. SIGKILL by "
+    "nobody is the kernel's, for memory",
+)
+THREAD_FAILED = Event("thread_failed", ERROR, "yes", "a thread of the program has ended by an error; with a traceback")
+CLOCK_STEPPED = Event(
+    *("clock_stepped", WARNING, "more than one a day"),
+    "the clock of this machine was set by more than 5 s (`step_ms`): [The clock was stepped](#the-clock-was-stepped)",
+)
+LOG_DROPPED = Event(
+    *("log_dropped", WARNING, "often: yes"),
+    "nobody read the log for a while, and it flows again: so many lines (`dropped`) are missing before this one. The "
+    "program does not wait for a reader of its log; `/health` counts them in `log_lines_dropped`",
+)
+
+# ---- memory
+
+MEMORY = Event("memory", WARNING, "often: yes", "reading pauses for want of memory, or goes on")
+SHRUNK = Event("shrunk", WARNING, "often: yes", "a large window leaves memory, or keeps only its top paths")
+MEMORY_SMALL = Event(
+    *("memory_small", WARNING, "yes"),
+    "at the start: what the limit is, and what so many shards need if this worker reads all of them at full load. "
+    "[Memory](#memory)",
+)
+
+# ---- shards
+
+SHARD_OPENED = Event("shard_opened", INFO, "no", "a shard comes to this worker, and where it goes on")
+FIRST_RECORDS = Event("first_records", INFO, "no", "how many of a shard's first records came once more")
+SHARD_CLOSED = Event("shard_closed", INFO, "no", "a shard was committed and given up, or read to its end")
+SHARD_ENDED = Event("shard_ended", INFO, "no", "local runner: a closed shard was read to its end")
+LEASE_LOST = Event("lease_lost", INFO, "no", "a shard goes to another worker")
+SHARD_LOST = Event(
+    *("shard_lost", WARNING, "no; often: look"),
+    "another worker has the shard (stolen lease, a standstill); our last records are read again by it",
+)
+SHARD_RESTARTS = Event("shard_restarts", WARNING, "often: look", "a shard starts again from its last commit")
+SHARD_REOPENED = Event(
+    "shard_reopened", WARNING, "often: look", "the KCL opened a shard that was open here: it goes on"
+)
+WAITING = Event(
+    *("waiting", WARNING, "no (`not_ready` follows)"),
+    "a shard's call to a store failed for the first time; it is made again",
+)
+SHARD_UNREADABLE = Event(
+    *("shard_unreadable", WARNING, "no (`not_ready` follows)"),
+    "local runner: Kinesis has throttled or failed the reads of one shard for more than 5 s",
+)
+SHARD_READABLE = Event("shard_readable", INFO, "no", "local runner: Kinesis answers for that shard again")
+
+# ---- the KCL
+
+KCL_STARTED = Event("kcl_started", INFO, "no", "the KCL's process is starting")
+KCL_STOPPED = Event("kcl_stopped", INFO, "no", "the KCL's process has ended as it was asked to")
+KCL_ENDED = Event(
+    *("kcl_ended", ERROR, "more than a few an hour"),
+    "the KCL's process has ended without being asked, or could not be started",
+)
+KCL_RESTARTS = Event(
+    *("kcl_restarts", ERROR, "more than a few an hour"),
+    "we end it: a shard said nothing for 180 s, a connection has ended, or one of its tables is gone",
+)
+LOCK_RELEASED = Event(
+    *("lock_released", INFO, "no"),
+    "the KCL's leader was this worker, which died: its lock of two minutes is released before the KCL is started",
+)
+LEASES_WAIT = Event(
+    *("leases_wait", WARNING, "no (`not_ready` follows)"),
+    "DynamoDB does not answer, so the KCL is not started yet",
+)
+PROTOCOL = Event("protocol", ERROR, "yes", "the KCL said what cannot be; it names the shard")
+CUT_OFF = Event("cut_off", WARNING, "no", "the KCL ended in the middle of a message")
+DRAINED = Event("drained", WARNING, "often: look", "the KCL goes on sending a shard that was given up: cut off")
+STRANGER = Event("stranger", WARNING, "yes", "a process of another user tried to hand over pipes, and was refused")
+HANDOVER_FAILED = Event("handover_failed", WARNING, "often: look", "a child of the KCL's handed over no pipes")
+KCL_JAVA = Event("kcl.java", DEBUG, "no", "what the JVM says of its options")
+KCL_OUTPUT = Event("kcl.output", WARNING, "no", "what the JVM prints by itself")
+
+# ---- publishing
+
+ENTRY = Event("entry", INFO, "no", "an entry was written: key, status, revision, requests")
+ENTRY_RESTORED = Event(
+    *("entry_restored", WARNING, "often: look"),
+    "the cache showed an entry that is older than its last final version, which is written again: the cache was set "
+    "back, or a writer stood still for long",
+)
+PUBLISHING_WAITS = Event(
+    *("publishing_waits", WARNING, "no (`not_ready` follows)"), "a round of the reconciler waits for a store"
+)
+PUBLISHING_FAILED = Event(*("publishing_failed", ERROR, "no (`not_ready` follows)"), "a round of the reconciler failed")
+OBJECT_UNREADABLE = Event(
+    *("object_unreadable", ERROR, "yes"),
+    "an object of the state store is not what was written (`key`): what is made of it stays as it is",
+)
+LOCK_KEPT = Event(
+    *("lock_kept", WARNING, "no"), "the lock of the state store could not be released, and expires by itself"
+)
+
+
+def of_the_kcl(part: str, level: str) -> Event:
+    """Of a line that a class of the KCL logs."""
+    return Event(f"kcl.{part}", level, "no", "")
+
+
+EVENTS: tuple[Event, ...] = tuple(value for value in dict(globals()).values() if isinstance(value, Event))
