@@ -15,8 +15,8 @@ import xxhash
 from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, load_steps, window_is_old
-from sa_stream.errors import Corrupt_State, Store_Unavailable
+from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, is_overtaken_steps, load_steps, window_is_old
+from sa_stream.errors import Corrupt_State, Store_Unavailable, Superseded
 from sa_stream.log import SECRET_TORN, Log
 from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.dead_letters import Dead_Letters
@@ -347,7 +347,7 @@ class Partition_Consumer:
         yield from self._secrets.load_steps(months)
         for month in months:
             if month in self._secrets.destroyed:
-                self.state.close_until(end_of_month(month), self._new_lineage())
+                yield from self._close_steps(month)
                 starts = self.state.starts(columns)
             elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
                 self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
@@ -360,6 +360,17 @@ class Partition_Consumer:
             columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
         )
         yield from self._bury_steps(segment, columns, dropped)
+
+    def _close_steps(self, month: str) -> Steps[None]:
+        """A month whose secret was destroyed takes no more records: every partition had passed it for good. So if this
+        one has not, somebody else has gone past us; or had, and could not go on, so that we know less than he did."""
+        end_ms = end_of_month(month)
+        if end_ms > self.state.amendable_from_ms and (yield from is_overtaken_steps(self._store, self.state)):
+            raise Superseded(
+                f"the secret of {month} is destroyed, and {self.state.partition} still has records of it: another "
+                "worker has moved past this one"
+            )
+        self.state.close_until(end_ms, self._new_lineage())
 
     def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
         """Dead letters are written before the commit that passes over their records."""

@@ -223,6 +223,8 @@ def recover_steps(
             return lost(NOTHING_READ)
     if parents and len(states) == len(parents):
         return Partition_State.child_of(partition, states, new_lineage, timing)
+    if states:  # of one of two parents nothing is known: it may be unread
+        return lost(NOTHING_READ)
     return _first_start(partition, parents, start, timing, now_ms, new_lineage)
 
 
@@ -258,9 +260,10 @@ def _snapshot_steps(
 ) -> Steps[Partition_State | None]:
     """Of the readable snapshots at or above a number those that cover most, and of these the highest.
 
-    Coverage comes first: a worker that lost its lease may have left out records that the owner has not, and its
-    snapshots, although higher, name partials that the owner has gone past. One that vanished since it was listed is not
-    lost: somebody has gone past it, so there is a higher one. Raises Superseded if that goes on.
+    A worker that lost its lease may have left out records that the owner has not, or other ones; its snapshots, though
+    higher, may name partials that the owner has gone past. So one whose partials are all there comes first, then
+    coverage. One that vanished since it was listed is not lost: somebody has gone past it, so there is a higher one.
+    Raises Superseded if that goes on.
     """
     least = "" if at_least is None else sortable(at_least)
     for _ in range(LISTINGS_MAX):
@@ -277,6 +280,12 @@ def _snapshot_steps(
                     found.append((number, Partition_State.from_bytes(data, timing, listed.key)))
             except Corrupt_State:
                 continue  # as good as lost; another one may serve
+        if len({state.lineage for _, state in found}) > 1:
+            whole = []
+            for pair in found:
+                if (yield from _is_whole_steps(store, pair[1])):
+                    whole.append(pair)
+            found = whole or found
         if found:
             since_ms = min(state.since_ms for _, state in found)
             number, best = max(
@@ -290,6 +299,15 @@ def _snapshot_steps(
         f"snapshots of {partition} are deleted faster than they can be read: another worker is ahead of this one; its "
         "records will be read again"
     )
+
+
+def _is_whole_steps(store: Store, state: Partition_State) -> Steps[bool]:
+    """Whether every partial that a snapshot names is there."""
+    for start, name in state.partials.items():
+        listed = yield call(store.list, partials_prefix(start, state.partition, name.lineage))
+        if partial_key(start, state.partition, name) not in {item.key for item in listed}:
+            return False
+    return True
 
 
 def _catch_up_with_progress_steps(store: Store, state: Partition_State) -> Steps[None]:
@@ -324,7 +342,7 @@ def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> S
     """Bring back the partials of windows that are not in memory, before records touch them.
 
     One that we named and that is gone was deleted by somebody who has gone past us: Superseded. Whoever does that has a
-    snapshot above ours; if nobody has, it is lost, and Corrupt_State is raised as for one that is torn.
+    snapshot to go on from; if nobody has, it is lost, and Corrupt_State is raised as for one that is torn.
     """
     for start, name in [(start, state.partials[start]) for start in starts if start in state.partials]:
         if start in state.windows:
@@ -332,14 +350,20 @@ def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> S
         key = partial_key(start, state.partition, name)
         data = yield call(store.get, key)
         if data is None:
-            ours = sortable(state.committed_number) if state.committed_number else ""
-            for listed in (yield call(store.list, snapshots_prefix(state.partition))):
-                if parse_snapshot_key(listed.key)[1] > ours:
-                    raise Superseded(
-                        f"{key} is gone: another worker has moved past this one; its records will be read again"
-                    )
+            if (yield from is_overtaken_steps(store, state)):
+                raise Superseded(
+                    f"{key} is gone: another worker has moved past this one; its records will be read again"
+                )
             raise Corrupt_State(f"{key} is gone, although nobody has moved past it")
         state.windows[start] = Window.from_bytes(data, key)
+
+
+def is_overtaken_steps(store: Store, state: Partition_State) -> Steps[bool]:
+    """Whether somebody who starts now would go on from another snapshot than we did. (If not, to give the partition up
+    would only bring us here again.)"""
+    best = yield from _snapshot_steps(store, state.partition, state.committed_number or None, state.timing)
+    ours = state.committed_number, state.committed_lineage
+    return best is not None and (best.committed_number, best.committed_lineage) != ours
 
 
 def window_is_old(state: Partition_State, start: int) -> bool:

@@ -104,12 +104,21 @@ class Stream_View:
 
     def _parents_of(self, partition: str) -> list[str]:
         """Parents that are in the merge set. A trimmed parent whose records were all published is in neither list."""
+        return [name for name in self._named_parents(partition) if name in self._listed or name in self.progress]
+
+    def _named_parents(self, partition: str) -> list[str]:
         named: set[str] = set()
         if partition in self._listed:
             named.update(self._listed[partition].parents)
         if partition in self.progress:
             named.update(self.progress[partition].parents)
-        return sorted(name for name in named if name in self._listed or name in self.progress)
+        return sorted(named)
+
+    def _knows_parents(self, partition: str) -> bool:
+        """Whether something is known of all parents of a shard that has not started. One of which nothing is may still
+        be there, unread, and only this list lacks it."""
+        known = self.retired.keys() | self._lost.keys() | self._listed.keys() | self.progress.keys()
+        return known.issuperset(self._named_parents(partition))
 
     def children(self, partition: str) -> list[str]:
         return self._children[partition]
@@ -202,7 +211,7 @@ class Stream_View:
         if partition in self.progress:
             return self.progress[partition].watermark_ms
         if partition not in self._watermarks:
-            parents = self._parents[partition]
+            parents = self._parents[partition] if self._knows_parents(partition) else []
             self._watermarks[partition] = min(map(self._watermark_ms, parents), default=BEGINNING_MS)
         return self._watermarks[partition]
 

@@ -327,10 +327,12 @@ class Partition_State:
         self.settings = settings
 
     def close_until(self, end_ms: int, lineage: str) -> None:
-        """Take no more records of windows that start before this time. Where that is news, it is no function of the
-        records alone: in a new lineage."""
+        """Take no more records of windows that start before this time, and do not vouch for these. Where that is news,
+        it is no function of the records alone: in a new lineage."""
         if end_ms > self.amendable_from_ms:
             self.amendable_from_ms, self.lineage = end_ms, lineage
+            self.since_ms = max(self.since_ms, end_ms - self.timing.coverage_margin_ms)
+            self.first_start = None
 
     def knows_secret(self, month: str, tag: int) -> bool:
         """Whether a month's hashes here are made with this secret, as far as is known."""

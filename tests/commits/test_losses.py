@@ -2,7 +2,7 @@
 
 import pytest
 
-from sa_stream.commits.keys import RETENTIONS_PREFIX
+from sa_stream.commits.keys import RETENTIONS_PREFIX, snapshot_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Start
@@ -281,6 +281,17 @@ def test_a_missing_partial_is_taken_for_corrupt_where_nobody_has_moved_past() ->
     assert again.state.lineage == "line-b-1"
     assert again.state.since_ms == now_ms
     assert again.state.windows[NOON_MS].total_requests == 1
+
+
+def test_a_torn_snapshot_above_is_nobody_who_has_moved_past() -> None:
+    """Else the partition would be opened anew for ever."""
+    worker = working(record(1, NOON_MS))
+    worker.store.delete(worker.store.keys("partials/"))
+    worker.store.put(snapshot_key(PARTITION, "9", "line-t"), b"torn")
+    again = anew(worker, NOON_MS, worker.state.timing)
+    again.read([record(2, NOON_MS)], NOON_MS)
+    again.flush(NOON_MS)
+    assert again.checkpoint == "2"
 
 
 def test_a_missing_partial_says_that_somebody_has_moved_past_where_somebody_has() -> None:

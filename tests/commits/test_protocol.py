@@ -419,6 +419,15 @@ def test_a_child_whose_parent_has_no_end_begins_as_a_first_start() -> None:
     assert (child.state.since_ms, child.state.record_watermark_ms) == (NOON_MS, BEGINNING_MS)
 
 
+def test_a_child_of_two_parents_of_which_one_is_unknown_covers_only_what_comes_now() -> None:
+    """A list lacked it for a moment: its records may still be there."""
+    parent = working(record(1, NOON_MS))
+    parent.end(NOON_MS)
+    child = Worker(parent.store, None, NOON_MS + MINUTE_MS, partition="child", parents=(PARTITION, "unheard-of"))
+    assert child.state.since_ms == NOON_MS + MINUTE_MS
+    assert child.state.first_vouched
+
+
 def test_a_lost_snapshot_begins_a_new_lineage_that_covers_only_what_comes_now() -> None:
     worker = working(record(1, NOON_MS))
     worker.store.delete(worker.store.keys("snapshots/"))
@@ -472,6 +481,24 @@ def test_a_lower_snapshot_that_covers_more_serves_before_a_higher_one_that_left_
     again.read([record(3, NOON_MS)], NOON_MS)
     again.flush(NOON_MS)
     assert again.checkpoint == "3"
+
+
+@pytest.mark.parametrize("lineage", ["line-0", "line-z"])
+def test_of_two_that_cover_the_same_the_one_serves_whose_partials_are_there(lineage: str) -> None:
+    """Both have set record 3 aside: the owner after it had committed 2, which deleted the partial at 1, and a worker
+    that had lost its lease at 1 before. The owner could go on from neither number nor coverage."""
+    owner = working(record(1, NOON_MS), record(2, NOON_MS))
+    for name, last in (("line-b", "2"), (lineage, "1")):
+        state = Worker(owner.store, "2", NOON_MS).state
+        state.start_anew(NOON_MS, name, RETENTION)
+        state.number = "3"
+        state.partials[NOON_MS] = Partial_Name("line-a", last)
+        owner.store.put(snapshot_key(PARTITION, "3", name), state.to_bytes())
+    again = Worker(owner.store, "3", NOON_MS)
+    assert again.state.lineage == "line-b"
+    again.read([record(4, NOON_MS)], NOON_MS)
+    again.flush(NOON_MS)
+    assert again.checkpoint == "4"
 
 
 def test_a_corrupt_snapshot_counts_as_lost() -> None:

@@ -155,6 +155,15 @@ def test_a_merged_child_that_has_not_started_has_the_lowest_of_its_parents_water
     assert not look(shards, a=progress(E, ended=True), b=progress(E - 1, ended=True)).passed
 
 
+def test_a_merged_child_that_has_not_started_waits_for_a_parent_that_nobody_has_heard_of():
+    """The list lacks it for a moment, and nobody has begun with it; the other parent was read to its end."""
+    known = progress(E + 1, ended=True, names=True)
+    found = look([shard("b", closed=True), shard("c", "a", "b")], b=known)
+    assert not found.passed
+    assert reasons(found) == [("c", NOT_STARTED)]
+    assert look([shard("a", closed=True), shard("b", closed=True), shard("c", "a", "b")], a=known, b=known).final
+
+
 def test_a_grandchild_waits_for_the_shard_between():
     shards = [shard("a", closed=True), shard("b", "a", closed=True), shard("c", "b")]
     assert look(shards, a=progress(E, ended=True)).passed

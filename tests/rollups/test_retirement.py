@@ -11,7 +11,7 @@ from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Start
 from sa_stream.embedded.memory_cache import Memory_Cache
-from sa_stream.errors import Lease_Lost
+from sa_stream.errors import Lease_Lost, Superseded
 from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
@@ -349,7 +349,27 @@ def test_a_month_whose_secret_was_destroyed_takes_no_more_records():
     again.flush(later)
     assert again.state.counters["too_late"] == 1
     assert again.state.lineage.startswith("other")
+    assert again.state.since_ms == MONTH_END - again.state.timing.coverage_margin_ms  # vouches for none of it
     assert list(store.list("secrets/")) == []
+
+
+def test_who_still_has_records_of_a_month_whose_secret_was_destroyed_has_been_overtaken():
+    """It took the lease, stood still for hours, and begins with what everybody else is done with."""
+    store = State_Store("memory://")
+    start = Start(BEGINNING_MS, MONTH_END - DAY_MS)
+    timing = Timing(retention_ms=90 * DAY_MS)
+    asleep = Worker(store, None, MONTH_END, timing, "p", lineage="asleep", start=start)  # type: ignore[arg-type]
+    owner = Worker(store, None, MONTH_END, timing, "p", start=start)  # type: ignore[arg-type]
+    records = [stream_record(1, MONTH_END - HOUR_MS), stream_record(2, MONTH_END + DAY_MS)]
+    owner.read(records, MONTH_END + DAY_MS)
+    owner.flush(MONTH_END + DAY_MS)
+    store.put(destroyed_secret_key("2026-01"), b"")
+    store.delete("secrets/2026-01")
+    before = {item.key for item in store.list("")}
+    asleep.read(records, MONTH_END + DAY_MS)
+    with pytest.raises(Superseded):
+        asleep.flush(MONTH_END + DAY_MS)
+    assert {item.key for item in store.list("")} == before
 
 
 def test_a_month_whose_secret_was_destroyed_does_not_keep_the_next_one_from_being_read():

@@ -115,6 +115,8 @@ class Checks:
         if actor is None or actor.consumer is None or not self.world.exact:
             return
         state = actor.consumer.state
+        if state.lineage in self.world.closed:
+            return
         window = Window.from_bytes(data, key)
         oracle, all_read = self._oracle(state.partition, state.lineage, state.since_ms)
         if not all_read and not self.covers(state.since_ms, window.start_ms):
@@ -184,7 +186,7 @@ class Checks:
         elif progress.number != END and int(progress.number) != number:
             raise Violation("content", f"{key} is written after {number}")
         self.closes(progress.partition, progress.watermark_ms, number)
-        if not self.world.exact:
+        if not self.world.exact or progress.lineage in self.world.closed:
             return
         for start_ms in oracle.touches.keys() | progress.partials.keys():
             if all_read or self.covers(progress.since_ms, start_ms):
@@ -299,7 +301,8 @@ class Checks:
         data = world.store.get(entry["summary"])
         if data is None or entry["summary"] in world.broken:
             # a round that took longer than the grace: who needs the summary has the entry made anew
-            if final and entry["summary"] not in world.broken:
+            back = torn and (final, entry["revision"]) < self.highest[key]
+            if final and not back and entry["summary"] not in world.broken:
                 raise Violation("content", f"{key} is final and names {entry['summary']}, which does not exist")
             return
         window = Window.from_bytes(data)

@@ -14,7 +14,7 @@ from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
-from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State
+from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State, end_of_month
 from tests.simulation.checks import POISON
 from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Died, Engine_Failed, Link, Task_Steps, Worker
 
@@ -141,6 +141,10 @@ class Work:
         lineage, gaps = lineage_of(link.consumer)
         if lineage in self.skipped:
             return
+        if before[0] in self.closed or link.consumer._secrets.destroyed:
+            self.closed.add(lineage)
+            destroyed = link.consumer._secrets.destroyed
+            self.losses += [end_of_month(month) - self.timing.coverage_margin_ms for month in destroyed]
         if gaps != before[1] and (link.shard_id in self.damaged or self.secrets_torn):
             self.losses.append(self.now_ms + MINUTE_MS)
         skipped, letter, link.letter = self.skipped.get(before[0]), link.letter, None
@@ -183,6 +187,8 @@ class Work:
         """Whether the stream may have lost records before this read."""
         self._judge_position(link)
         self._judge_first_read(link)
+        if link.consumer is not None and link.consumer.state.first_vouched and batch.arrivals_ms:
+            self.losses.append(batch.arrivals_ms[-1])  # whatever our clock said at the start
         if batch.arrivals_ms:
             link.first_start = False
             link.position_ms = max(link.position_ms, batch.arrivals_ms[-1])

@@ -104,6 +104,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         self.shrunk = 0
         # lineage -> what it set aside, if that is all that it has not read; None if it lacks more
         self.skipped: dict[str, Ranges | None] = {}
+        # lineages of who came after a month's secret was destroyed: its records are dropped records of the next one
+        self.closed: set[str] = set()
         self.since_allowed_ms = BEGINNING_MS
         self.start = Start(BEGINNING_MS, self.born_ms)
         self.started_ms = self.settled_ms = 0
