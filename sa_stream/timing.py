@@ -7,6 +7,7 @@ on every machine. Fractions of a millisecond in a record's timestamp are cut off
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
 NEVER_MS = 1 << 62  # after every time: the coverage of a partition that vouches for nothing yet
@@ -15,7 +16,8 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WINDOW_MS = 1_800_000
-WINDOWS_PER_HOUR = HOUR_MS // WINDOW_MS
+
+CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, a clock is wrong
 
 
 type Retentions = tuple[int, tuple[tuple[int, int], ...]]  # ms; (until_ms, ms) of each value before
@@ -128,3 +130,10 @@ def moment() -> Moment:
 
 def right_now() -> Now:
     return Now(wall_clock_ms(), moment())
+
+
+def iso(time_ms: int | None) -> str | None:
+    """ISO time in UTC; None also for the watermarks that stand before and after all times."""
+    if time_ms is None or not 0 <= time_ms < 253_402_300_800_000:  # the year 10000
+        return None
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

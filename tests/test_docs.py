@@ -14,7 +14,8 @@ from consumer.process.memory import Pressure
 from consumer.worker.engine import Quality
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
-from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View, notes, readiness
+from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
+from sa_stream.health.readiness import notes, readiness
 from sa_stream.log import EVENTS, Event
 from sa_stream.timing import Moment
 

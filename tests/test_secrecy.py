@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from consumer.process.log_setup import setup_logging
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
-from sa_stream.health.notebook import Health, detail, readiness
+from sa_stream.health.notebook import Health
+from sa_stream.health.readiness import detail, readiness
 from sa_stream.log import PARTITION_FAILED, Log
 from sa_stream.secrecy import HIDDEN, hide, quoted, without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader

@@ -14,16 +14,16 @@ from consumer.commands.show import fetch_health
 from consumer.kcl.check import check_java, check_leases
 from consumer.kcl.properties import kcl_properties
 from consumer.process.terminal import printable
+from sa_stream.api.http_server import listen
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
-from sa_stream.health.notebook import CLOCK_OFF_MS_MAX, listen
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
+from sa_stream.timing import CLOCK_OFF_MS_MAX, HOUR_MS, moment, wall_clock_ms
 
 SAMPLE_RECORDS = 200
 SAMPLE_SECONDS = 10.0  # how long to look for records; a quiet stream has none to show

@@ -9,11 +9,12 @@ import polars
 
 from consumer.kcl.runner import Kcl_Runner
 from consumer.local.runner import Local_Runner
-from consumer.process.log_setup import drain_log
+from consumer.process.log_setup import drain_log, log_lines_dropped
 from consumer.process.signals import stop_on_signals
 from sa_stream import __version__
+from sa_stream.api.http_server import Health_Server
 from sa_stream.config import SA__Config
-from sa_stream.health.notebook import Health, Health_Server
+from sa_stream.health.notebook import Health
 from sa_stream.log import STARTED, STOPPED, STOPPING, Log
 from sa_stream.timing import moment
 
@@ -32,7 +33,7 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
     """
     health = Health(moment(), config.commit_interval_s * 1000, versions())
     runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
-    server = Health_Server(health, config.http_host, config.http_port)
+    server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
     try:
         log.tell(STARTED, f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
         stop_on_signals(lambda number: _stop(runner, number))

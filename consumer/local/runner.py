@@ -19,7 +19,8 @@ from sa_stream.commits.ownership import claim_runner
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.config import SA__Config
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
-from sa_stream.health.notebook import STORE_GRACE_MS, Health, Shard_Health
+from sa_stream.health.notebook import Health, Shard_Health
+from sa_stream.health.readiness import STORE_GRACE_MS
 from sa_stream.log import (
     CHECKPOINT_TORN,
     COMMITTED,

@@ -22,7 +22,7 @@ from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
 from sa_stream.commits.retention import observe_steps
 from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
-from sa_stream.health.notebook import Health, iso
+from sa_stream.health.notebook import Health
 from sa_stream.log import POSITION_CLAMPED, RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
 from sa_stream.partitions import NOTHING_READ, Shard_Info
 from sa_stream.records.privacy import Path_Rules
@@ -32,7 +32,7 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, iso, moment, right_now
 
 log = Log("runner")
 

@@ -3,8 +3,8 @@ event, and what health says of it, goes out. Nothing is decided by a clock that 
 
 from sa_stream.health.notebook import Health
 from sa_stream.log import CLOCK_STEPPED, Log
-from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX, Source_Clock
-from sa_stream.timing import Moment, Now
+from sa_stream.sources.source_clock import Source_Clock
+from sa_stream.timing import CLOCK_OFF_MS_MAX, Moment, Now
 
 log = Log("clock")
 

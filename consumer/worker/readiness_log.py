@@ -1,6 +1,7 @@
 """Tells the log when readiness turns, and every minute while this consumer is not ready: alarms read it there."""
 
-from sa_stream.health.notebook import Health, readiness
+from sa_stream.health.notebook import Health
+from sa_stream.health.readiness import readiness
 from sa_stream.log import NOT_READY, READY, Log
 from sa_stream.timing import Moment
 

@@ -11,12 +11,10 @@ from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import moment
 
-DEFAULT_STATE_URL = "file://./.sa-stream/state"
-
 
 def open_state(config: SA__Config) -> State_Store:
     """Raises Config_Error for a URL that cannot work."""
-    return State_Store(config.state_url or DEFAULT_STATE_URL)
+    return State_Store(config.state_url)
 
 
 def open_cache(config: SA__Config) -> Send__Cache__Client:

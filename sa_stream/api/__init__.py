@@ -1,1 +1,1 @@
-"""The HTTP API and the dashboard will stand here; health is the daemon's own (sa_stream/health/notebook.py)."""
+"""What the consumer answers over HTTP. The API and the dashboard will stand here too."""

@@ -1,17 +1,25 @@
-"""How the HTTP server treats connections: what is limited is work, and the time that a client may take; a thousand
-connections that say nothing keep nobody from an answer.
-
-An ASGI application comes in, the settings of a uvicorn server go out.
+"""The HTTP server, and how it treats connections: what is limited is work, and the time that a client may take; a
+thousand connections that say nothing keep nobody from an answer.
 """
 
 import asyncio
+import errno
+import socket
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sa_stream.api.Routes__Health import health_routes
+from sa_stream.config import PREFIX
+from sa_stream.errors import Config_Error, In_Use
+from sa_stream.health.notebook import Health
+from sa_stream.timing import Now, right_now
 
 REQUEST_S = 10.0  # from the connection, or the last answer, until a request is here in full
 ANSWER_S = 30.0  # until its answer is made and taken
@@ -119,3 +127,58 @@ class Work_Limit:
             await self._app(scope, receive, send)
         finally:
             self._at_work -= 1
+
+
+class Health_Server:
+    """HTTP server in a thread of its own, from construction until `stop`.
+
+    Raises In_Use when the port is taken, Config_Error when the host or port cannot be bound at all.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        clock: Callable[[], Now] = right_now,
+        log_lines_dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._socket = listen(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        app = FastAPI(title="sa-stream", docs_url=None, redoc_url=None, openapi_url=None)
+        app.include_router(health_routes(health, clock, log_lines_dropped))
+        self._server = uvicorn.Server(server_settings(app))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def stop(self) -> None:
+        """Close the port; answers under way get a second."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5)
+        self._socket.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises In_Use, Config_Error."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=128)
+        # Its connections have it too. Without it, the second answer of each waits for the client's delayed ACK, 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise In_Use(
+                f"Port {port} on {host} is in use: stop what holds it, or set {PREFIX}HTTP_PORT to another port."
+            ) from error
+        raise Config_Error(
+            f"Cannot listen on {host}, port {port} ({error.strerror or error}): "
+            f"set {PREFIX}HTTP_HOST to an address of this machine and {PREFIX}HTTP_PORT to a port you may use."
+        ) from error

@@ -11,7 +11,6 @@ from sa_stream.timing import Moment, Now
 
 DRIFT_RATE = 0.001  # the steady clocks of two machines may drift apart, but hardly by so much
 ANSWERS_MAX = 32
-CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, ours is wrong
 SECOND_MS = 1_000
 
 

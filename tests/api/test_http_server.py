@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from sa_stream.api.http_server import WAITING_MAX, WORK_MAX, server_settings
-from sa_stream.health.notebook import Health, Health_Server, listen
+from sa_stream.api.http_server import WAITING_MAX, WORK_MAX, Health_Server, listen, server_settings
+from sa_stream.health.notebook import Health
 from sa_stream.timing import moment
 
 MANY = 1_000

@@ -21,12 +21,13 @@ from consumer.cli import main
 from consumer.commands.doctor import examine
 from consumer.commands.show import keys_between, print_entries, show_status, status_page
 from consumer.worker.stores import open_cache
+from sa_stream.api.http_server import Health_Server
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.embedded.generator import Traffic
 from sa_stream.embedded.kinesis_server import start, wall_clock_ms
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Source_Error
-from sa_stream.health.notebook import Health, Health_Server
+from sa_stream.health.notebook import Health
 from sa_stream.timing import DAY_MS, HOUR_MS, moment
 
 COMMANDS = ["run", "demo", "generate", "replay", "show", "status", "doctor"]

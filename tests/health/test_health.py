@@ -8,8 +8,10 @@ import urllib.request
 import pytest
 
 from consumer.worker.readiness_log import Readiness_Log
+from sa_stream.api.http_server import Health_Server
 from sa_stream.errors import Config_Error, In_Use
-from sa_stream.health.notebook import SILENT_MS, Health, Health_Server, detail, notes, readiness
+from sa_stream.health.notebook import SILENT_MS, Health
+from sa_stream.health.readiness import detail, notes, readiness
 from sa_stream.timing import Moment, Now
 
 START_MS = 1_771_252_200_000

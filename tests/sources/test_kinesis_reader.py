@@ -15,8 +15,7 @@ from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.errors import In_Use, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
-from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX
-from sa_stream.timing import DAY_MS, Moment, moment, wall_clock_ms
+from sa_stream.timing import CLOCK_OFF_MS_MAX, DAY_MS, Moment, moment, wall_clock_ms
 
 SHARD = "shardId-000000000000"
 

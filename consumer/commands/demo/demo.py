@@ -24,11 +24,12 @@ from consumer.commands.demo.recount import comparable
 from consumer.commands.demo.view import plain_lines, view
 from consumer.commands.run import versions
 from consumer.local.runner import Local_Runner
-from consumer.process.log_setup import setup_logging
+from consumer.process.log_setup import log_lines_dropped, setup_logging
 from consumer.process.signals import STOPPING
+from sa_stream.api.http_server import Health_Server
 from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error
-from sa_stream.health.notebook import Health, Health_Server
+from sa_stream.health.notebook import Health
 from sa_stream.rollups.periods import cache_key, from_iso
 from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
@@ -116,7 +117,7 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
     setup_logging(config)
     story = Story()
     health = Health(moment(), COMMIT_INTERVAL_S * 1000, versions())
-    server = Health_Server(health, config.http_host, config.http_port)
+    server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
     _say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
     source = Source(config.stream, records or RECORDS, seed, hours)
     try:

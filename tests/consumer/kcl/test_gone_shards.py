@@ -8,7 +8,7 @@ import pytest
 
 from consumer.kcl import links as links_module
 from sa_stream.commits.protocol import Start
-from sa_stream.health.notebook import notes
+from sa_stream.health.readiness import notes
 from sa_stream.partitions import END
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, moment, wall_clock_ms
 from tests.consumer.kcl.fake_kcl import SHARD, STREAM, Fake_Kcl, Worker, line, lines, progress, record, until

@@ -5,7 +5,8 @@ from email.utils import formatdate
 import pytest
 
 from consumer.worker.clock_watch import Clock_Watch
-from sa_stream.health.notebook import Health, readiness
+from sa_stream.health.notebook import Health
+from sa_stream.health.readiness import readiness
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import HOUR_MS, Moment, Now
 
