@@ -4,6 +4,7 @@ that the new one can go on in it. What was published stays as it is."""
 from collections.abc import Callable
 
 from consumer.worker.stores import open_state
+from sa_stream.commits.decisions import Stream_Identity, adopt, claim_application, claim_stream
 from sa_stream.commits.keys import (
     CHECKPOINTS_PREFIX,
     PROGRESS_PREFIX,
@@ -11,7 +12,6 @@ from sa_stream.commits.keys import (
     SNAPSHOTS_PREFIX,
     START_KEY,
 )
-from sa_stream.commits.ownership import Stream_Identity, adopt, claim_stream
 from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
@@ -30,7 +30,7 @@ def adopt_stream(config: SA__Config, say: Callable[[str], None]) -> bool:
     config.require_input()
     info = Kinesis_Reader(config.stream).describe()
     state = open_state(config)
-    state.claim(config.application, info.name)
+    claim_application(state, config.application, info.name)
     found = Stream_Identity(info.arn, info.created_ms)
     with hold_lock(state):
         if not _is_another(state, found):

@@ -1,7 +1,6 @@
 """`sa-stream doctor`: an environment comes in, one line a check goes out: what works, or what is wrong and which
 setting to change. It reads and writes only what the daemon would (its object in the state store is removed again)."""
 
-import gzip
 import json
 import sys
 import time
@@ -15,11 +14,12 @@ from consumer.kcl.check import check_java, check_leases
 from consumer.kcl.properties import kcl_properties
 from consumer.process.terminal import printable
 from sa_stream.api.http_server import listen
+from sa_stream.commits.decisions import refuse_other_preset
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
-from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
-from sa_stream.records.parser import Parser
+from sa_stream.records.fields import preset_name, resolve_field_lists
+from sa_stream.records.parser import Parser, unpacked
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store
@@ -149,9 +149,9 @@ def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
     """Which field list reads these records. Raises Field_List_Error if `auto` cannot tell, Config_Error if the
     configured lists do not fit."""
     lists = resolve_field_lists(config.fields, config.drop_fields)
-    lines = [line for payload in payloads for line in _unpacked(payload).splitlines()]
+    lines = [line for payload in payloads for line in unpacked(payload).splitlines()]
     if not lists.auto:
-        _refuse_other_preset(config, lists, lines)
+        refuse_other_preset(config.fields, lists, lines)
     lists = lists.decide(lines)
     columns = Parser(lists).parse(list(payloads), np.full(len(payloads), wall_clock_ms(), np.int64))
     malformed, total = len(columns.dropped), len(columns) + len(columns.dropped)
@@ -162,24 +162,6 @@ def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
         )
     named = " and ".join(f"{preset_name(fields)} ({fields.count} fields)" for fields in lists.lists)
     return f"read as {named}; {total - malformed} of {total} records are well-formed"
-
-
-def _refuse_other_preset(config: SA__Config, lists: Field_Lists, lines: Sequence[bytes]) -> None:
-    """The two presets have the same number of fields: the wrong one parses, and gives garbage."""
-    try:
-        fitting = preset_name(detect(lines))
-    except Config_Error:
-        return  # neither fits: own lists are judged by how many records they read
-    chosen = {preset_name(fields) for fields in lists.lists}
-    if fitting not in chosen and chosen != {"own"}:
-        raise Config_Error(f"{PREFIX}FIELDS is {config.fields}, but the records have the order of {fitting}: set that.")
-
-
-def _unpacked(payload: bytes) -> bytes:
-    try:
-        return gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload
-    except (OSError, EOFError):
-        return payload  # not gzip after all; the parser counts it as malformed
 
 
 def _state(config: SA__Config) -> str:

@@ -57,7 +57,7 @@ def entries_of(config: SA__Config) -> Callable[[str], dict[str, Any] | None]:
             f"{PREFIX}CACHE_URL to a cache service, or {PREFIX}CACHE_MODE to local_disk, for the daemon and for show."
         )
     from consumer.worker.stores import open_cache
-    from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE
+    from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 
     cache = open_cache(config)
     return lambda key: cache.retrieve_entry(NS_SA_AGGREGATE, key)

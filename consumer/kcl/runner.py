@@ -20,7 +20,7 @@ from consumer.worker.clock_watch import Clock_Watch
 from consumer.worker.engine import Engine
 from consumer.worker.field_scout import LOOK_S, Field_Scout
 from consumer.worker.readiness_log import Readiness_Log
-from sa_stream.commits.ownership import claim_runner, store_id
+from sa_stream.commits.decisions import claim_runner, store_id
 from sa_stream.config import SA__Config
 from sa_stream.errors import Store_Unavailable
 from sa_stream.health.notebook import KCL_RUNNING, Health

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sa_stream.commits.ownership import Stream_Identity
+from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.config import PREFIX
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
 from sa_stream.log import LOCK_RELEASED, Log

@@ -14,8 +14,8 @@ from consumer.worker.application import Application
 from consumer.worker.clock_watch import Clock_Watch
 from consumer.worker.engine import BATCHES_AHEAD, Engine, Lane
 from consumer.worker.readiness_log import Readiness_Log
+from sa_stream.commits.decisions import claim_runner
 from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
-from sa_stream.commits.ownership import claim_runner
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.config import SA__Config
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded

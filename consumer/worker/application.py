@@ -2,7 +2,6 @@
 decided once for the application, the reconciler, and how a partition's consumer is made.
 """
 
-import json
 import secrets
 import threading
 import time
@@ -11,10 +10,17 @@ from dataclasses import replace
 
 from consumer.worker.publisher import Publisher
 from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state
-from sa_stream.commits.field_choice import Field_Choice
-from sa_stream.commits.keys import START_KEY
+from sa_stream.commits.decisions import (
+    Field_Choice,
+    Stream_Identity,
+    claim_application,
+    claim_cache,
+    claim_stream,
+    first_position_ms,
+    other_stream,
+    took_over_ms,
+)
 from sa_stream.commits.operations import Steps, drive
-from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream, took_over_ms
 from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress
@@ -23,13 +29,12 @@ from sa_stream.commits.retention import observe_steps
 from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
-from sa_stream.log import POSITION_CLAMPED, RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
+from sa_stream.log import RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
 from sa_stream.partitions import NOTHING_READ, Shard_Info
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
-from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, iso, moment, right_now
@@ -94,12 +99,14 @@ class Application:
         """Claim the state store for this stream, and find out what was decided by the first worker. The cache is
         claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
         config = self.config
-        self.state.claim(config.application, info.name)
+        claim_application(self.state, config.application, info.name)
         self.stream = Stream_Identity(info.arn, info.created_ms)
         claim_stream(self.state, self.stream)
         self._observe_retention(info.retention_ms)
         self.timing = replace(config.timing(info.retention_ms), stream=self._retention)
-        from_ms, adopted_ms = self._resolve_start(), took_over_ms(self.state)
+        now_ms, position = self.now().wall_ms, config.initial_position
+        position_ms = now_ms if position == LATEST else config.initial_position_ms()
+        from_ms, adopted_ms = first_position_ms(self.state, position, position_ms, now_ms), took_over_ms(self.state)
         if adopted_ms is None:
             self.start = Start(from_ms, info.created_ms)
         else:
@@ -229,25 +236,6 @@ class Application:
             partition=partition,
             read_to=iso(read_to_ms),
         )
-
-    def _resolve_start(self) -> int:
-        """Where a first start begins; LATEST and times are resolved once and stored: a restart starts there too, and so
-        does every other worker."""
-        stored = self.state.get(START_KEY)
-        if stored is None:
-            position = self.config.initial_position
-            now_ms = self.now().wall_ms
-            at_ms = now_ms if position == LATEST else self.config.initial_position_ms()
-            from_ms = BEGINNING_MS if at_ms is None else at_ms
-            if from_ms > now_ms:
-                log.tell(
-                    POSITION_CLAMPED,
-                    f"SGRAPH_SEND__SA_INITIAL_POSITION is {position}, which is still to come: reading begins now",
-                )
-                from_ms = now_ms
-            self.state.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
-            stored = self.state.get(START_KEY) or b"{}"
-        return int(json.loads(stored)["from_ms"])
 
 
 def new_lineage() -> str:

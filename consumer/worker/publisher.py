@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sa_stream.commits.operations import drive
+from sa_stream.commits.ports import Store
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.log import ENTRY, PUBLISHING_FAILED, PUBLISHING_WAITS, Log
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
-from sa_stream.rollups.retirement import Folder_Store, clean_up_steps
+from sa_stream.rollups.retirement import clean_up_steps
 from sa_stream.timing import Now, moment, right_now
 
 log = Log("publisher")
@@ -32,7 +33,7 @@ class Publisher:
     def __init__(
         self,
         reconciler: Reconciler,
-        store: Folder_Store,
+        store: Store,
         health: Health,
         interval_s: float,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,

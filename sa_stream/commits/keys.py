@@ -17,7 +17,12 @@ SECRETS_PREFIX = "secrets/"
 DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
 EDITIONS_PREFIX = "editions/"
 RETENTIONS_PREFIX = "meta/retention/"
+APPLICATION_KEY = "meta/application"
+ID_KEY = "meta/id"
+RUNNER_KEY = "meta/runner"
+STREAMS_PREFIX = "meta/streams"
 START_KEY = "meta/start"
+FIELDS_KEY = "meta/fields"  # what `auto` decided
 
 
 @lru_cache(maxsize=4_096)

@@ -15,7 +15,8 @@ import xxhash
 from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.protocol import Checkpoint, Store, commit_steps, is_overtaken_steps, load_steps, window_is_old
+from sa_stream.commits.ports import Store
+from sa_stream.commits.protocol import Checkpoint, commit_steps, is_overtaken_steps, load_steps, window_is_old
 from sa_stream.errors import Corrupt_State, Store_Unavailable, Superseded
 from sa_stream.log import SECRET_TORN, Log
 from sa_stream.partitions import Batch, Partial_Name

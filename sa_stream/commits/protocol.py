@@ -8,7 +8,6 @@ writes is true, but it cannot commit.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sa_stream.commits.codec import decode_progress, encode_progress
 from sa_stream.commits.keys import (
@@ -22,6 +21,7 @@ from sa_stream.commits.keys import (
     snapshots_prefix,
 )
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Store
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.partitions import END, NOTHING_READ, Partial_Name, sortable
@@ -30,21 +30,6 @@ from sa_stream.windows.partition_state import SNAPSHOT, First_Start, Loss, Parti
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish
-
-
-class Listed(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-class Store(Protocol):
-    """What the protocol needs of the state store (storage.state_store)."""
-
-    def put(self, key: str, data: bytes) -> None: ...
-    def create(self, key: str, data: bytes) -> bool: ...
-    def get(self, key: str) -> bytes | None: ...
-    def list(self, prefix: str) -> Sequence[Listed]: ...
-    def delete(self, keys: Sequence[str]) -> None: ...
 
 
 type Checkpoint = Callable[[str], None]  # checkpoint(number): raises Lease_Lost when somebody else owns the partition

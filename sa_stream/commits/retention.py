@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from sa_stream.commits.keys import RETENTIONS_PREFIX, retention_key
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.protocol import Store
+from sa_stream.commits.ports import Store
 
 type Past_Retentions = tuple[tuple[int, int], ...]
 

@@ -6,12 +6,12 @@ writer makes each edition, from the one before it; the highest is what the cache
 gone back, and is given the edition again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sa_stream.commits.keys import edition_key
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Listed, Store
 from sa_stream.errors import Corrupt_State, Store_Unavailable
 from sa_stream.format import pack, unpack
 from sa_stream.log import OBJECT_UNREADABLE, Log
@@ -24,17 +24,6 @@ KIND = "edition"
 LISTINGS_MAX = 5  # while others put newer editions and delete older ones
 
 
-class Listed_Key(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-class Edition_Store(Protocol):
-    def get(self, key: str) -> bytes | None: ...
-    def create(self, key: str, data: bytes) -> bool: ...
-    def list(self, prefix: str) -> Iterable[Listed_Key]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Editions:
     """What there is of a key: the highest edition's entry (None: there is none, or none that can be read), the number
@@ -45,11 +34,11 @@ class Editions:
     keys: tuple[str, ...]
 
 
-def editions_steps(store: Edition_Store, key: str) -> Steps[Editions]:
+def editions_steps(store: Store, key: str) -> Steps[Editions]:
     """One LIST and, if there are any, one GET. Raises Store_Unavailable, Unknown_Version."""
     folder = edition_key(key, 0).rpartition("/")[0]
     for _ in range(LISTINGS_MAX):
-        listed: Iterable[Listed_Key] = yield call(store.list, f"{folder}/")
+        listed: Sequence[Listed] = yield call(store.list, f"{folder}/")
         numbers = sorted(int(item.key.rpartition("/")[2]) for item in listed)
         keys = tuple(edition_key(key, number) for number in numbers)
         next_number = numbers[-1] + 1 if numbers else 0
@@ -66,7 +55,7 @@ def editions_steps(store: Edition_Store, key: str) -> Steps[Editions]:
     raise Store_Unavailable(f"The editions of {key} were replaced faster than they could be read: the next round tries")
 
 
-def create_edition(store: Edition_Store, key: str, number: int, entry: Entry) -> Entry | None:
+def create_edition(store: Store, key: str, number: int, entry: Entry) -> Entry | None:
     """Make this entry the edition of this number. The entry as it is kept there, which may be somebody else's equal
     one; None if this number is another version's."""
     name = edition_key(key, number)

@@ -1,12 +1,12 @@
 """The present of every partition: lists the progress records in the state store and reads the highest of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import groupby
-from typing import Protocol
 
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.keys import PROGRESS_PREFIX, parse_progress_key, progress_prefix
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Store
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
 from sa_stream.log import OBJECT_UNREADABLE, Log
@@ -18,20 +18,10 @@ log = Log("progress")
 LISTINGS_MAX = 3  # a record that vanished between listing and reading was replaced by a higher one
 
 
-class Listed_Key(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-class Progress_Store(Protocol):
-    def get(self, key: str) -> bytes | None: ...
-    def list(self, prefix: str) -> Iterable[Listed_Key]: ...
-
-
 class Progress_Reader:
     """Reads progress records. A key names one content for ever, so what was read once is remembered."""
 
-    def __init__(self, store: Progress_Store) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.unreadable: set[str] = set()  # keys whose bytes are not what was written, for health
         self._records: dict[str, Progress] = {}

@@ -2,37 +2,22 @@
 it, when it counts as published, and deleting the summaries that no entry names any more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from sa_stream.commits.operations import Steps, call, drive
+from sa_stream.commits.ports import Cache, Store
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.editions import Editions, create_edition, editions_steps, highest
 from sa_stream.rollups.entry import FINAL, STREAM, Entry, consolidation_result, with_status
 from sa_stream.rollups.finality import Stream_View, Window_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
-from sa_stream.rollups.progress_reader import Listed_Key
 from sa_stream.rollups.versions import lists, version_of
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
 from sa_stream.timing import NEVER_MS, Moment
-
-AGGREGATE_NAMESPACE = "sa-cloudfront-aggregate"
-CONSOLIDATED_NAMESPACE = "sa-cloudfront-consolidated"
-
-
-class Store(Protocol):
-    def get(self, key: str) -> bytes | None: ...
-    def put(self, key: str, data: bytes) -> Any: ...
-    def create(self, key: str, data: bytes) -> bool: ...
-    def delete(self, key: str) -> Any: ...
-    def list(self, prefix: str) -> Iterable[Listed_Key]: ...
-
-
-class Cache(Protocol):
-    def retrieve_entry(self, namespace: str, cache_key: str) -> dict[str, Any] | None: ...
-    def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +56,12 @@ class Publication:
         writing, and leave it to the next pass if it is not the one that was compared. What is final becomes an edition
         first, unless it is one. The entry as written, or None."""
         key = cache_key(period, start_ms)
-        current = self.cache.retrieve_entry(AGGREGATE_NAMESPACE, key)
+        current = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
         repeated = version_of(current) == version_of(entry)  # the call before failed after it had taken effect
         if not repeated and version_of(current) != version_of(found.shown):
             return None
         if not repeated and entry is not found.entry:
-            if is_final(entry) and any(self.cache.retrieve_entry(AGGREGATE_NAMESPACE, zero) for zero in zeros):
+            if is_final(entry) and any(self.cache.retrieve_entry(NS_SA_AGGREGATE, zero) for zero in zeros):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
                 entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms)
@@ -89,8 +74,8 @@ class Publication:
         if repeated:
             return entry
         if period == HALF_HOUR:
-            self.cache.store_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms), _consolidated(entry, start_ms))
-        self.cache.store_entry(AGGREGATE_NAMESPACE, key, Schema__SA__Aggregate__Window(**entry).json())
+            self.cache.store_entry(NS_SA_CONSOLIDATED, consolidated_key(start_ms), _consolidated(entry, start_ms))
+        self.cache.store_entry(NS_SA_AGGREGATE, key, Schema__SA__Aggregate__Window(**entry).json())
         return entry
 
     def _was_final_zero(self, period: str, start_ms: int) -> bool:
@@ -98,7 +83,7 @@ class Publication:
         of it, and not something partial below something final, even if the stream no longer vouches for that time."""
         for parent, parent_ms in parents(period, start_ms):
             key = cache_key(parent, parent_ms)
-            shown = self.cache.retrieve_entry(AGGREGATE_NAMESPACE, key)
+            shown = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
             entry = shown if is_final(shown) else highest(shown, drive(editions_steps(self.store, key)))
             if is_final(entry):
                 return True
@@ -112,7 +97,7 @@ class Publication:
             if now - since >= grace_ms:
                 due.setdefault(key, []).append(summary)
         for key, summaries in due.items():
-            entry: Entry | None = yield call(self.cache.retrieve_entry, AGGREGATE_NAMESPACE, key)
+            entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
             editions = yield from editions_steps(self.store, key)
             named = {one["summary"] for one in (entry, editions.entry) if one is not None}
             for summary in summaries:
@@ -123,10 +108,10 @@ class Publication:
     def mend_consolidated(self, entry: Entry, start_ms: int) -> None:
         """Write a half hour's consolidation result again if it is not that of its entry: two writers may have written
         the two in turns."""
-        told = self.cache.retrieve_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms)) or {}
+        told = self.cache.retrieve_entry(NS_SA_CONSOLIDATED, consolidated_key(start_ms)) or {}
         wanted = _consolidated(entry, start_ms)
         if any(told.get(name) != value for name, value in wanted.items()):
-            self.cache.store_entry(CONSOLIDATED_NAMESPACE, consolidated_key(start_ms), wanted)
+            self.cache.store_entry(NS_SA_CONSOLIDATED, consolidated_key(start_ms), wanted)
 
 
 def _consolidated(entry: Entry, start_ms: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import xxhash
 
 from sa_stream.commits.keys import PARTIALS_PREFIX, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
 from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
@@ -39,11 +40,8 @@ from sa_stream.rollups.periods import (
     start_of,
     time_key,
 )
-from sa_stream.rollups.progress_reader import Listed_Key, Progress_Reader
-from sa_stream.rollups.publication import AGGREGATE_NAMESPACE as AGGREGATE_NAMESPACE
-from sa_stream.rollups.publication import Cache as Cache
+from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import Found, Publication, Superseded, is_settled
-from sa_stream.rollups.publication import Store as Store
 from sa_stream.rollups.versions import (
     SUMMARY_GONE,
     Brief,
@@ -59,6 +57,7 @@ from sa_stream.rollups.versions import (
     partials_of,
     with_forgotten,
 )
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
@@ -325,7 +324,7 @@ class Reconciler:
         return None if key in self._anew or self.memory.due(key) else self.memory.young(key)
 
     def _read(self, key: str) -> Steps[Entry | None]:
-        entry: Entry | None = yield call(self.cache.retrieve_entry, AGGREGATE_NAMESPACE, key)
+        entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
         self.memory.read(key, entry)
         return entry
 
@@ -363,7 +362,7 @@ class Reconciler:
         the partition is in: others may have read less."""
         kept: dict[str, Partial_Name] = {}
         listed_names = {} if entry is None else names_of(entry)
-        listed: Iterable[Listed_Key] = yield call(self.store.list, f"{PARTIALS_PREFIX}{window_label(window_ms)}/")
+        listed: Sequence[Listed] = yield call(self.store.list, f"{PARTIALS_PREFIX}{window_label(window_ms)}/")
         for item in listed:
             partition, lineage, number = item.key.split("/")[2:]
             name = Partial_Name(lineage, number_of(number))

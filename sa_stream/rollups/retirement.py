@@ -6,8 +6,7 @@ Nothing goes that the *stream* has not passed, whatever our clock says: a backlo
 clock may be days ahead. And nothing goes that is young by the store's own clock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
@@ -22,14 +21,14 @@ from sa_stream.commits.keys import (
     window_label,
 )
 from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Store as Commit_Store
 from sa_stream.commits.protocol import restore_end_steps
 from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import MONTHLY
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Cache
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS
 from sa_stream.windows.partition_state import end_of_month, start_of_month
 
@@ -65,7 +64,7 @@ def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:
     return [partition for partition, own in stream.progress.items() if forgettable(partition, own)]
 
 
-def retire_steps(store: Commit_Store, partition: str, since_ms: int) -> Steps[None]:
+def retire_steps(store: Store, partition: str, since_ms: int) -> Steps[None]:
     """Put a tombstone, then delete everything else: whatever somebody who slept through it writes later, the tombstone
     stands above it. In its key is what the partition covered, for windows that become final only later."""
     since_ms = max(0, since_ms)
@@ -77,25 +76,7 @@ def retire_steps(store: Commit_Store, partition: str, since_ms: int) -> Steps[No
             yield call(store.delete, keys)
 
 
-class Aged(Protocol):
-    @property
-    def key(self) -> str: ...
-    @property
-    def modified_ms(self) -> int: ...
-
-
-class Folder_Store(Protocol):
-    """What the clean-up needs of the state store. `modified_ms` is by the store's own clock."""
-
-    def put(self, key: str, data: bytes) -> None: ...
-    def create(self, key: str, data: bytes) -> bool: ...
-    def get(self, key: str) -> bytes | None: ...
-    def list(self, prefix: str) -> Sequence[Aged]: ...
-    def list_folders(self, prefix: str) -> Sequence[str]: ...
-    def delete(self, keys: str | Sequence[str]) -> None: ...
-
-
-def forget_partials_steps(store: Folder_Store, stream: Stream_View, store_clock_ms: int) -> Steps[int]:
+def forget_partials_steps(store: Store, stream: Stream_View, store_clock_ms: int) -> Steps[int]:
     """Delete the partials of windows that ended long ago and that no partition names; how many. Until then they serve
     a late record in another partition: an entry lists them, and is made of all that it lists."""
     named = {f"{PARTIALS_PREFIX}{window_label(window_ms)}" for window_ms in stream.named}
@@ -115,7 +96,7 @@ def forget_partials_steps(store: Folder_Store, stream: Stream_View, store_clock_
     return deleted
 
 
-def forget_secrets_steps(store: Folder_Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
+def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
     """Destroy the hash secrets of closed months: final or never to be, and too old to be amended. Without it, nobody
     can find out any more whose request id or agent a stored hash was made of. Returns the months.
 
@@ -127,7 +108,7 @@ def forget_secrets_steps(store: Folder_Store, cache: Cache, stream: Stream_View)
         if end_of_month(month) + stream.timing.keep_ms < stream.settled_until_ms:
             closed.setdefault(month, []).append(item.key)
     for month, keys in list(closed.items()):
-        entry = yield call(cache.retrieve_entry, AGGREGATE_NAMESPACE, f"{MONTHLY}/{month}")
+        entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, f"{MONTHLY}/{month}")
         if (entry is None or entry["status"] != FINAL) and stream.covers(start_of_month(month)):
             del closed[month]  # it waits for something
             continue
@@ -136,15 +117,13 @@ def forget_secrets_steps(store: Folder_Store, cache: Cache, stream: Stream_View)
     return list(closed)
 
 
-def clean_up_steps(
-    store: Folder_Store, cache: Cache, stream: Stream_View, settled: Mapping[int, Sources]
-) -> Steps[None]:
+def clean_up_steps(store: Store, cache: Cache, stream: Stream_View, settled: Mapping[int, Sources]) -> Steps[None]:
     """All of it; now and then is enough."""
     for partition in stream.lost:
         yield from restore_end_steps(store, partition, stream.timing)
     for partition in retirable(stream, settled):
         yield from retire_steps(store, partition, stream.coverage_ms(partition))
-    listed: Sequence[Aged] = yield call(store.list, PROGRESS_PREFIX)
+    listed: Sequence[Listed] = yield call(store.list, PROGRESS_PREFIX)
     yield from _exorcise_steps(store, listed)
     # the newest progress record was written now or earlier
     store_clock_ms = max((item.modified_ms for item in listed), default=BEGINNING_MS)
@@ -152,7 +131,7 @@ def clean_up_steps(
     yield from forget_secrets_steps(store, cache, stream)
 
 
-def _exorcise_steps(store: Folder_Store, listed: Iterable[Aged]) -> Steps[None]:
+def _exorcise_steps(store: Store, listed: Sequence[Listed]) -> Steps[None]:
     """Delete what somebody wrote of a partition that was retired meanwhile."""
     keys: dict[str, list[str]] = {}
     retired = set()

@@ -16,11 +16,8 @@ from osbot_utils.helpers.cache.Cache__Hash__Generator import Cache__Hash__Genera
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Store_Unavailable
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_RAW
 from sa_stream.secrecy import quoted
-
-NS_SA_RAW = "sa-cloudfront-raw"  # dashes, not slashes: a namespace is one folder
-NS_SA_CONSOLIDATED = "sa-cloudfront-consolidated"
-NS_SA_AGGREGATE = "sa-cloudfront-aggregate"
 
 URL_SETTING = "SGRAPH_SEND__SA_CACHE_URL"
 KEY_SETTING = "SGRAPH_SEND__SA_CACHE_API_KEY_VALUE"

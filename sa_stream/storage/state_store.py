@@ -18,12 +18,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
-from sa_stream.format import pack, unpack
 from sa_stream.secrecy import quoted
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
-STAMP_KEY = "meta/application"
-STAMP_KIND = "application"
 LIST_PAGE = 1_000
 CAUSE_CHARACTERS_MAX = 300
 
@@ -189,26 +186,6 @@ class State_Store:
             raise
         if found != b"check":
             raise Store_Unavailable(f"The state store {self.url} does not give back what was written to {key}")
-
-    def claim(self, application: str, stream: str) -> None:
-        """Stamp the store with the application and stream that own it, or check the stamp that is there.
-
-        Raises Config_Error if it belongs to others, Unknown_Version if another version of the format wrote it.
-        """
-        mine = {"application": application, "stream": stream}
-        if self.create(STAMP_KEY, pack(STAMP_KIND, mine)):
-            return
-        data = self.get(STAMP_KEY)
-        if data is None:
-            raise Store_Unavailable(f"The state store {self.url} says that {STAMP_KEY} exists, and has no such object")
-        stamp = unpack(STAMP_KIND, data, STAMP_KEY)
-        if stamp == mine:
-            return
-        raise Config_Error(
-            f"The state in {self.url} belongs to application {stamp['application']!r} with stream {stamp['stream']!r}; "
-            f"this is application {application!r} with stream {stream!r}. Set SGRAPH_SEND__SA_APPLICATION and "
-            f"SGRAPH_SEND__SA_STREAM back, or point {SETTING} at another place"
-        )
 
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
         """The object's bytes and its entity tag, for `replace`."""

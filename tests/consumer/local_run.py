@@ -15,7 +15,7 @@ from sa_stream.config import PREFIX, SA__Config
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.health.notebook import Health
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import moment
@@ -94,5 +94,5 @@ class Local_Run:
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
-        found = self.cache.entries(AGGREGATE_NAMESPACE)
+        found = self.cache.entries(NS_SA_AGGREGATE)
         return {key: entry for key, entry in found.items() if not key.startswith("meta/")}

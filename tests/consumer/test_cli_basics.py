@@ -411,7 +411,7 @@ def test_doctor_names_the_order_that_fits_when_another_is_set(kinesis: Memory_Ki
     put_traffic(kinesis, "canonical")
     ok, sentence = checks(STREAM="logs", FIELDS="seed")["fields"]
     assert not ok
-    assert "the records have the order of canonical" in sentence
+    assert "the first records have the order of 'canonical'" in sentence
 
 
 def test_doctor_says_that_an_own_list_does_not_fit(kinesis: Memory_Kinesis) -> None:

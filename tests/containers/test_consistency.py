@@ -19,6 +19,7 @@ from typer.main import get_command
 from werkzeug.serving import make_server
 
 from consumer.cli import app
+from sa_stream.commits.decisions import claim_application
 from sa_stream.config import RESERVED_PREFIX, SETTINGS, SA__Config
 from sa_stream.embedded.cache_server import KEY_VARIABLES
 from sa_stream.storage.state_store import State_Store
@@ -280,8 +281,8 @@ def test_the_role_may_do_everything_that_the_state_store_asks_of_s3(monkeypatch:
         monkeypatch.delenv("AWS_PROFILE", raising=False)
         store = State_Store("s3://the-bucket/the/prefix")
         store.check()
-        store.claim("app", "logs")
-        store.claim("app", "logs")
+        claim_application(store, "app", "logs")
+        claim_application(store, "app", "logs")
         store.put("partials/a/b", b"1")
         assert store.get("partials/missing") is None
         assert store.list("") and store.list("partials") and store.list_folders("partials")  # noqa: PT018

@@ -19,8 +19,9 @@ from urllib.error import HTTPError
 import boto3
 from botocore.config import Config
 
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__remote
-from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, Send__Cache__Client
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from tests.real.stream_server import STREAM
 
 PROJECT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.format import HEADER_BYTES, MAGIC
-from sa_stream.storage.state_store import STAMP_KEY
 from tests.real.processes import PREFIX, SA_STREAM, Daemon, World, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -141,7 +141,7 @@ def test_the_second_signal_ends_it_at_once(world: World) -> None:
 
 def test_every_reason_that_ends_the_daemon_is_one_critical_line(world: World) -> None:
     stream = world.stream(records=100, seed=9, hours=1)
-    newer = world.folder / "newer" / STAMP_KEY
+    newer = world.folder / "newer" / APPLICATION_KEY
     newer.parent.mkdir(parents=True)
     newer.write_bytes(MAGIC + (999).to_bytes(2, "big") + bytes(HEADER_BYTES))
     for code, words, settings in (

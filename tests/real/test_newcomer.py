@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.format import MAGIC, VERSION
-from sa_stream.storage.state_store import STAMP_KEY
 from tests.oracle import CANONICAL
 from tests.real.processes import PREFIX, TRACEBACK, Done, World, clean_env, free_port
 
@@ -152,7 +152,7 @@ def test_the_state_of_another_application_or_version_is_refused_by_name(world: W
     assert "belongs to application 'sa-stream-real' with stream 'real'" in error
     assert "SGRAPH_SEND__SA_STATE_URL" in error
 
-    stamp = world.folder / "state" / STAMP_KEY
+    stamp = world.folder / "state" / APPLICATION_KEY
     written = stamp.read_bytes()
     stamp.write_bytes(of_a_later_version(written))
     error = the_error(world.command(env, "run"), FAILED)

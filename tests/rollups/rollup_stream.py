@@ -13,7 +13,8 @@ from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.records.fields import USED_FIELDS, to_mask
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing
 from sa_stream.windows.window import Window
@@ -123,7 +124,7 @@ class Stream:
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
-        return self.cache.entries(AGGREGATE_NAMESPACE)
+        return self.cache.entries(NS_SA_AGGREGATE)
 
     def summary(self, key: str) -> Window:
         return Window.from_bytes(self.store.get(self.entries[key]["summary"]) or b"")

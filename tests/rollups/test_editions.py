@@ -11,8 +11,8 @@ from sa_stream.commits.operations import Call, drive
 from sa_stream.partitions import Partial_Name, Shard_Info
 from sa_stream.rollups.editions import create_edition, editions_steps
 from sa_stream.rollups.memory import Memory
-from sa_stream.rollups.publication import AGGREGATE_NAMESPACE, CONSOLIDATED_NAMESPACE
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Moment
 from tests.rollups.rollup_stream import Stream
@@ -39,7 +39,7 @@ class Slow_Cache:
         return self._cache.retrieve_entry(namespace, key)
 
     def store_entry(self, namespace: str, key: str, body: dict[str, Any]) -> None:
-        if (namespace, key) == (AGGREGATE_NAMESPACE, self._key):
+        if (namespace, key) == (NS_SA_AGGREGATE, self._key):
             then, self._then = self._then, lambda: None
             then()
         self._cache.store_entry(namespace, key, body)
@@ -255,7 +255,7 @@ def test_an_entry_that_the_cache_lost_comes_back_when_a_rollup_misses_it():
     stream.commit("a", 1, LATER, {W: 5, NEXT: 2})
     stream.settle(LATER)
     stream.commit("a", 2, LATER, {NEXT: 3}, forget=(W,))
-    del stream.cache.bodies[AGGREGATE_NAMESPACE, HALF]
+    del stream.cache.bodies[NS_SA_AGGREGATE, HALF]
     worker = stream.fresh()
     assert stream.run(LATER, worker).skipped["child-gone"] == 1
     stream.settle(LATER, worker)
@@ -271,7 +271,7 @@ def test_a_rollup_is_not_made_of_a_child_that_went_back():
     stream.commit("a", 2, LATER, {W: 6})
     stream.settle(LATER)
     stream.commit("a", 3, LATER, {NEXT: 1}, forget=(W,))
-    stream.cache.store_entry(AGGREGATE_NAMESPACE, HALF, old)
+    stream.cache.store_entry(NS_SA_AGGREGATE, HALF, old)
     worker = stream.fresh()
     assert stream.run(LATER, worker).skipped["child-gone"] >= 1
     stream.settle(LATER, worker)
@@ -282,7 +282,7 @@ def test_a_consolidation_result_that_two_writers_wrote_in_turns_is_put_right():
     stream = Stream("a")
     stream.commit("a", 1, NEXT, {W: 5})
     stream.run(LATER)
-    where = CONSOLIDATED_NAMESPACE, "2026-02-16/14-00/summary"
+    where = NS_SA_CONSOLIDATED, "2026-02-16/14-00/summary"
     told = stream.cache.bodies[where]
     stream.cache.store_entry(*where, {"total_requests": 4})
     stream.run(LATER)
@@ -347,7 +347,7 @@ def test_the_summary_of_the_highest_edition_is_never_deleted():
     stream.settle(LATER)
     named = stream.entries[HALF]["summary"]
     stream.reconciler._superseded[named] = (HALF, Moment(LATER))
-    stream.cache.store_entry(AGGREGATE_NAMESPACE, HALF, old)
+    stream.cache.store_entry(NS_SA_AGGREGATE, HALF, old)
     drive(stream.reconciler._publication.delete_superseded_steps(Moment(LATER + GRACE), GRACE))
     assert stream.holds(named)
 

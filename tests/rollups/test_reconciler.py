@@ -11,8 +11,8 @@ from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.rollups import publication as module
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.publication import CONSOLIDATED_NAMESPACE
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.schemas.namespaces import NS_SA_CONSOLIDATED
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
@@ -156,7 +156,7 @@ def test_every_window_has_a_consolidation_result():
     stream = Stream("a")
     stream.commit("a", 1, NEXT, {W: 5})
     stream.settle(LATER)
-    result = stream.cache.retrieve_entry(CONSOLIDATED_NAMESPACE, "2026-02-16/14-00/summary")
+    result = stream.cache.retrieve_entry(NS_SA_CONSOLIDATED, "2026-02-16/14-00/summary")
     assert result is not None
     assert result["total_requests"] == 5
 
@@ -245,7 +245,7 @@ def test_a_rollup_keeps_what_it_has_when_the_cache_lost_an_entry_below_it():
     stream.commit("a", 1, LATER, {W: 5, NEXT: 2})
     stream.settle(LATER)
     stream.commit("a", 2, LATER, {NEXT: 3}, forget=(W,))
-    del stream.cache.bodies[module.AGGREGATE_NAMESPACE, HALF]
+    del stream.cache.bodies[module.NS_SA_AGGREGATE, HALF]
     assert stream.run(LATER, stream.fresh()).skipped["child-gone"] == 1
     assert status(stream, HOUR) == ("final", 0, 7)
 
@@ -449,7 +449,7 @@ def test_an_hour_does_not_become_final_over_a_half_that_came_to_life_meanwhile()
     stream = Stream("a")
     stream.commit("a", 1, NEXT + WINDOW_MS, {W: 5})
     stream.run(LATER)  # worker one writes the half; now worker two is about to write the final hour
-    del stream.cache.bodies[module.AGGREGATE_NAMESPACE, HOUR]
+    del stream.cache.bodies[module.NS_SA_AGGREGATE, HOUR]
     stream.store.delete(edition_key(HOUR, 0))
     steps = stream.fresh().pass_steps(now_at(LATER))
     answer = None
@@ -459,7 +459,7 @@ def test_an_hour_does_not_become_final_over_a_half_that_came_to_life_meanwhile()
             break
         answer = operation()
     half = {**stream.entries[HALF], "cache_key": HALF2, "status": "partial"}
-    stream.cache.store_entry(module.AGGREGATE_NAMESPACE, HALF2, half)
+    stream.cache.store_entry(module.NS_SA_AGGREGATE, HALF2, half)
     assert operation() is None
     assert HOUR not in stream.entries
 
@@ -518,7 +518,7 @@ def test_what_somebody_else_wrote_over_is_found_and_put_right():
     stream.commit("a", 1, NEXT, {W: 5})
     stream.run(LATER)
     entry = {**stream.entries[HALF], "status": "partial", "missing_sources": [{"partition": "a", "reason": "lagging"}]}
-    stream.cache.store_entry(module.AGGREGATE_NAMESPACE, HALF, entry)  # a race that no read before could see
+    stream.cache.store_entry(module.NS_SA_AGGREGATE, HALF, entry)  # a race that no read before could see
     stream.settle(LATER)
     assert status(stream, HALF)[0] == "final"
 
@@ -644,9 +644,9 @@ def test_what_the_real_cache_service_gives_back_is_equal_to_what_was_written():
     assert stream.run(LATER, worker).written == []
     stream.commit("a", 2, NEXT, {W: 6})
     stream.run(LATER, worker)
-    entry = stream.cache.retrieve_entry(module.AGGREGATE_NAMESPACE, HALF)
+    entry = stream.cache.retrieve_entry(module.NS_SA_AGGREGATE, HALF)
     assert entry is not None
     assert (entry["revision"], entry["total_requests"]) == (1, 6)
-    told = stream.cache.retrieve_entry(CONSOLIDATED_NAMESPACE, "2026-02-16/14-00/summary")
+    told = stream.cache.retrieve_entry(NS_SA_CONSOLIDATED, "2026-02-16/14-00/summary")
     assert told == module._consolidated(entry, W)
     assert set(Schema__SA__Aggregate__Window.from_json(entry).json()) == set(entry)

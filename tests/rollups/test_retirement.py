@@ -15,7 +15,7 @@ from sa_stream.errors import Lease_Lost, Superseded
 from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result
+from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.rollups.retirement import (
     clean_up_steps,
     forget_partials_steps,
@@ -23,6 +23,7 @@ from sa_stream.rollups.retirement import (
     retirable,
     retire_steps,
 )
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
 from tests.rollups.rollup_stream import Stream
@@ -307,7 +308,7 @@ def months_closed(now_ms: int, passed_ms: int, since_ms: int = BEGINNING_MS, sta
     for month in ("2026-01", "2026-02"):
         store.put(f"secrets/{month}", b"12345678")
     if status:
-        cache.store_entry(AGGREGATE_NAMESPACE, "monthly/2026-01", {"status": status})
+        cache.store_entry(NS_SA_AGGREGATE, "monthly/2026-01", {"status": status})
     view = view_of([record("5", passed_ms, since_ms)], now_ms, [Shard_Info("a", (), False)])
     closed = drive(forget_secrets_steps(store, cache, view))
     left = [item.key.removeprefix("secrets/") for item in store.list("secrets/")]

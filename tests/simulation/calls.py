@@ -4,7 +4,7 @@ from typing import Any
 
 from sa_stream.commits.operations import Call
 from sa_stream.errors import Config_Error, Corrupt_State, Lease_Lost, Source_Error, Store_Unavailable, Superseded
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import MINUTE_MS
 from tests.simulation.checks import Violation
 from tests.simulation.identity import Refused_End
@@ -41,7 +41,7 @@ class Calls:
 
     def _tear(self, namespace: str) -> None:
         """A publisher is in the middle of a write: for others that is a moment, or some hours."""
-        if not (self.faults and self.torn and namespace == AGGREGATE_NAMESPACE and self.rng.random() < 0.2):
+        if not (self.faults and self.torn and namespace == NS_SA_AGGREGATE and self.rng.random() < 0.2):
             return
         actor, self.actor = self.actor, None
         others = [task for task in self.tasks if task.link is None and task is not actor and task not in self.tearing]

@@ -36,7 +36,7 @@ from sa_stream.rollups.periods import (
     parse_cache_key,
     time_key,
 )
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
 from sa_stream.windows.window import Window
@@ -280,7 +280,7 @@ class Checks:
         self, namespace: str, key: str, before: dict[str, Any] | None, entry: dict[str, Any], torn: bool
     ) -> None:
         """`torn`: somebody else wrote it since the writer's last look. Only such a write may go back, for a moment."""
-        if namespace != AGGREGATE_NAMESPACE:
+        if namespace != NS_SA_AGGREGATE:
             return
         world = self.world
         period, start_ms = parse_cache_key(key)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from consumer.kcl.links import Shard_Links
+from sa_stream.commits.decisions import Stream_Identity, claim_stream, other_stream
 from sa_stream.commits.operations import Steps, call, drive
-from sa_stream.commits.ownership import Stream_Identity, claim_stream, other_stream
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.commits.operations import Call
-from sa_stream.commits.ownership import Stream_Identity
 from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
 from sa_stream.commits.poison import Poison
 from sa_stream.partitions import Shard_Info

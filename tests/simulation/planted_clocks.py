@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from consumer.kcl.links import Shard_Links
-from sa_stream.commits.ownership import Stream_Identity
+from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.timing import Moment, Now
 from tests.simulation.clocks import Clocks
 from tests.simulation.identity import Identity

@@ -27,7 +27,7 @@ from sa_stream.rollups.finality import Sources, Stream_View, Window_View
 from sa_stream.rollups.memory import Memory
 from sa_stream.rollups.periods import MONTHLY, from_iso
 from sa_stream.rollups.publication import Found, is_final
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
 from sa_stream.windows.partition_state import First_Start, Partition_State
 from sa_stream.windows.window import Window
@@ -77,7 +77,7 @@ def secret_destroyed_by_the_wall_clock() -> Iterator[None]:
     def forget_secrets_steps(store: Any, cache: Any, stream: Stream_View, *more: Any, **named: Any) -> Steps[list[str]]:
         for item in (yield call(store.list, SECRETS_PREFIX)):
             month = item.key.removeprefix(SECRETS_PREFIX)[:7]
-            entry = yield call(cache.retrieve_entry, AGGREGATE_NAMESPACE, f"{MONTHLY}/{month}")
+            entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, f"{MONTHLY}/{month}")
             if entry is not None and from_iso(entry["window_end"]) + stream.timing.keep_ms < stream.now_ms:
                 yield call(store.delete, item.key)
         return []

@@ -20,7 +20,7 @@ from sa_stream.commits.protocol import Start
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
 from sa_stream.windows import paths
 from sa_stream.windows.partition_state import month_of
@@ -142,10 +142,10 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         return not self.options["settings"] and not self.replaced_ms
 
     def entry(self, key: str) -> dict[str, Any] | None:
-        return self.cache.peek(AGGREGATE_NAMESPACE, key)
+        return self.cache.peek(NS_SA_AGGREGATE, key)
 
     def cache_entries(self) -> dict[str, dict[str, Any]]:
-        return self.cache.entries(AGGREGATE_NAMESPACE)
+        return self.cache.entries(NS_SA_AGGREGATE)
 
     def best_progress(self) -> dict[str, Progress]:
         return {partition: own for partition, own in self.all_progress().items() if not own.retired}

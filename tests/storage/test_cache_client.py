@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.errors import Config_Error, Store_Unavailable
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED, NS_SA_RAW
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
-from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED, NS_SA_RAW, Send__Cache__Client
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from tests.storage.cache_process import API_KEY_NAME, API_KEY_VALUE, Cache_Server
 
 KEY = "30min/2026-02-16-1430"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sa_stream.commits.decisions import claim_application
 from sa_stream.errors import In_Use, Store_Unavailable
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import State_Store
@@ -72,7 +73,7 @@ def test_what_a_captive_portal_says_to_have_created_is_not_there(
     with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
         store.create("meta/application", b"ours")
     with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
-        store.claim("application", "stream")
+        claim_application(store, "application", "stream")
     with pytest.raises(Store_Unavailable, match="AWS_ENDPOINT_URL"):
         hold_lock(store)
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from sa_stream.commits.decisions import claim_application
+from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.errors import Config_Error, Corrupt_State, In_Use, Store_Unavailable, Unknown_Version
 from sa_stream.format import pack
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
-from sa_stream.storage.state_store import STAMP_KEY, STAMP_KIND, State_Store
+from sa_stream.storage.state_store import State_Store
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 
@@ -253,24 +255,24 @@ def test_a_directory_without_write_permission_is_hopeless_at_the_start(tmp_path:
 
 
 def test_a_stamp_keeps_other_applications_and_streams_out(store: State_Store) -> None:
-    store.claim("sa-stream", "logs")
-    store.claim("sa-stream", "logs")
+    claim_application(store, "sa-stream", "logs")
+    claim_application(store, "sa-stream", "logs")
     for application, stream in (("other", "logs"), ("sa-stream", "other")):
         with pytest.raises(Config_Error) as caught:
-            store.claim(application, stream)
+            claim_application(store, application, stream)
         for word in ("sa-stream", "logs", "other", "SGRAPH_SEND__SA_APPLICATION", SETTING):
             assert word in str(caught.value)
 
 
 def test_a_stamp_of_another_version_is_refused(store: State_Store) -> None:
-    data = bytearray(pack(STAMP_KIND, {"application": "a", "stream": "s"}))
+    data = bytearray(pack("application", {"application": "a", "stream": "s"}))
     data[4:6] = (7).to_bytes(2, "big")
-    store.put(STAMP_KEY, bytes(data))
+    store.put(APPLICATION_KEY, bytes(data))
     with pytest.raises(Unknown_Version, match=f"version 7.*{SETTING}"):
-        store.claim("a", "s")
-    store.put(STAMP_KEY, b"")
+        claim_application(store, "a", "s")
+    store.put(APPLICATION_KEY, b"")
     with pytest.raises(Corrupt_State):
-        store.claim("a", "s")
+        claim_application(store, "a", "s")
 
 
 def test_a_second_local_runner_is_refused_until_the_first_lets_go(store: State_Store) -> None:

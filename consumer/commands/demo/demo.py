@@ -31,7 +31,8 @@ from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.health.notebook import Health
 from sa_stream.rollups.periods import cache_key, from_iso
-from sa_stream.rollups.reconciler import AGGREGATE_NAMESPACE, Pass_Result, Reconciler_Settings
+from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
@@ -202,7 +203,7 @@ def _note(story: Story, cache: Send__Cache__Client, result: Pass_Result) -> None
             if written.cache_key.startswith("30min") and (
                 story.newest is None or written.cache_key >= story.newest["cache_key"]
             ):
-                story.newest = cache.retrieve_entry(AGGREGATE_NAMESPACE, written.cache_key)
+                story.newest = cache.retrieve_entry(NS_SA_AGGREGATE, written.cache_key)
 
 
 def _watch(
@@ -295,7 +296,7 @@ def _last_words(console: Console, story: Story, source: Source, cache: Send__Cac
     differences: list[str] = []
     for start_s, expected in counted.items():
         key = cache_key("30min", int(start_s) * 1000)
-        entry = cache.retrieve_entry(AGGREGATE_NAMESPACE, key)
+        entry = cache.retrieve_entry(NS_SA_AGGREGATE, key)
         if key not in story.final or entry is None or from_iso(entry["window_end"]) > story.until_ms:
             continue
         compared += 1

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import LEADER, Kcl_Tables, Owner
-from sa_stream.commits.ownership import Stream_Identity
+from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.timing import moment

@@ -10,7 +10,7 @@ from consumer.worker import publisher
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
-from sa_stream.health import notebook as health_module
+from sa_stream.health import readiness as health_module
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.partitions import END, Shard_Info
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, end_of, parents, parse_cache_key, start_of

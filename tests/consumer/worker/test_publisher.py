@@ -7,6 +7,8 @@ import pytest
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
 from consumer.worker.publisher import Publisher
+from sa_stream.commits.decisions import claim_cache
+from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.config import SA__Config
 from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_cache import Memory_Cache
@@ -14,9 +16,9 @@ from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.rollups.reconciler import Reconciler
-from sa_stream.storage.cache_claim import CLAIM_KEY, claim_cache
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__in_process
-from sa_stream.storage.Send__Cache__Client import NS_SA_AGGREGATE, Send__Cache__Client
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import Timing, moment, wall_clock_ms
 
@@ -76,8 +78,10 @@ def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(
     cache = Memory_Cache()
     found = publisher(lambda: claim_cache(cache, "sa", "one"))
     found.start()
-    wait_until(lambda: cache.retrieve_entry(NS_SA_AGGREGATE, CLAIM_KEY))
-    cache.store_entry(NS_SA_AGGREGATE, CLAIM_KEY, {"application": "sa", "stream": "two"})  # at the same moment as we
+    wait_until(lambda: cache.retrieve_entry(NS_SA_AGGREGATE, APPLICATION_KEY))
+    cache.store_entry(
+        NS_SA_AGGREGATE, APPLICATION_KEY, {"application": "sa", "stream": "two"}
+    )  # at the same moment as we
     wait_until(lambda: found.failure)
     assert isinstance(found.failure, Config_Error)
     found.stop(last_pass=True)

@@ -8,7 +8,7 @@ import pytest
 import consumer.worker.application
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
-from sa_stream.commits.ownership import Stream_Identity, claim_runner
+from sa_stream.commits.decisions import Stream_Identity, claim_runner
 from sa_stream.config import SA__Config
 from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis

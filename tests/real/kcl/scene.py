@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.kcl.identity import Worker_Identity
-from consumer.worker.application import START_KEY
+from sa_stream.commits.keys import START_KEY
 from sa_stream.config import LATEST
 from sa_stream.embedded.generator import Chunk, Traffic, put_lines
 from sa_stream.storage.state_store import State_Store

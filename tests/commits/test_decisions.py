@@ -4,15 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sa_stream.commits.ownership import (
-    ID_KEY,
-    RUNNER_KEY,
-    Stream_Identity,
-    adopt,
-    claim_runner,
-    claim_stream,
-    store_id,
-)
+from sa_stream.commits.decisions import Stream_Identity, adopt, claim_application, claim_runner, claim_stream, store_id
+from sa_stream.commits.keys import ID_KEY, RUNNER_KEY
 from sa_stream.errors import Config_Error
 from sa_stream.storage.state_store import State_Store
 
@@ -54,7 +47,7 @@ def test_a_stream_made_anew_or_of_another_account_is_refused_with_both_named(
 
 
 def test_the_state_of_a_version_without_identities_gets_one_at_the_next_start(store: State_Store) -> None:
-    store.claim("sa-stream", "logs")  # all that version 1 wrote
+    claim_application(store, "sa-stream", "logs")  # all that version 1 wrote
     claim_stream(store, LOGS)
     with pytest.raises(Config_Error):
         claim_stream(store, MADE_ANEW)
