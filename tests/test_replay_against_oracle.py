@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.commands.replay import replay_buffers
+from sa_stream.bounded.replay import replay_buffers
 from tests.log_lines import LONG_LINES, NOW_MS, buffers_of, chunked, line_of, log_files, ordinary_lines
 from tests.oracle import CANONICAL, PATHS_EXACT_MAX, SEED, UNIQUE_EXACT_MAX, compare_all, recount
 

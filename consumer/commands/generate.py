@@ -1,17 +1,14 @@
 """`sa-stream generate`: options come in, synthetic log lines go into a file, standard output, a stream or S3."""
 
-import gzip
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from sa_stream.embedded.generator import Chunk, Traffic, put_lines, write_lines
-from sa_stream.errors import Config_Error, Source_Error
+from sa_stream.embedded.destinations import put_into
+from sa_stream.embedded.generator import Chunk, Traffic
 from sa_stream.timing import HOUR_MS
 
 START_MS = 1_771_200_000_000  # 2026-02-16T00:00:00Z: a default that gives the same bytes on every day
@@ -43,7 +40,7 @@ def generate(
     console = Console(stderr=True)
     with _progress(console) as progress:
         task = progress.add_task("lines", total=records)
-        count = _put(out, _counted(chunks, progress, task))
+        count = put_into(out, _counted(chunks, progress, task))
     if out != "-":
         console.print(f"{count} lines in {out}", markup=False, highlight=False, soft_wrap=True)
     return count
@@ -59,57 +56,3 @@ def _counted(chunks: Iterable[Chunk], progress: Progress, task: Any) -> Iterator
     for chunk in chunks:
         yield chunk
         progress.advance(task, len(chunk))
-
-
-def _put(out: str, chunks: Iterable[Chunk]) -> int:
-    scheme, _, rest = out.partition(":")
-    if scheme == "kinesis":
-        return _put_kinesis(rest, chunks)
-    if scheme == "s3":
-        return _put_s3(rest, chunks)
-    try:
-        return write_lines(out, chunks)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise Source_Error(f"Cannot write to {out}: {error.strerror or error}.") from error
-
-
-def _put_kinesis(stream: str, chunks: Iterable[Chunk]) -> int:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from sa_stream.sources.kinesis_reader import Kinesis_Reader
-
-    if not stream:
-        raise Config_Error("--out kinesis:STREAM needs the name or ARN of a stream after the colon.")
-    reader = Kinesis_Reader(stream)
-    reader.describe()  # its errors say which setting to change
-    try:
-        return put_lines(reader.client, stream, chunks)
-    except (BotoCoreError, ClientError) as error:
-        raise Source_Error(f"The Kinesis stream {stream} does not take records: {error}") from error
-
-
-def _put_s3(place: str, chunks: Iterable[Chunk]) -> int:
-    """One gzip object for every hour of arrival and chunk, under folders YYYY/MM/DD/HH/, as Firehose lays them out."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, prefix = place.removeprefix("//").partition("/")
-    if not place.startswith("//") or not bucket:
-        raise Config_Error("--out s3://bucket/prefix needs the name of a bucket.")
-    folder = f"{prefix.rstrip('/')}/" if prefix else ""
-    count = 0
-    try:
-        client = boto3.client("s3")
-        for number, chunk in enumerate(chunks):
-            lines = zip(chunk.arrival_ms.tolist(), chunk.lines(), strict=True)
-            for hour_ms, group in groupby(lines, key=lambda line: line[0] // HOUR_MS * HOUR_MS):
-                hour = datetime.fromtimestamp(hour_ms // 1000, UTC)
-                body = gzip.compress(b"".join(line for _, line in group), 6, mtime=0)
-                key = f"{folder}{hour:%Y/%m/%d/%H}/sa-stream-{hour:%Y-%m-%d-%H}-{number:06d}.gz"
-                client.put_object(Bucket=bucket, Key=key, Body=body)
-            count += len(chunk)
-    except (BotoCoreError, ClientError) as error:
-        raise Source_Error(f"Cannot write to s3:{place}: {error}") from error
-    return count

@@ -7,24 +7,16 @@ Below `Traffic` are the places that lines can be put: the in-memory Kinesis, a r
 """
 
 import base64
-import gzip
-import sys
-import time
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import xxhash
 
-from sa_stream.embedded.memory_kinesis import HASH_KEYS, Memory_Kinesis, hash_key
-from sa_stream.errors import Config_Error, Field_List_Error, Store_Unavailable
+from sa_stream.errors import Config_Error, Field_List_Error
 from sa_stream.records.fields import CANONICAL, PRESETS
 from sa_stream.timing import HOUR_MS, MINUTE_MS
 
@@ -458,81 +450,3 @@ def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
     first, last = int(chunk.offsets[begin]), int(chunk.offsets[end])
     offsets = chunk.offsets[begin : end + 1] - first
     return Chunk(chunk.data[first:last], offsets, chunk.event_ms[begin:end], chunk.arrival_ms[begin:end])
-
-
-# ---- where lines can go
-
-
-def partition_key(line: bytes) -> str:
-    """The key that decides on a line's shard. A line that is sent again gets the same one, so a duplicate meets its
-    original in the same partition."""
-    return xxhash.xxh3_64_hexdigest(line)
-
-
-def lines_per_shard(chunk: Chunk, shards: int) -> list[tuple[list[bytes], list[int]]]:
-    """Lines and arrival times (ms) of a chunk for each of this many equal shards, as `fill` would route them."""
-    parts: list[tuple[list[bytes], list[int]]] = [([], []) for _ in range(shards)]
-    lows = [HASH_KEYS * i // shards for i in range(shards)]
-    for line, arrival_ms in zip(chunk.lines(), chunk.arrival_ms.tolist(), strict=True):
-        lines, arrivals_ms = parts[bisect_right(lows, hash_key(partition_key(line))) - 1]
-        lines.append(line)
-        arrivals_ms.append(arrival_ms)
-    return parts
-
-
-def fill(kinesis: Memory_Kinesis, stream: str, chunks: Iterable[Chunk]) -> int:
-    """Put lines straight into the in-memory Kinesis, one a record, with their own arrival times; returns how many."""
-    count = 0
-    for chunk in chunks:
-        lines = chunk.lines()
-        kinesis.put_many(stream, lines, [partition_key(line) for line in lines], chunk.arrival_ms.tolist())
-        count += len(lines)
-    return count
-
-
-def put_lines(
-    client: Any,
-    stream: str,
-    chunks: Iterable[Chunk],
-    sleep_s: Callable[[float], None] = time.sleep,
-    attempts_max: int = 10,
-) -> int:
-    """Put lines into a stream with a boto3 Kinesis client, one a record, 500 a call; returns how many. Records that are
-    refused (throttling) are sent again, after a growing wait, so that lines of a shard may change their order. Raises
-    Store_Unavailable when some are still refused after `attempts_max` calls. A client with
-    Config(parameter_validation=False) is a third faster."""
-    which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
-    count = 0
-    for chunk in chunks:
-        lines = chunk.lines()
-        for begin in range(0, len(lines), 500):
-            records = [{"Data": line, "PartitionKey": partition_key(line)} for line in lines[begin : begin + 500]]
-            count += len(records)
-            for attempt in range(attempts_max):
-                answers = client.put_records(Records=records, **which)["Records"]
-                pairs = zip(records, answers, strict=True)
-                records = [record for record, answer in pairs if answer.get("ErrorCode")]
-                if not records:
-                    break
-                sleep_s(min(5.0, 0.1 * 2**attempt))
-            else:
-                raise Store_Unavailable(
-                    f"Kinesis refused {len(records)} records of {stream} {attempts_max} times: the stream has too few "
-                    "shards for this rate, generate more slowly"
-                )
-    return count
-
-
-def write_lines(target: str | Path, chunks: Iterable[Chunk]) -> int:
-    """Write lines to a file (gzip if its name ends in .gz; the same lines give the same file) or `-` for standard
-    output; returns how many. Raises OSError as `open` does."""
-    count = 0
-    with ExitStack() as stack:
-        plain: IO[bytes] = sys.stdout.buffer if str(target) == "-" else stack.enter_context(Path(target).open("wb"))
-        packed = str(target).endswith(".gz")
-        out = stack.enter_context(gzip.GzipFile("", "wb", 6, plain, mtime=0)) if packed else plain
-        for chunk in chunks:
-            out.write(chunk.data)
-            count += len(chunk)
-        out.flush()
-    return count

@@ -5,32 +5,17 @@ lines go out, each line ended by a newline, in memory that does not grow with th
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.sources.log_part import Log_Part, Readable
 
 BUFFER_BYTES = 9 << 20  # about 20,000 lines: as many as are folded at once
 LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
 GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_PIECE_BYTES = 1 << 16  # what follows a member is copied for each: small pieces keep thousands of them cheap
-
-
-class _Readable(Protocol):
-    def read(self, amount: int, /) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(slots=True, frozen=True)
-class Log_Part:
-    """One file to read: what errors call it, its size as stored (None: unknown), and how to open it."""
-
-    name: str
-    size_bytes: int | None
-    open: Callable[[], _Readable]
 
 
 class Log_Files:
@@ -76,7 +61,7 @@ class Log_Files:
         finally:
             source.close()
 
-    def _plain(self, name: str, source: _Readable) -> Iterator[bytes]:
+    def _plain(self, name: str, source: Readable) -> Iterator[bytes]:
         block = self._read(source)
         while len(block) < len(GZIP_MAGIC) and (more := self._read(source)):  # a network may hand over single bytes
             block += more
@@ -87,7 +72,7 @@ class Log_Files:
             yield block
             block = self._read(source)
 
-    def _unzipped(self, name: str, block: bytes, source: _Readable) -> Iterator[bytes]:
+    def _unzipped(self, name: str, block: bytes, source: Readable) -> Iterator[bytes]:
         unzip = zlib.decompressobj(wbits=31)
         while block:
             for begin in range(0, len(block), _GZIP_PIECE_BYTES):
@@ -122,7 +107,7 @@ class Log_Files:
             raise
         yield b"".join(held)
 
-    def _read(self, source: _Readable) -> bytes:
+    def _read(self, source: Readable) -> bytes:
         block = source.read(self._buffer_bytes)
         self.done_bytes += len(block)
         return block

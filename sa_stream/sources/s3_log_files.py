@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from sa_stream.errors import Source_Error, Store_Unavailable
-from sa_stream.sources.log_files import Log_Part
+from sa_stream.sources.log_part import Log_Part
 
 
 class _S3_Object:

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from sa_stream.embedded import kinesis_server
-from sa_stream.embedded.generator import (
-    DIRT,
-    Traffic,
-    fill,
-    lines_per_shard,
-    put_lines,
-    write_lines,
-)
+from sa_stream.embedded.destinations import fill, lines_per_shard, put_lines, write_lines
+from sa_stream.embedded.generator import DIRT, Traffic
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.errors import Config_Error, Field_List_Error, Store_Unavailable
 from sa_stream.records.fields import CANONICAL, FORBIDDEN_FIELDS, SEED

@@ -10,7 +10,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from sa_stream.embedded.generator import Traffic, fill
+from sa_stream.embedded.destinations import fill
+from sa_stream.embedded.generator import Traffic
 from sa_stream.embedded.kinesis_server import start
 from sa_stream.embedded.memory_kinesis import RECORDS_PER_READ_MAX, Memory_Kinesis, Records_Page
 from sa_stream.timing import HOUR_MS

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from consumer.commands.demo.recount import recount
-from sa_stream.embedded.generator import Traffic, fill
+from sa_stream.embedded.destinations import fill
+from sa_stream.embedded.generator import Traffic
 from sa_stream.embedded.kinesis_server import start
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.timing import HOUR_MS, wall_clock_ms

@@ -23,7 +23,8 @@ from typing import Any
 from consumer.kcl.identity import Worker_Identity
 from sa_stream.commits.keys import START_KEY
 from sa_stream.config import LATEST
-from sa_stream.embedded.generator import Chunk, Traffic, put_lines
+from sa_stream.embedded.destinations import put_lines
+from sa_stream.embedded.generator import Chunk, Traffic
 from sa_stream.storage.state_store import State_Store
 from tests.oracle import Stream_Oracle
 from tests.real.counting import closed_keys, differences, expected_of

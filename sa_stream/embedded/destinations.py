@@ -1,0 +1,152 @@
+"""Where generated lines can go: a file, a stream, the in-memory Kinesis, or S3."""
+
+import gzip
+import sys
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+import xxhash
+
+from sa_stream.embedded.generator import Chunk
+from sa_stream.embedded.memory_kinesis import HASH_KEYS, Memory_Kinesis, hash_key
+from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
+from sa_stream.timing import HOUR_MS
+
+
+def put_into(out: str, chunks: Iterable[Chunk]) -> int:
+    """Put lines into a file (gzip if it ends in .gz), `-`, `kinesis:STREAM` or `s3://bucket/prefix`; returns how many.
+
+    Raises Config_Error for an `out` that is none of these, Source_Error when it cannot be written to.
+    """
+    scheme, _, rest = out.partition(":")
+    if scheme == "kinesis":
+        return _put_kinesis(rest, chunks)
+    if scheme == "s3":
+        return _put_s3(rest, chunks)
+    try:
+        return write_lines(out, chunks)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Source_Error(f"Cannot write to {out}: {error.strerror or error}.") from error
+
+
+def _put_kinesis(stream: str, chunks: Iterable[Chunk]) -> int:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from sa_stream.sources.kinesis_reader import Kinesis_Reader
+
+    if not stream:
+        raise Config_Error("--out kinesis:STREAM needs the name or ARN of a stream after the colon.")
+    reader = Kinesis_Reader(stream)
+    reader.describe()  # its errors say which setting to change
+    try:
+        return put_lines(reader.client, stream, chunks)
+    except (BotoCoreError, ClientError) as error:
+        raise Source_Error(f"The Kinesis stream {stream} does not take records: {error}") from error
+
+
+def _put_s3(place: str, chunks: Iterable[Chunk]) -> int:
+    """One gzip object for every hour of arrival and chunk, under folders YYYY/MM/DD/HH/, as Firehose lays them out."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, prefix = place.removeprefix("//").partition("/")
+    if not place.startswith("//") or not bucket:
+        raise Config_Error("--out s3://bucket/prefix needs the name of a bucket.")
+    folder = f"{prefix.rstrip('/')}/" if prefix else ""
+    count = 0
+    try:
+        client = boto3.client("s3")
+        for number, chunk in enumerate(chunks):
+            lines = zip(chunk.arrival_ms.tolist(), chunk.lines(), strict=True)
+            for hour_ms, group in groupby(lines, key=lambda line: line[0] // HOUR_MS * HOUR_MS):
+                hour = datetime.fromtimestamp(hour_ms // 1000, UTC)
+                body = gzip.compress(b"".join(line for _, line in group), 6, mtime=0)
+                key = f"{folder}{hour:%Y/%m/%d/%H}/sa-stream-{hour:%Y-%m-%d-%H}-{number:06d}.gz"
+                client.put_object(Bucket=bucket, Key=key, Body=body)
+            count += len(chunk)
+    except (BotoCoreError, ClientError) as error:
+        raise Source_Error(f"Cannot write to s3:{place}: {error}") from error
+    return count
+
+
+def partition_key(line: bytes) -> str:
+    """The key that decides on a line's shard. A line that is sent again gets the same one, so a duplicate meets its
+    original in the same partition."""
+    return xxhash.xxh3_64_hexdigest(line)
+
+
+def lines_per_shard(chunk: Chunk, shards: int) -> list[tuple[list[bytes], list[int]]]:
+    """Lines and arrival times (ms) of a chunk for each of this many equal shards, as `fill` would route them."""
+    parts: list[tuple[list[bytes], list[int]]] = [([], []) for _ in range(shards)]
+    lows = [HASH_KEYS * i // shards for i in range(shards)]
+    for line, arrival_ms in zip(chunk.lines(), chunk.arrival_ms.tolist(), strict=True):
+        lines, arrivals_ms = parts[bisect_right(lows, hash_key(partition_key(line))) - 1]
+        lines.append(line)
+        arrivals_ms.append(arrival_ms)
+    return parts
+
+
+def fill(kinesis: Memory_Kinesis, stream: str, chunks: Iterable[Chunk]) -> int:
+    """Put lines straight into the in-memory Kinesis, one a record, with their own arrival times; returns how many."""
+    count = 0
+    for chunk in chunks:
+        lines = chunk.lines()
+        kinesis.put_many(stream, lines, [partition_key(line) for line in lines], chunk.arrival_ms.tolist())
+        count += len(lines)
+    return count
+
+
+def put_lines(
+    client: Any,
+    stream: str,
+    chunks: Iterable[Chunk],
+    sleep_s: Callable[[float], None] = time.sleep,
+    attempts_max: int = 10,
+) -> int:
+    """Put lines into a stream with a boto3 Kinesis client, one a record, 500 a call; returns how many. Records that are
+    refused (throttling) are sent again, after a growing wait, so that lines of a shard may change their order. Raises
+    Store_Unavailable when some are still refused after `attempts_max` calls. A client with
+    Config(parameter_validation=False) is a third faster."""
+    which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+    count = 0
+    for chunk in chunks:
+        lines = chunk.lines()
+        for begin in range(0, len(lines), 500):
+            records = [{"Data": line, "PartitionKey": partition_key(line)} for line in lines[begin : begin + 500]]
+            count += len(records)
+            for attempt in range(attempts_max):
+                answers = client.put_records(Records=records, **which)["Records"]
+                pairs = zip(records, answers, strict=True)
+                records = [record for record, answer in pairs if answer.get("ErrorCode")]
+                if not records:
+                    break
+                sleep_s(min(5.0, 0.1 * 2**attempt))
+            else:
+                raise Store_Unavailable(
+                    f"Kinesis refused {len(records)} records of {stream} {attempts_max} times: the stream has too few "
+                    "shards for this rate, generate more slowly"
+                )
+    return count
+
+
+def write_lines(target: str | Path, chunks: Iterable[Chunk]) -> int:
+    """Write lines to a file (gzip if its name ends in .gz; the same lines give the same file) or `-` for standard
+    output; returns how many. Raises OSError as `open` does."""
+    count = 0
+    with ExitStack() as stack:
+        plain: IO[bytes] = sys.stdout.buffer if str(target) == "-" else stack.enter_context(Path(target).open("wb"))
+        packed = str(target).endswith(".gz")
+        out = stack.enter_context(gzip.GzipFile("", "wb", 6, plain, mtime=0)) if packed else plain
+        for chunk in chunks:
+            out.write(chunk.data)
+            count += len(chunk)
+        out.flush()
+    return count
