@@ -18,8 +18,9 @@ from sa_stream.commits.decisions import refuse_other_preset
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
+from sa_stream.records.decoder import unpacked
 from sa_stream.records.fields import preset_name, resolve_field_lists
-from sa_stream.records.parser import Parser, unpacked
+from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
 from sa_stream.storage.state_store import State_Store

@@ -30,7 +30,7 @@ from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.health.notebook import Health
 from sa_stream.log import DEAD_LETTERS, LOSS, MALFORMED, MEMORY, MEMORY_SMALL, PARTITION_FAILED, SHRUNK, WAITING, Log
 from sa_stream.partitions import NOTHING_READ, Batch
-from sa_stream.records.parser import REASONS
+from sa_stream.records.columns import REASONS
 from sa_stream.timing import BEGINNING_MS, Moment, Now, iso, right_now
 
 log = Log("engine")

@@ -7,8 +7,8 @@ from consumer.worker.application import Application
 from sa_stream.errors import Field_List_Error, Shard_Gone, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import NOTHING_READ
+from sa_stream.records.decoder import unpacked
 from sa_stream.records.fields import DETECT_LINES
-from sa_stream.records.parser import unpacked
 from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.timing import moment
 

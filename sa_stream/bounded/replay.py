@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sa_stream.bounded.entries import bounded_entries
 from sa_stream.bounded.windows import Bounded_Windows
+from sa_stream.records.columns import Columns
 from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
-from sa_stream.records.parser import Columns, Parser
+from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import Timing, wall_clock_ms

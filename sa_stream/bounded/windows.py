@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from sa_stream.records.parser import REASONS, Columns
+from sa_stream.records.columns import REASONS, Columns
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import WINDOW_MS
 from sa_stream.windows.ids import Recent_Ids

@@ -20,9 +20,11 @@ from sa_stream.commits.protocol import Checkpoint, commit_steps, is_overtaken_st
 from sa_stream.errors import Corrupt_State, Store_Unavailable, Superseded
 from sa_stream.log import SECRET_TORN, Log
 from sa_stream.partitions import Batch, Partial_Name
+from sa_stream.records.columns import REASONS, Columns, Dropped
 from sa_stream.records.dead_letters import Dead_Letters
+from sa_stream.records.decoder import unpacked
 from sa_stream.records.fields import Field_Lists
-from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
+from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
 from sa_stream.windows.fold import FOLD_ROWS, hash_of

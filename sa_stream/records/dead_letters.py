@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from sa_stream.records.decoder import unpacked
 from sa_stream.records.fields import FORBIDDEN_FIELDS, Field_List, Field_Lists, kind_of
-from sa_stream.records.parser import unpacked
 from sa_stream.records.privacy import scrub
 from sa_stream.timing import MINUTE_MS
 

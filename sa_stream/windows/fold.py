@@ -12,7 +12,8 @@ import polars as pl
 import polars_hash as plh
 import xxhash
 
-from sa_stream.records.parser import NO_STATUS, NUMBER, NUMBER_DIGITS_MAX
+from sa_stream.records.columns import NO_STATUS
+from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
 from sa_stream.timing import MINUTE_MS
 from sa_stream.windows.paths import grouped_paths

@@ -14,7 +14,7 @@ import polars as pl
 
 from sa_stream.format import pack, unpack
 from sa_stream.partitions import NOTHING_READ, Partial_Name
-from sa_stream.records.parser import REASONS, TOO_LATE, Bools, Columns, Dropped
+from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.fold import fold, hash_expression, hash_of

@@ -10,7 +10,8 @@ import pytest
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.poison import FAILURES_MAX, Poison, Set_Aside
 from sa_stream.partitions import END, Shard_Info
-from sa_stream.records.parser import Columns, Parser
+from sa_stream.records.columns import Columns
+from sa_stream.records.parser import Parser
 from sa_stream.rollups.finality import SET_ASIDE, Missing, view
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.window import Window

@@ -14,18 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sa_stream.records import parser as parser_module
+from sa_stream.records import decoder as decoder_module
+from sa_stream.records.columns import HUGE_BYTES, NO_STATUS, REASONS, Columns
+from sa_stream.records.decoder import LINE_BYTES_MAX
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, Field_Lists, resolve_field_lists
-from sa_stream.records.parser import (
-    HUGE_BYTES,
-    LINE_BYTES_MAX,
-    NO_STATUS,
-    REASONS,
-    Columns,
-    Parser,
-    event_times_ms,
-    whole_bytes,
-)
+from sa_stream.records.parser import Parser, event_times_ms, whole_bytes
 from tests.log_lines import line_of
 from tests.oracle import event_time_ms, whole_number
 
@@ -417,7 +410,7 @@ def test_gzip_that_is_damaged_is_malformed_as_a_whole(damaged: bytes) -> None:
 
 
 def test_a_gzip_bomb_is_malformed_and_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser_module, "UNPACKED_BYTES_MAX", 1_000)
+    monkeypatch.setattr(decoder_module, "UNPACKED_BYTES_MAX", 1_000)
     fits, bomb = small("/fits" + "x" * 900), small("/bomb") * 1_000
     for payload in (gzip.compress(bomb), gzip.compress(fits) + gzip.compress(bomb)):
         columns = parsed([payload, gzip.compress(fits)])

@@ -9,7 +9,8 @@ from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable
 from sa_stream.partitions import NOTHING_READ, Batch, Partial_Name
-from sa_stream.records.parser import Columns, Parser
+from sa_stream.records.columns import Columns
+from sa_stream.records.parser import Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
