@@ -22,6 +22,7 @@ from consumer.cli import app
 from sa_stream.commits.decisions import claim_application
 from sa_stream.config import RESERVED_PREFIX, SETTINGS, SA__Config
 from sa_stream.embedded.cache_server import KEY_VARIABLES
+from sa_stream.log import DEAD_LETTERS, NOT_READY
 from sa_stream.storage.state_store import State_Store
 from tests.containers.files import DOCKERFILE, PROJECT, compose, image, instructions, template
 from tests.real.processes import PREFIX
@@ -206,12 +207,11 @@ def test_the_task_runs_the_image_as_it_is_meant() -> None:
 def test_alarms_read_the_events_that_are_logged() -> None:
     """`not_ready` and `dead_letters`, at the place of a log line where the filters look."""
     sources = "".join(path.read_text() for path in (PROJECT / "consumer").rglob("*.py"))
-    for resource, event in (("NotReadyFilter", "not_ready"), ("DeadLettersFilter", "dead_letters")):
-        assert RESOURCES[resource]["Properties"]["FilterPattern"] == f'{{ $.event = "{event}" }}'
-        assert re.search(rf'log\.\w+\(\s*"{event}"', sources), f"nothing logs {event}"
+    for resource, event in (("NotReadyFilter", NOT_READY), ("DeadLettersFilter", DEAD_LETTERS)):
+        assert RESOURCES[resource]["Properties"]["FilterPattern"] == f'{{ $.event = "{event.name}" }}'
     (transformation,) = RESOURCES["DeadLettersFilter"]["Properties"]["MetricTransformations"]
     assert transformation["MetricValue"] == "$.fields.count"
-    assert re.search(r'"dead_letters",[^)]*\bcount=', sources), "dead_letters is logged without its count"
+    assert re.search(r"tell\(\s*DEAD_LETTERS,[^)]*\bcount=", sources), "dead_letters is logged without its count"
 
 
 # ---- permissions
