@@ -27,7 +27,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="sa-stream",
-    help="Traffic statistics from CloudFront real-time logs. Settings are environment variables: see the README.",
+    help="Traffic statistics from CloudFront real-time logs. Settings are environment variables: see docs/settings.md.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -1,6 +1,6 @@
 """Settings: the environment comes in, one checked `SA__Config` goes out, or a Config_Error that names the variable.
 
-`python -m sa_stream.config` prints the settings table of the README.
+`python -m sa_stream.config` prints the table of docs/settings.md.
 """
 
 import re
@@ -334,12 +334,12 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
     for variable in sorted(env):
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(RESERVED_PREFIX):
             close = get_close_matches(variable, sorted(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "see the settings table in the README."
+            hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all."
             raise Config_Error(f"{variable} is not a setting: {hint}")
 
 
 def settings_table() -> str:
-    """The README's table: name, default, meaning, in Markdown."""
+    """The table of docs/settings.md: name, default, meaning, in Markdown."""
     defaults = SA__Config()
     rows = ["| name | default | meaning |", "| --- | --- | --- |"]
     for setting in SETTINGS:

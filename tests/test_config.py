@@ -16,7 +16,7 @@ from sa_stream.errors import Config_Error, Field_List_Error
 from sa_stream.log import COMMITTED, ENTRY, KCL_JAVA, MEMORY, PUBLISHING_FAILED, WAITING, Log
 from sa_stream.timing import HOUR_MS, Timing
 
-README = Path(__file__).parents[1] / "README.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
 def config(**variables: str) -> SA__Config:
@@ -166,8 +166,8 @@ def test_secrets_are_never_shown() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_table_in_the_readme_is_the_one_of_the_settings() -> None:
-    text = README.read_text()
+def test_the_table_in_the_documents_is_the_one_of_the_settings() -> None:
+    text = DOCUMENT.read_text()
     begin, end = "<!-- settings: begin (python -m sa_stream.config) -->\n", "\n<!-- settings: end -->"
     assert text.split(begin)[1].split(end)[0] == settings_table()
 
