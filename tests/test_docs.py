@@ -17,6 +17,7 @@ from sa_stream.config import PREFIX, SETTINGS
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.log import EVENTS, Event
+from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.timing import Moment
 
 ROOT = Path(__file__).parents[1]
@@ -184,11 +185,16 @@ def test_every_direct_dependency_has_its_reason_in_the_readme() -> None:
 def test_every_reason_of_missing_sources_is_explained() -> None:
     from sa_stream.rollups import finality, reconciler
 
-    readme = text_of("README.md")
+    section = text_of("docs/entries.md").split("| reason in `missing_sources` |")[1].split("\n\n")[0]
     reasons = [finality.OPEN, finality.LAGGING, finality.NOT_STARTED, finality.WAITING_FOR_CHILDREN]
-    reasons += [finality.BEFORE_START, finality.NOT_COVERED, finality.SET_ASIDE]
+    reasons += [finality.OLD_LIST, finality.BEFORE_START, finality.NOT_COVERED, finality.SET_ASIDE]
     reasons += [reconciler.NOT_FINAL, reconciler.NOT_PUBLISHED]
-    assert [reason for reason in reasons if f"`{reason}`" not in readme] == []
+    assert [reason for reason in reasons if f"`{reason}`" not in section] == []
+
+
+def test_every_field_of_an_entry_is_explained() -> None:
+    named = spans_of("docs/entries.md")
+    assert [name for name in Schema__SA__Aggregate__Window.__annotations__ if name not in named] == []
 
 
 def everything_that_health_says() -> list[str]:

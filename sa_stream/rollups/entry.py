@@ -1,6 +1,7 @@
 """An entry is what people read about a period: a merged window comes in, plain JSON values come out.
 
-What each number means is in the README and, as a recount, in tests/oracle.py. Nothing here reads or writes anything.
+What each number means is in docs/entries.md and, as a recount, in tests/oracle.py. Nothing here reads or writes
+anything.
 """
 
 from collections.abc import Mapping, Sequence
