@@ -1,6 +1,6 @@
-"""What the README and the documents in docs/ name exists: files, make targets, commands and their options, settings,
-log events, parameters, and every other word in backticks. The documents come in, the names that nothing answers to go
-out."""
+"""What the README, the changelog and the documents in docs/ name exists: files, make targets, commands and their
+options, settings, log events, parameters, and every other word in backticks. The documents come in, the names that
+nothing answers to go out."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,7 @@ from consumer.process.memory import Pressure
 from consumer.worker.engine import Quality
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
+from sa_stream.format import READABLE, VERSION
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.log import EVENTS, Event
@@ -22,7 +23,12 @@ from sa_stream.timing import Moment
 
 ROOT = Path(__file__).parents[1]
 WRITTEN_LATER = {"docs/benchmarks.md"}  # by `make bench`
-DOCUMENTS = ("README.md", *sorted({f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - WRITTEN_LATER))
+README_LINES_MAX = 200
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    *sorted({f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - WRITTEN_LATER),
+)
 FOLDERS = ("sa_stream", "consumer", "tests", "benchmarks", "scripts", "requirements")
 SOURCES = (*FOLDERS, "Makefile", "pyproject.toml", "docker-compose.yml")
 SEEDS = "docs/seeds.md"
@@ -176,6 +182,21 @@ def test_every_link_leads_somewhere(document: str) -> None:
         assert file.exists(), target
         headings = re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text()), re.MULTILINE)
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+
+
+def test_the_readme_is_short_and_leads_to_every_other_document() -> None:
+    readme = text_of("README.md")
+    assert len(readme.splitlines()) <= README_LINES_MAX
+    assert [document for document in (*DOCUMENTS[1:], *WRITTEN_LATER) if f"]({document})" not in readme] == []
+
+
+def test_the_changelog_begins_with_the_format_version_that_is_written_and_those_that_are_read() -> None:
+    states = text_of("CHANGELOG.md").split("\n## ")[1:]
+    versions = [re.findall(r"^Format version (\d+)(?:; reads (\d.*))?\.$", state, re.MULTILINE) for state in states]
+    assert all(len(said) == 1 for said in versions)
+    ((written, read),) = versions[0]
+    assert int(written) == VERSION
+    assert tuple(int(number) for number in re.findall(r"\d+", read)) == READABLE
 
 
 def test_every_direct_dependency_has_its_reason_and_no_other_has_one() -> None:
