@@ -14,7 +14,6 @@ from consumer.process.memory import Pressure
 from consumer.worker.engine import Quality
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
-from sa_stream.format import READABLE, VERSION
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.log import EVENTS, Event
@@ -184,6 +183,18 @@ def test_every_link_leads_somewhere(document: str) -> None:
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
 
 
+def test_every_room_is_in_the_architecture() -> None:
+    section = text_of("docs/architecture.md").split("## Rooms and directions")[1].split("\n## ")[0]
+    rooms = [
+        f"{path.relative_to(ROOT)}{'/' if path.is_dir() else ''}"
+        for house in ("sa_stream", "consumer")
+        for path in (ROOT / house).iterdir()
+        if (path / "__init__.py").exists() or (path.suffix == ".py" and not path.name.startswith("__"))
+    ]
+    assert len(rooms) > 20
+    assert [room for room in sorted(rooms) if f"`{room}`" not in section] == []
+
+
 def test_the_readme_is_short_and_leads_to_every_other_document() -> None:
     readme = text_of("README.md")
     assert len(readme.splitlines()) <= README_LINES_MAX
@@ -191,6 +202,8 @@ def test_the_readme_is_short_and_leads_to_every_other_document() -> None:
 
 
 def test_the_changelog_begins_with_the_format_version_that_is_written_and_those_that_are_read() -> None:
+    from sa_stream.format import READABLE, VERSION
+
     states = text_of("CHANGELOG.md").split("\n## ")[1:]
     versions = [re.findall(r"^Format version (\d+)(?:; reads (\d.*))?\.$", state, re.MULTILINE) for state in states]
     assert all(len(said) == 1 for said in versions)
