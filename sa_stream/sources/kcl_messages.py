@@ -93,7 +93,7 @@ def decode_message(line: bytes | memoryview, shard: str = "") -> Message:
         whose = f" for {shard}" if shard else ""
         raise Source_Error(
             f"The KCL sent a line of {len(line)} bytes{whose} that is no message known here: {error}. Use the version "
-            "of amazon-kclpy that the README names"
+            "of amazon-kclpy that docs/operations.md names"
         ) from error
 
 
