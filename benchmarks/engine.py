@@ -17,9 +17,10 @@ import polars as pl
 
 from benchmarks.data import Data
 from sa_stream.commits.operations import drive
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing

@@ -137,3 +137,18 @@ def iso(time_ms: int | None) -> str | None:
     if time_ms is None or not 0 <= time_ms < 253_402_300_800_000:  # the year 10000
         return None
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def month_of(time_ms: int) -> str:
+    """The month of event time whose secret hashes a value: `2026-02`."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")
+
+
+def start_of_month(month: str) -> int:
+    """The reverse of `month_of`."""
+    return int(datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def end_of_month(month: str) -> int:
+    """Where the next month begins: at most 31 days on, and never two months."""
+    return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))

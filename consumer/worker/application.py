@@ -21,7 +21,7 @@ from sa_stream.commits.decisions import (
     took_over_ms,
 )
 from sa_stream.commits.operations import Steps, drive
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
@@ -31,6 +31,7 @@ from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_
 from sa_stream.health.notebook import Health
 from sa_stream.log import RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
 from sa_stream.partitions import NOTHING_READ, Shard_Info
+from sa_stream.records.intake import Intake
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings

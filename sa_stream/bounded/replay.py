@@ -6,6 +6,7 @@ from sa_stream.bounded.entries import bounded_entries
 from sa_stream.bounded.windows import Bounded_Windows
 from sa_stream.records.columns import Columns
 from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
@@ -27,7 +28,7 @@ def read_windows(
     if lists.auto and not lists.lists:
         buffers, lists = _decided(buffers, lists, on_fields)
     parser = Parser(lists, timing.future_ms)
-    result = Bounded_Windows(rules, lists.mask)
+    result = Bounded_Windows(Intake(lists, rules))
     waiting: list[Columns] = []
     rows = 0
     for buffer in buffers:

@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 
 from sa_stream.records.columns import REASONS, Columns
-from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import WINDOW_MS
+from sa_stream.records.intake import Intake
+from sa_stream.timing import WINDOW_MS, month_of
+from sa_stream.windows.fold import fold, hash_columns
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.partition_state import distinct, fold_rows, hash_columns, month_of
+from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
 
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: multiplying by it gives every window other bits
@@ -20,14 +21,13 @@ class Bounded_Windows:
     Nothing that is hashed here is stored, so hashes need no secret.
     """
 
-    def __init__(self, rules: Path_Rules, fields: int) -> None:
+    def __init__(self, intake: Intake) -> None:
         self.windows: dict[int, Window] = {}
         self.records = 0
         self.aggregated = 0
         self.duplicates = 0
         self.invalid: Counter[str] = Counter()
-        self._rules = rules
-        self._fields = fields
+        self._intake = intake
         self._ids = Recent_Ids(horizon_minutes=0)
 
     def take(self, columns: Columns) -> None:
@@ -50,9 +50,10 @@ class Bounded_Windows:
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
-            window.fields |= self._fields
+            window.fields |= self._intake.lists.mask
             rows = starts == start
             duplicates = int((duplicate & rows).sum())
             window.duplicate_records += duplicates
             self.duplicates += duplicates
-            self.aggregated += fold_rows(window, columns, hashed, rows & ~duplicate, self._rules, 0)
+            rows &= ~duplicate
+            self.aggregated += fold(window, columns.chosen(rows), hashed.chosen(rows), self._intake, 0)

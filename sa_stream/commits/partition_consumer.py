@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import xxhash
 
 from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
@@ -23,12 +22,11 @@ from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.columns import REASONS, Columns, Dropped
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import Field_Lists
+from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
-from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
 from sa_stream.windows.fold import FOLD_ROWS, hash_of
-from sa_stream.windows.partition_state import Partition_State, end_of_month, month_of
+from sa_stream.windows.partition_state import Partition_State
 
 log = Log("secrets")
 
@@ -77,21 +75,6 @@ class Secrets:
     def tag(self, month: str) -> int:
         """A few bits that tell a secret from another, and nothing of it."""
         return hash_of("tag", self.seeds[month]) & 0xFFFF
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """How records are read: the same for all partitions of an application."""
-
-    lists: Field_Lists
-    rules: Path_Rules = field(default_factory=Path_Rules)
-    keep_text: bool = False  # dead letters with their text
-
-    def settings(self, timing: Timing) -> str:
-        """What decides the content of a window, besides its records."""
-        lists = [fields.names for fields in self.lists.lists]
-        content = (timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
-        return xxhash.xxh3_64_hexdigest(repr(content).encode())
 
 
 @dataclass(slots=True)
@@ -345,13 +328,14 @@ class Partition_Consumer:
         self.state.set_aside(segment.numbers, segment.arrivals_ms, self._new_lineage())
 
     def _take_steps(self, segment: _Segment, columns: Columns, now: Now) -> Steps[None]:
-        starts = self.state.starts(columns)
+        placed = self.state.placed(columns)
+        starts = self.state.starts(placed)
         months = sorted({month_of(start) for start in starts})
         yield from self._secrets.load_steps(months)
         for month in months:
             if month in self._secrets.destroyed:
                 yield from self._close_steps(month)
-                starts = self.state.starts(columns)
+                starts = self.state.starts(placed)
             elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
                 self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
         for start in starts:
@@ -359,9 +343,7 @@ class Partition_Consumer:
                 yield from load_steps(self._store, self.state, [start])
             except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
                 self.state.lose_window(start, now.wall_ms, self._new_lineage())
-        dropped = self.state.take(
-            columns, segment.numbers, self._secrets.seeds, self._intake.rules, self._intake.lists.mask
-        )
+        dropped = self.state.take(placed, segment.numbers, self._secrets.seeds, self._intake)
         yield from self._bury_steps(segment, columns, dropped)
 
     def _close_steps(self, month: str) -> Steps[None]:

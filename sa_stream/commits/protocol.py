@@ -26,7 +26,8 @@ from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.partitions import END, NOTHING_READ, Partial_Name, sortable
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition_state import SNAPSHOT, First_Start, Loss, Partition_State
+from sa_stream.windows.coverage import SNAPSHOT, First_Start, Loss
+from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish

@@ -29,8 +29,7 @@ from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import MONTHLY
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS
-from sa_stream.windows.partition_state import end_of_month, start_of_month
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
 
 
 def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:

@@ -5,6 +5,8 @@ distinct value.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Context, Decimal
 
 import numpy as np
@@ -12,12 +14,13 @@ import polars as pl
 import polars_hash as plh
 import xxhash
 
-from sa_stream.records.columns import NO_STATUS
+from sa_stream.records.columns import NO_STATUS, Bools, Columns
+from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
-from sa_stream.timing import MINUTE_MS
+from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.paths import grouped_paths
-from sa_stream.windows.summaries import DURATION_US_MAX, OTHER, VALUES_MAX, Int64s, UInt64s, add_counts
+from sa_stream.windows.summaries import DURATION_US_MAX, OTHER, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
 from sa_stream.windows.window import MINUTES, Window
 
 COUNTED_FIELDS = {  # kind of count -> field
@@ -46,28 +49,67 @@ def hash_of(value: str, seed: int) -> int:
     return xxhash.xxh3_64_intdigest(value.encode(), seed)
 
 
-def fold(
-    window: Window,
-    frame: pl.DataFrame,
-    event_ms: Int64s,
-    agents: UInt64s,
-    huge: dict[int, int],
-    rules: Path_Rules,
-    seed: int,
-) -> None:
-    """Add records to a window they belong to.
+@dataclass(slots=True)
+class Hashed:
+    """Hashes of the chosen rows' request ids and user agents, each under the secret of its window's month."""
 
-    frame     columns of records.parser.Columns; event_ms  their times
-    agents    hashes, under `seed`, of the user agents that are not missing, in any order
-    huge      row -> bytes, for rows whose `bytes` do not fit the column
-    """
-    window.total_requests += frame.height
-    window.total_bytes += int(frame["bytes"].sum()) + sum(huge.values())
-    _count_values(window, frame, seed)
-    _add_minutes(window, frame, event_ms, huge)
-    _add_times(window, frame)
-    window.unique_agents.add(agents)
-    _add_paths(window, frame, huge, rules, seed)
+    request_ids: UInt64s
+    has_request_id: Bools
+    agents: UInt64s
+    has_agent: Bools
+
+    def chosen(self, rows: Bools) -> "Hashed":
+        if rows.all():
+            return self
+        return Hashed(self.request_ids[rows], self.has_request_id[rows], self.agents[rows], self.has_agent[rows])
+
+
+def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping[str, int]) -> Hashed:
+    every = bool(chosen.all())
+    months: dict[str, list[int]] = {}
+    for start in distinct(starts if every else starts[chosen]):
+        months.setdefault(month_of(start), []).append(start)
+    if every and len(months) == 1:
+        return _hashed(columns.frame, seeds[next(iter(months))])
+    rows = len(columns)
+    result = Hashed(np.zeros(rows, np.uint64), chosen.copy(), np.zeros(rows, np.uint64), chosen.copy())
+    for month, members in months.items():
+        mask = chosen & np.isin(starts, members)
+        part = _hashed(columns.frame.filter(pl.Series(mask)), seeds[month])
+        result.request_ids[mask], result.has_request_id[mask] = part.request_ids, part.has_request_id
+        result.agents[mask], result.has_agent[mask] = part.agents, part.has_agent
+    return result
+
+
+def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
+    values = frame.select(hash_expression("x-edge-request-id", seed), hash_expression("cs-user-agent", seed))
+    return Hashed(
+        *_present(values["x-edge-request-id"], seed),
+        *_present(values["cs-user-agent"], seed),
+    )
+
+
+def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
+    """The hashes, and which of them are of a value that is not missing."""
+    values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
+    present: Bools = values != hash_of("-", seed)
+    if hashed.null_count():
+        present &= ~hashed.is_null().to_numpy()
+    return values, present
+
+
+def fold(window: Window, columns: Columns, hashed: Hashed, intake: Intake, seed: int) -> int:
+    """Add records to the window that they belong to; returns how many there were. `hashed` is theirs, under `seed`."""
+    if not len(columns):
+        return 0
+    window.total_requests += len(columns)
+    window.total_bytes += int(columns.frame["bytes"].sum()) + sum(columns.huge.values())
+    _count_values(window, columns.frame, seed)
+    _add_minutes(window, columns)
+    _add_times(window, columns.frame)
+    window.unique_agents.add(hashed.agents if hashed.has_agent.all() else hashed.agents[hashed.has_agent])
+    _add_paths(window, columns, intake.rules, seed)
+    return len(columns)
 
 
 def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
@@ -87,9 +129,10 @@ def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
         add_counts(counts, values, numbers)
 
 
-def _add_minutes(window: Window, frame: pl.DataFrame, event_ms: Int64s, huge: dict[int, int]) -> None:
+def _add_minutes(window: Window, columns: Columns) -> None:
     """Numbers per minute, and the statuses, which come out of the same count."""
-    minute = (event_ms - window.start_ms) // MINUTE_MS
+    frame = columns.frame
+    minute = (columns.event_ms - window.start_ms) // MINUTE_MS
     status = frame["status"].to_numpy()
     known = status if status.min() != NO_STATUS else status[status != NO_STATUS]  # a list may lack sc-status
     numbers = np.bincount(known, minlength=1000)
@@ -102,7 +145,7 @@ def _add_minutes(window: Window, frame: pl.DataFrame, event_ms: Int64s, huge: di
     sizes = np.zeros(MINUTES, np.int64)
     np.add.at(sizes, minute, frame["bytes"].to_numpy())
     rows = [by_class.sum(axis=1).tolist(), by_class[:, 4].tolist(), by_class[:, 5].tolist(), sizes.tolist()]
-    for row, number in huge.items():
+    for row, number in columns.huge.items():
         rows[-1][minute[row]] += number
     hits = (frame["x-edge-result-type"] == "Hit").fill_null(False).to_numpy()
     rows.append(np.bincount(minute[hits], minlength=MINUTES).tolist())
@@ -150,8 +193,9 @@ def _exact_micros(value: str) -> int:
     return round(Decimal(value).scaleb(6, _EXACT))
 
 
-def _add_paths(window: Window, frame: pl.DataFrame, huge: dict[int, int], rules: Path_Rules, seed: int) -> None:
-    rows = frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
+def _add_paths(window: Window, columns: Columns, rules: Path_Rules, seed: int) -> None:
+    huge = columns.huge
+    rows = columns.frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
     grouped = grouped_paths(rows)
     raw_paths = grouped["path"]
     cleaned = clean_paths(raw_paths, rules)

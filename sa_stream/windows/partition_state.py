@@ -6,20 +6,19 @@ neither on batches nor on anybody's clock, so whoever computes it again gets the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
-import polars as pl
 
 from sa_stream.format import pack, unpack
 from sa_stream.partitions import NOTHING_READ, Partial_Name
-from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped
-from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.fold import fold, hash_expression, hash_of
+from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped, Int64s
+from sa_stream.records.intake import Intake
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
+from sa_stream.windows.coverage import ASIDE, PARTIAL, RETENTION, SECRET, First_Start, Loss
+from sa_stream.windows.fold import Hashed, fold, hash_columns
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.summaries import Int64s, UInt64s
+from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
 
 KIND = "partition"
@@ -29,71 +28,30 @@ GONE = "gone"  # counter: the stream had forgotten the shard before it was read 
 SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
 
 
-def month_of(time_ms: int) -> str:
-    """The month of event time whose secret hashes a value: `2026-02`."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")
-
-
-def start_of_month(month: str) -> int:
-    """The reverse of `month_of`."""
-    return int(datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()) * 1000
-
-
-def end_of_month(month: str) -> int:
-    """Where the next month begins: at most 31 days on, and never two months."""
-    return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))
-
-
 @dataclass(frozen=True, slots=True)
-class First_Start:
-    """What a partition that starts without a past, in a stream that may have trimmed something, can be sure of.
+class Placed:
+    """Records, and what follows from their times.
 
-    What retention the stream had before we first asked is known to nobody, only that it was never below a day. So the
-    first record that is still there says from when on all are.
-
-    reach_ms  the first moment that it was to read: the stream's birth, or the position that was asked for
-    from_ms   what it vouches from if nothing was trimmed (BEGINNING_MS: for everything)
-    kept_ms   no more than what the retention has left when it started
-    sure_ms   from here on all is there, whatever the retention was
+    starts  the window of each (start in ms); `moves`: how far each moves the watermark (ms)
     """
 
-    reach_ms: int
-    from_ms: int
-    kept_ms: int
-    sure_ms: int
-
-    @property
-    def since_ms(self) -> int:
-        """Before the first record was read."""
-        return max(self.from_ms, self.kept_ms, self.sure_ms)
-
-    def since_first_ms(self, arrival_ms: int, margin_ms: int) -> int:
-        """Now that the oldest record that is there is known to have arrived at this time."""
-        if self.reach_ms >= self.kept_ms and arrival_ms <= self.reach_ms + margin_ms:
-            return self.from_ms
-        return max(self.from_ms, self.kept_ms, min(arrival_ms, self.sure_ms))
-
-
-RETENTION, SNAPSHOT, PARTIAL, SECRET, ASIDE = "retention", "snapshot", "partial", "secret", "set-aside"
-_WHY = {
-    RETENTION: "the stream no longer has all that was not read yet, as its retention is shorter than the delay",
-    SNAPSHOT: "its last snapshot is missing or torn",
-    PARTIAL: "the partial of a window is missing or torn",
-    SECRET: "a hash secret was torn, and another one has taken its place",
-    ASIDE: "records on which the program fails again and again were passed over",
-}
+    columns: Columns
+    starts: Int64s
+    moves: Int64s
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """Why a partition covers less than before, and from when on it vouches."""
+class Verdicts:
+    """What becomes of each record.
 
-    kind: str
-    since_ms: int
+    starts     the window it belongs to (start in ms)
+    in_time    it counts; `late`: its window had ended before it came; `duplicate`: its id was seen (None: of none)
+    """
 
-    @property
-    def why(self) -> str:
-        return _WHY[self.kind]
+    starts: Int64s
+    in_time: Bools
+    late: Bools
+    duplicate: Bools | None
 
 
 @dataclass(slots=True)
@@ -145,11 +103,14 @@ class Partition_State:
 
     # ------------------------------------------------------------------ records
 
-    def starts(self, columns: Columns) -> list[int]:
-        """Starts of all windows that these records may touch, ascending."""
-        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
+    def placed(self, columns: Columns) -> Placed:
         moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
-        newest = max(self.record_watermark_ms, int(moves.max(initial=BEGINNING_MS)))
+        return Placed(columns, columns.event_ms // WINDOW_MS * WINDOW_MS, moves)
+
+    def starts(self, placed: Placed) -> list[int]:
+        """Starts of all windows that these records may touch, ascending."""
+        columns, starts = placed.columns, placed.starts
+        newest = max(self.record_watermark_ms, int(placed.moves.max(initial=BEGINNING_MS)))
         closed = starts < self.amendable_from_ms
         lateness = WINDOW_MS + self.timing.allowed_lateness_ms
         touching = [
@@ -159,26 +120,16 @@ class Partition_State:
         ]
         return sorted({start for times_ms in touching for start in distinct(times_ms)})
 
-    def take(
-        self,
-        columns: Columns,
-        numbers: Sequence[str],
-        seeds: Mapping[str, int],
-        rules: Path_Rules,
-        fields: int,
-    ) -> Dropped:
+    def take(self, placed: Placed, numbers: Sequence[str], seeds: Mapping[str, int], intake: Intake) -> Dropped:
         """Take in records in their order, and return those that are in no aggregate.
 
-        numbers  sequence number of each payload; seeds  hash secret of each month of the windows that `starts` gave;
-        fields   mask of the used fields that some configured list has
+        numbers  sequence number of each payload; seeds  hash secret of each month of the windows that `starts` gave
         """
-        starts = columns.event_ms // WINDOW_MS * WINDOW_MS
-        moves = np.minimum(columns.event_ms, columns.arrival_ms) - self.timing.out_of_orderness_ms
-        running = np.maximum.accumulate(np.concatenate(([self.record_watermark_ms], moves)))
+        columns, starts = placed.columns, placed.starts
+        running = np.maximum.accumulate(np.concatenate(([self.record_watermark_ms], placed.moves)))
         before, self.record_watermark_ms = running[:-1], int(running[-1])
         arrived = np.maximum.accumulate(np.concatenate(([self.newest_arrival_ms], columns.arrival_ms)))
         self.newest_arrival_ms = int(arrived[-1])
-        late = starts + WINDOW_MS <= before
         lateness_ms = WINDOW_MS + self.timing.allowed_lateness_ms
         too_late = (starts + lateness_ms <= before) | (starts < self.amendable_from_ms)
         self.amendable_from_ms = max(self.amendable_from_ms, self.record_watermark_ms - lateness_ms + 1)
@@ -192,15 +143,16 @@ class Partition_State:
                 columns.payload[too_late], columns.line[too_late], TOO_LATE, columns.field_count[too_late]
             )
             dropped = Dropped.joined([dropped, lost])
-        self._count_dropped(columns, dropped, numbers, fields)
-        self._fold(columns, hashed, numbers, starts, in_time, duplicate, late, seeds, rules, fields)
+        self._count_dropped(columns, dropped, numbers, intake.lists.mask)
+        verdicts = Verdicts(starts, in_time, starts + WINDOW_MS <= before, duplicate)
+        self._fold(columns, verdicts, hashed, numbers, seeds, intake)
         self.number = numbers[-1]
         self.position_ms = max(self.position_ms, int(columns.payload_arrivals_ms[-1]))
         self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
         self._count("records", len(columns) + len(columns.dropped))
         return dropped
 
-    def _duplicates(self, hashed: "Hashed", minutes: Int64s) -> Bools | None:
+    def _duplicates(self, hashed: Hashed, minutes: Int64s) -> Bools | None:
         ids, known = hashed.request_ids, hashed.has_request_id
         if known.all():
             return self.ids.see(ids, minutes.astype(np.int32))
@@ -214,30 +166,27 @@ class Partition_State:
     def _fold(
         self,
         columns: Columns,
-        hashed: "Hashed",
+        verdicts: Verdicts,
+        hashed: Hashed,
         numbers: Sequence[str],
-        starts: Int64s,
-        in_time: Bools,
-        duplicate: Bools | None,
-        late: Bools,
         seeds: Mapping[str, int],
-        rules: Path_Rules,
-        fields: int,
+        intake: Intake,
     ) -> None:
-        every = bool(in_time.all())
-        for start in distinct(starts if every else starts[in_time]):
+        starts, in_time = verdicts.starts, verdicts.in_time
+        for start in distinct(starts if in_time.all() else starts[in_time]):
             rows = (starts == start) & in_time
             last = len(rows) - 1 - int(rows[::-1].argmax())
-            window = self._touch(start, numbers[int(columns.payload[last])], fields)
-            if duplicate is not None:
-                duplicates = int((duplicate & rows).sum())
+            window = self._touch(start, numbers[int(columns.payload[last])], intake.lists.mask)
+            if verdicts.duplicate is not None:
+                duplicates = int((verdicts.duplicate & rows).sum())
                 window.duplicate_records += duplicates
                 self._count("duplicates", duplicates)
-                rows &= ~duplicate
-            late_records = int((late & rows).sum())
+                rows &= ~verdicts.duplicate
+            late_records = int((verdicts.late & rows).sum())
             window.late_records += late_records
             self._count("late", late_records)
-            self._count("aggregated", fold_rows(window, columns, hashed, rows, rules, seeds[month_of(start)]))
+            seed = seeds[month_of(start)]
+            self._count("aggregated", fold(window, columns.chosen(rows), hashed.chosen(rows), intake, seed))
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""
@@ -465,79 +414,3 @@ class Partition_State:
                 [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],
             ),
         )
-
-
-def distinct(times_ms: Int64s) -> list[int]:
-    """Ascending distinct values; the ordinary case is one."""
-    if not len(times_ms):
-        return []
-    lowest = int(times_ms.min())
-    return [lowest] if lowest == int(times_ms.max()) else sorted(set(times_ms.tolist()))
-
-
-@dataclass(slots=True)
-class Hashed:
-    """Hashes of the chosen rows' request ids and user agents, each under the secret of its window's month."""
-
-    request_ids: UInt64s
-    has_request_id: Bools
-    agents: UInt64s
-    has_agent: Bools
-
-
-def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping[str, int]) -> Hashed:
-    every = bool(chosen.all())
-    months: dict[str, list[int]] = {}
-    for start in distinct(starts if every else starts[chosen]):
-        months.setdefault(month_of(start), []).append(start)
-    if every and len(months) == 1:
-        return _hashed(columns.frame, seeds[next(iter(months))])
-    rows = len(columns)
-    result = Hashed(np.zeros(rows, np.uint64), chosen.copy(), np.zeros(rows, np.uint64), chosen.copy())
-    for month, members in months.items():
-        mask = chosen & np.isin(starts, members)
-        part = _hashed(columns.frame.filter(pl.Series(mask)), seeds[month])
-        result.request_ids[mask], result.has_request_id[mask] = part.request_ids, part.has_request_id
-        result.agents[mask], result.has_agent[mask] = part.agents, part.has_agent
-    return result
-
-
-def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
-    values = frame.select(hash_expression("x-edge-request-id", seed), hash_expression("cs-user-agent", seed))
-    return Hashed(
-        *_present(values["x-edge-request-id"], seed),
-        *_present(values["cs-user-agent"], seed),
-    )
-
-
-def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
-    """The hashes, and which of them are of a value that is not missing."""
-    values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
-    present: Bools = values != hash_of("-", seed)
-    if hashed.null_count():
-        present &= ~hashed.is_null().to_numpy()
-    return values, present
-
-
-def fold_rows(window: Window, columns: Columns, hashed: Hashed, rows: Bools, rules: Path_Rules, seed: int) -> int:
-    """Fold the chosen rows into their window; returns how many there were."""
-    frame, event_ms, huge, agents, has_agent = (
-        columns.frame,
-        columns.event_ms,
-        columns.huge,
-        hashed.agents,
-        hashed.has_agent,
-    )
-    if not rows.all():
-        frame, event_ms, agents, has_agent = (
-            frame.filter(pl.Series(rows)),
-            event_ms[rows],
-            agents[rows],
-            has_agent[rows],
-        )
-        if huge:
-            place = np.cumsum(rows) - 1
-            huge = {int(place[row]): number for row, number in huge.items() if rows[row]}
-    if frame.height:
-        fold(window, frame, event_ms, agents if has_agent.all() else agents[has_agent], huge, rules, seed)
-    return frame.height

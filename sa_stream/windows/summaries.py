@@ -27,6 +27,14 @@ OTHER = "(other)"
 _NO_HASHES = np.empty(0, np.uint64)
 
 
+def distinct(times_ms: Int64s) -> list[int]:
+    """Ascending distinct values; the ordinary case is one."""
+    if not len(times_ms):
+        return []
+    lowest = int(times_ms.min())
+    return [lowest] if lowest == int(times_ms.max()) else sorted(set(times_ms.tolist()))
+
+
 def sorted_distinct(values: UInt64s) -> UInt64s:
     """Ascending distinct values. (numpy's own `unique` is five to ten times as slow here: it builds a hash table.)"""
     ordered = np.sort(values)

@@ -21,7 +21,7 @@ from sa_stream.commits.protocol import Start
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
 from sa_stream.partitions import END, Partial_Name, number_of, sortable
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
-from sa_stream.windows.partition_state import RETENTION
+from sa_stream.windows.coverage import RETENTION
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
     MONTH_END_MS,

@@ -29,7 +29,8 @@ from sa_stream.rollups.periods import MONTHLY, from_iso
 from sa_stream.rollups.publication import Found, is_final
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now
-from sa_stream.windows.partition_state import First_Start, Partition_State
+from sa_stream.windows.coverage import First_Start
+from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
 from tests.simulation.planting import patched, planted
 from tests.simulation.stores import Listed, Watched_Store

@@ -14,8 +14,8 @@ from sa_stream.records.parser import Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
-from sa_stream.timing import BEGINNING_MS, MINUTE_MS
-from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State, end_of_month
+from sa_stream.timing import BEGINNING_MS, MINUTE_MS, end_of_month
+from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State
 from tests.simulation.checks import POISON
 from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Died, Engine_Failed, Link, Task_Steps, Worker
 

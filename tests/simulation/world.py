@@ -21,9 +21,8 @@ from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, month_of
 from sa_stream.windows import paths
-from sa_stream.windows.partition_state import month_of
 from tests.simulation.calls import Calls
 from tests.simulation.checks import Checks, Violation
 from tests.simulation.clocks import Clocks

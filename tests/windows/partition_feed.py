@@ -9,12 +9,13 @@ import msgspec
 
 from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Batch, Partial_Name
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
 from sa_stream.windows.partition_state import Partition_State
 from tests.log_lines import line_of

@@ -9,11 +9,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
-from sa_stream.records.privacy import Path_Rules
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows import fold, paths, summaries
-from sa_stream.windows.partition_state import Partition_State, month_of
+from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
     LISTS,
@@ -147,9 +147,9 @@ def test_restore_of_a_window_is_the_window_and_merges_do_not_mind_their_order(se
 
 def taken(state: Partition_State, *records: Record) -> Partition_State:
     batch = batch_of(records)
-    columns = Parser(LISTS).parse(batch.payloads, np.array(batch.arrivals_ms))
-    seeds = {month_of(start): 5 for start in state.starts(columns)}
-    state.take(columns, batch.sequence_numbers, seeds, Path_Rules(), LISTS.mask)
+    placed = state.placed(Parser(LISTS).parse(batch.payloads, np.array(batch.arrivals_ms)))
+    seeds = {month_of(start): 5 for start in state.starts(placed)}
+    state.take(placed, batch.sequence_numbers, seeds, Intake(LISTS))
     return state
 
 
@@ -280,10 +280,10 @@ def test_starts_names_every_window_that_take_touches() -> None:
         records = hostile_records(seed, 80)
         for place in range(0, 80, 20):
             batch = batch_of(records[place : place + 20])
-            columns = Parser(LISTS).parse(batch.payloads, np.array(batch.arrivals_ms))
-            named = set(state.starts(columns))
+            placed = state.placed(Parser(LISTS).parse(batch.payloads, np.array(batch.arrivals_ms)))
+            named = set(state.starts(placed))
             state.touched.clear()
-            state.take(columns, batch.sequence_numbers, dict.fromkeys(map(month_of, named), 1), Path_Rules(), 0)
+            state.take(placed, batch.sequence_numbers, dict.fromkeys(map(month_of, named), 1), Intake(LISTS))
             assert state.touched.keys() <= named
             numbers = dict(zip(batch.sequence_numbers, range(20), strict=True))
             assert all(number in numbers for number in state.touched.values())
@@ -295,7 +295,7 @@ def test_records_of_a_list_without_status_take_no_status_from_others() -> None:
     payloads = [f"{seconds}\t404\n{seconds}\n{seconds}\t000\n{seconds}\t503\n".encode()]
     columns = Parser(lists).parse(payloads, np.array([NOON_MS]))
     state = fresh()
-    state.take(columns, ["1"], {month_of(NOON_MS): 1}, Path_Rules(), lists.mask)
+    state.take(state.placed(columns), ["1"], {month_of(NOON_MS): 1}, Intake(lists))
     window = state.windows[NOON_MS]
     assert window.counts["status"] == {"404": 1, "000": 1, "503": 1}
     assert window.total_requests == 4

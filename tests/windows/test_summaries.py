@@ -12,9 +12,11 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.records.columns import Columns, Dropped
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.windows import summaries
-from sa_stream.windows.fold import COUNTED_FIELDS, fold, hash_expression, hash_of
+from sa_stream.windows.fold import COUNTED_FIELDS, Hashed, fold, hash_expression, hash_of
 from sa_stream.windows.summaries import (
     BOUNDS_US,
     DISTINCT_EXACT,
@@ -178,7 +180,10 @@ def frame_of(**columns: list[str | None]) -> pl.DataFrame:
 
 
 def fold_in(window: Window, frame: pl.DataFrame) -> None:
-    fold(window, frame, np.zeros(frame.height, np.int64), np.empty(0, np.uint64), {}, Path_Rules(), seed=1)
+    rows, none = np.zeros(frame.height, np.int64), np.zeros(frame.height, np.bool_)
+    columns = Columns(frame, rows, rows, rows, rows, rows, {}, Dropped.joined([]), rows)
+    hashes = rows.astype(np.uint64)
+    fold(window, columns, Hashed(hashes, none, hashes, none), Intake(resolve_field_lists("canonical", "")), seed=1)
 
 
 @settings(max_examples=80, deadline=None)

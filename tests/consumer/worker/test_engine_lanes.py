@@ -9,10 +9,11 @@ import pytest
 from consumer.worker import engine as engine_module
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import END, Batch
+from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
 

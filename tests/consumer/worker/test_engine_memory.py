@@ -7,11 +7,12 @@ import pytest
 from consumer.worker import engine as engine_module
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import Batch
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.log_lines import line_of

@@ -8,10 +8,11 @@ import pytest
 
 from consumer.worker.engine import Engine
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Intake, Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
 from sa_stream.commits.protocol import Start, recover_steps
 from sa_stream.health.notebook import Health
 from sa_stream.health.readiness import notes
+from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing, moment
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, Worker, batch_of, record
 
