@@ -398,6 +398,12 @@ class Checks:
         if due_ms <= world.born_ms:
             return
         since_ms = max(world.since_ms(), world.excused_ms)
+        listed = {shard.shard_id for shard in world.list_shards(whole=True)}
+        longest_ms = max((retention_ms for _, retention_ms in world.observed), default=0)
+        followed = {parent for own in progress.values() for parent in own.parents}
+        trimmed = [own for partition, own in progress.items() if partition not in listed | followed]
+        if any(own.position_ms + longest_ms > world.now_ms for own in trimmed):
+            return  # trimmed with its children, as no list can tell before the longest retention is over
         for key, entry in world.cache_entries().items():
             period, start_ms = parse_cache_key(key)
             late = entry["status"] != "final" and end_of(period, start_ms) <= due_ms
