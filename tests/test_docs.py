@@ -225,12 +225,12 @@ def test_every_direct_dependency_has_its_reason_and_no_other_has_one() -> None:
 
 
 def test_every_reason_of_missing_sources_is_explained() -> None:
-    from sa_stream.rollups import finality, reconciler
+    from sa_stream.rollups import finality, wanted
 
     section = text_of("docs/entries.md").split("| reason in `missing_sources` |")[1].split("\n\n")[0]
     reasons = [finality.OPEN, finality.LAGGING, finality.NOT_STARTED, finality.WAITING_FOR_CHILDREN]
     reasons += [finality.OLD_LIST, finality.BEFORE_START, finality.NOT_COVERED, finality.SET_ASIDE]
-    reasons += [reconciler.NOT_FINAL, reconciler.NOT_PUBLISHED]
+    reasons += [wanted.NOT_FINAL, wanted.NOT_PUBLISHED]
     assert [reason for reason in reasons if f"`{reason}`" not in section] == []
 
 

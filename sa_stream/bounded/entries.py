@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from sa_stream.rollups.entry import Entry, build_entry, merge
+from sa_stream.rollups.entry import About, Entry, build_entry, merge
 from sa_stream.rollups.periods import HALF_HOUR, ROLLUPS, child_period, start_of, time_key
 from sa_stream.windows.window import Window
 
@@ -21,16 +21,5 @@ def bounded_entries(windows: Mapping[int, Window], now_ms: int, sampling_percent
             level = {start: merge(period, start, [level[child] for child in found]) for start, found in members.items()}
         name = "partition" if period == HALF_HOUR else "time_key"
         for start_ms, window in level.items():
-            yield build_entry(
-                period,
-                start_ms,
-                window,
-                final=True,
-                revision=0,
-                sources=[{name: label} for label in labels[start_ms]],
-                missing=[],
-                summary=None,
-                computed_at_ms=now_ms,
-                sampling_percent=sampling_percent,
-                bounded=True,
-            )
+            about = About(True, 0, [{name: label} for label in labels[start_ms]], [], None, now_ms)
+            yield build_entry(period, start_ms, window, about, sampling_percent, bounded=True)

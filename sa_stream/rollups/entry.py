@@ -5,6 +5,7 @@ anything.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sa_stream.records.fields import USED_FIELDS, from_mask
@@ -23,26 +24,30 @@ PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 FROM_CACHE = ("Hit", "RefreshHit", "OriginShieldHit")
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What one version of an entry says of itself.
+
+    sources  what was merged: partials of a half hour, entries of a roll-up
+    missing  sources that are still to come, each with its reason
+    summary  key of the mergeable window in the state store, from which roll-ups are computed
+    """
+
+    final: bool
+    revision: int
+    sources: Sequence[Mapping[str, Any]]
+    missing: Sequence[Mapping[str, Any]]
+    summary: str | None
+    computed_at_ms: int
+    provenance: str = STREAM
+
+
 def build_entry(
-    period: str,
-    start_ms: int,
-    window: Window,
-    *,
-    final: bool,
-    revision: int,
-    sources: Sequence[Mapping[str, Any]],
-    missing: Sequence[Mapping[str, Any]],
-    summary: str | None,
-    computed_at_ms: int,
-    sampling_percent: float = 100,
-    bounded: bool = False,
+    period: str, start_ms: int, window: Window, about: About, sampling_percent: float = 100, bounded: bool = False
 ) -> Entry:
     """The entry of one period.
 
     window   everything that counts in it, merged
-    sources  what was merged: partials of a half hour, entries of a roll-up
-    missing  sources that are still to come, each with its reason
-    summary  key of the mergeable window in the state store, from which roll-ups are computed
     bounded  input without arrival times (a replay): when an invalid record came is not known
     """
     offered = from_mask(window.fields)
@@ -69,14 +74,14 @@ def build_entry(
         "time_key": time_key(period, start_ms),
         "window_start": iso(start_ms),
         "window_end": iso(end_of(period, start_ms)),
-        "status": FINAL if final else PARTIAL,
-        "revision": revision,
-        "provenance": STREAM,
-        "computed_at": iso(computed_at_ms),
-        "source_count": len(sources),
-        "sources_final": final,
-        "sources": [dict(source) for source in sources],
-        "missing_sources": [dict(source) for source in missing],
+        "status": FINAL if about.final else PARTIAL,
+        "revision": about.revision,
+        "provenance": about.provenance,
+        "computed_at": iso(about.computed_at_ms),
+        "source_count": len(about.sources),
+        "sources_final": about.final,
+        "sources": [dict(source) for source in about.sources],
+        "missing_sources": [dict(source) for source in about.missing],
         "missing_fields": sorted(set(USED_FIELDS) - offered),
         **counts,
         "unique_paths": given("cs-uri-stem", window.unique_paths.estimate()),
@@ -118,7 +123,7 @@ def build_entry(
             "percentiles": PERCENTILE_ERROR_RATE,
             "top_paths": given("cs-uri-stem", window.top_paths_error),
         },
-        "summary": summary,
+        "summary": about.summary,
     }
 
 

@@ -8,7 +8,6 @@ reads.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import xxhash
 
@@ -18,9 +17,9 @@ from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.errors import Corrupt_State
 from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
-from sa_stream.partitions import Partial_Name, Shard_Info, number_of
+from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.editions import editions_steps, highest
-from sa_stream.rollups.entry import FINAL, STREAM, Entry, build_entry, merge, with_status
+from sa_stream.rollups.entry import FINAL, STREAM, About, Entry, build_entry, merge, with_status
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.memory import AFTER_GRACE, Known, Memory
 from sa_stream.rollups.periods import (
@@ -38,23 +37,18 @@ from sa_stream.rollups.periods import (
     parents,
     parse_cache_key,
     start_of,
-    time_key,
 )
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import Found, Publication, Superseded, is_settled
-from sa_stream.rollups.versions import (
-    SUMMARY_GONE,
-    Brief,
+from sa_stream.rollups.versions import Brief, brief_of
+from sa_stream.rollups.wanted import (
     Part,
     Wanted,
-    additions,
-    brief_of,
     children_gone_back,
     is_older,
-    missing_json,
-    names_json,
-    names_of,
-    partials_of,
+    newest_kept,
+    wanted_of_children,
+    wanted_of_window,
     with_forgotten,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
@@ -62,9 +56,6 @@ from sa_stream.timing import MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
 log = Log("reconciler")
-
-NOT_FINAL = "partial"  # a roll-up waits for an entry that is there, but not final
-NOT_PUBLISHED = "not-published"  # ... for one that is about to be written
 
 # Why something was left for a later pass, besides those of versions.py; keys of Pass_Result.skipped
 UNREADABLE = "unreadable"  # its bytes are not what was written
@@ -238,10 +229,7 @@ class Reconciler:
             self._result.settled[window_ms] = view.sources
         while not found.gone_back:
             sources = with_forgotten(view.sources, found.entry, found.kept)
-            parts = partials_of(window_ms, sources)
-            if found.entry is not None and len(sources) > len(view.sources) and key not in self._anew:
-                parts = additions(window_ms, sources, found.entry) or parts
-            wanted = Wanted(view.final, names_json(sources), missing_json(view), parts)
+            wanted = wanted_of_window(view, window_ms, found.entry, sources, key in self._anew)
             if self._nothing_to_write(key, found.entry, wanted):
                 self.memory.equal(key, view)
                 return
@@ -293,29 +281,12 @@ class Reconciler:
 
     def _children(self, stream: Stream_View, period: str, start_ms: int, fresh: bool = False) -> Steps[Wanted]:
         """What a roll-up should say, from the entries below it. `fresh`: as they are in this pass."""
-        below = child_period(period)
-        sources: list[dict[str, Any]] = []
-        missing: list[dict[str, Any]] = []
-        parts: list[Part] = []
-        zeros: list[str] = []
+        briefs: dict[int, Brief | None] = {}
         for child_ms in children(period, start_ms):
-            brief = None
+            briefs[child_ms] = None
             if child_ms <= self._horizon_ms:
-                brief = yield from self._brief(below, child_ms, fresh)
-            label = time_key(below, child_ms)
-            if brief is not None:
-                sources.append({"time_key": label, "revision": brief.revision, "summary": brief.summary})
-                parts.append(Part(brief.summary, SUMMARY_GONE, cache_key(below, child_ms)))
-                reason = "" if brief.final else NOT_FINAL
-            else:
-                end_ms = end_of(below, child_ms)
-                reason = stream.span_reason(child_ms, end_ms)
-                if not reason and not stream.named.isdisjoint(range(child_ms, end_ms, WINDOW_MS)):
-                    reason = NOT_PUBLISHED
-                zeros.append(cache_key(below, child_ms))
-            if reason:
-                missing.append({"time_key": label, "reason": reason})
-        return Wanted(not missing, sources, missing, parts, zeros)
+                briefs[child_ms] = yield from self._brief(child_period(period), child_ms, fresh)
+        return wanted_of_children(stream, period, start_ms, briefs)
 
     # ------------------------------------------------------------------ reading
 
@@ -344,7 +315,9 @@ class Reconciler:
         if due := self.memory.due(key):
             found = yield from self._with_editions(key, found)
             if due == AFTER_GRACE and period == HALF_HOUR:
-                kept = yield from self._kept(start_ms, stream, found.entry)
+                folder = f"{PARTIALS_PREFIX}{window_label(start_ms)}/"
+                listed: Sequence[Listed] = yield call(self.store.list, folder)
+                kept = newest_kept((item.key for item in listed), start_ms, stream, found.entry)
                 found = Found(found.shown, found.entry, found.editions, kept)
             if not found.gone_back:
                 self.memory.looked(key)
@@ -355,26 +328,6 @@ class Reconciler:
     def _with_editions(self, key: str, found: Found) -> Steps[Found]:
         editions = yield from editions_steps(self.store, key)
         return Found(found.shown, highest(found.shown, editions), editions, found.kept)
-
-    def _kept(self, window_ms: int, stream: Stream_View, entry: Entry | None) -> Steps[dict[str, Partial_Name]]:
-        """The newest partial in the store of every partition that may have forgotten the window: to the others it is
-        not too late, so that what they name counts. Only of the lineage that the entry lists, or else of the one that
-        the partition is in: others may have read less."""
-        kept: dict[str, Partial_Name] = {}
-        listed_names = {} if entry is None else names_of(entry)
-        listed: Sequence[Listed] = yield call(self.store.list, f"{PARTIALS_PREFIX}{window_label(window_ms)}/")
-        for item in listed:
-            partition, lineage, number = item.key.split("/")[2:]
-            name = Partial_Name(lineage, number_of(number))
-            own = stream.progress.get(partition)
-            if partition not in stream.retired and (own is None or window_ms >= own.amendable_from_ms):
-                continue
-            known = listed_names.get(partition, own)
-            if known is None or known.lineage != lineage:
-                continue
-            if partition not in kept or int(kept[partition].number) <= int(name.number):
-                kept[partition] = name
-        return kept
 
     # ------------------------------------------------------------------ deciding
 
@@ -444,18 +397,9 @@ class Reconciler:
             if current is None or current["summary"] != summary or key in self._anew:
                 yield call(self.store.put, summary, data)
             changed = current is not None and current["status"] == FINAL and current["summary"] != summary
-            entry = build_entry(
-                period,
-                start_ms,
-                window,
-                final=wanted.final,
-                revision=(current["revision"] if current is not None else 0) + changed,
-                sources=wanted.sources,
-                missing=wanted.missing,
-                summary=summary,
-                computed_at_ms=self._now_ms,
-                sampling_percent=self.settings.sampling_percent,
-            )
+            revision = (current["revision"] if current is not None else 0) + changed
+            about = About(wanted.final, revision, wanted.sources, wanted.missing, summary, self._now_ms)
+            entry = build_entry(period, start_ms, window, about, self.settings.sampling_percent)
         yield from self._put(period, start_ms, found, entry, wanted.zeros)
 
     def _put(self, period: str, start_ms: int, found: Found, entry: Entry, zeros: Sequence[str]) -> Steps[None]:

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from sa_stream.records.fields import USED_FIELDS, to_mask
-from sa_stream.rollups.entry import build_entry, consolidation_result, merge
+from sa_stream.rollups.entry import About, build_entry, consolidation_result, merge
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
@@ -31,8 +31,9 @@ def window(requests: int = 8, start_ms: int = START, fields: int = ALL) -> Windo
 
 
 def entry_of(made: Window, period: str = HALF_HOUR, **options) -> dict:
-    given = {"final": True, "revision": 0, "sources": [{"partition": "p"}], "missing": [], "summary": "s"}
-    return build_entry(period, made.start_ms, made, computed_at_ms=START + 1, **{**given, **options})
+    about = {"final": True, "revision": 0, "sources": [{"partition": "p"}], "missing": [], "summary": "s"}
+    about |= {name: options.pop(name) for name in about.keys() & options.keys()}
+    return build_entry(period, made.start_ms, made, About(**about, computed_at_ms=START + 1), **options)
 
 
 def test_the_numbers_mean_what_the_contract_says():

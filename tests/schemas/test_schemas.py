@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.rollups.entry import build_entry, consolidation_result
+from sa_stream.rollups.entry import About, build_entry, consolidation_result
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
 from sa_stream.schemas.Schema__SA__Ingestion__Result import Schema__SA__Ingestion__Result
@@ -88,9 +88,7 @@ def test_the_seeds_fields_keep_their_names_and_order() -> None:
 @pytest.mark.parametrize("period", ["30min", "daily"])
 def test_the_schema_holds_every_key_of_an_entry(period: str) -> None:
     """An empty window of no known fields: all that can be null is."""
-    entry = build_entry(
-        period, 0, Window(0), final=False, revision=1, sources=[], missing=[], summary=None, computed_at_ms=0
-    )
+    entry = build_entry(period, 0, Window(0), About(False, 1, [], [], None, computed_at_ms=0))
     assert Schema__SA__Aggregate__Window(**entry).json() == entry
     assert set(entry) == set(Schema__SA__Aggregate__Window.__annotations__)
     consolidated = consolidation_result(entry, 0)

@@ -1,0 +1,155 @@
+"""What an entry should say, and what to make it of: the view of the stream, what is published below, and what the entry
+says now come in. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sa_stream.commits.keys import partial_key
+from sa_stream.partitions import Partial_Name, number_of
+from sa_stream.rollups.entry import FINAL, STREAM, Entry
+from sa_stream.rollups.finality import Sources, Stream_View, Window_View
+from sa_stream.rollups.periods import cache_key, child_period, children, end_of, time_key
+from sa_stream.rollups.versions import Brief, names_of
+from sa_stream.timing import WINDOW_MS
+
+# Why something was left for a later pass; keys of Pass_Result.skipped
+PARTIAL_GONE = "partial-gone"  # a named partial was replaced meanwhile: a fresh list has the new name
+SUMMARY_GONE = "summary-gone"  # a child's mergeable summary is not there: the child is published anew first
+type Json_List = Sequence[Mapping[str, Any]]
+
+NOT_FINAL = "partial"  # a roll-up waits for an entry that is there, but not final
+NOT_PUBLISHED = "not-published"  # ... for one that is about to be written
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A mergeable window in the state store: its key, why it may be gone, and the entry to publish anew then."""
+
+    key: str
+    gone: str
+    owner: str = ""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What an entry should say, and what to make it of. `sources` and `missing` are as in its JSON; `zeros` are keys of
+    the entries below a roll-up that count as final because they are empty."""
+
+    final: bool
+    sources: Json_List
+    missing: Json_List
+    parts: Sequence[Part]
+    zeros: Sequence[str] = ()
+
+    def equals(self, entry: Entry) -> bool:
+        return bool(
+            (entry["status"] == FINAL) == self.final
+            and entry["sources"] == self.sources
+            and entry["missing_sources"] == self.missing
+        )
+
+
+def names_json(sources: Sources) -> list[dict[str, Any]]:
+    return [{"partition": partition, "lineage": name.lineage, "number": name.number} for partition, name in sources]
+
+
+def missing_json(view: Window_View) -> list[dict[str, Any]]:
+    return [{"partition": missing.partition, "reason": missing.reason} for missing in view.missing]
+
+
+def with_forgotten(sources: Sources, current: Entry | None, kept: Mapping[str, Partial_Name]) -> Sources:
+    """The view's sources, and those of the entry whose partition names the window no more: it forgot an old window
+    only because the entry lists it, and a retired shard has no map at all. `kept`: what the store still has of the
+    window, where that was looked up; a newer one than the entry's was in the entry, before an older version came back.
+    """
+    if current is not None and current.get("provenance") != STREAM:
+        return sources
+    names = {} if current is None else names_of(current)
+    for partition, name in kept.items():
+        if partition not in names or int(names[partition].number) < int(name.number):
+            names[partition] = name
+    return tuple(sorted((names | dict(sources)).items(), key=lambda item: item[0]))
+
+
+def partials_of(window_ms: int, sources: Iterable[tuple[str, Partial_Name]]) -> list[Part]:
+    return [Part(partial_key(window_ms, partition, name), PARTIAL_GONE) for partition, name in sources]
+
+
+def additions(window_ms: int, sources: Sources, current: Entry) -> list[Part]:
+    """What the entry holds already, and the partials that it does not list: a partial that its partition forgot may be
+    gone, and lives on in the entry's summary. Nothing if a listed one has changed, as sums cannot be taken apart."""
+    listed = names_of(current)
+    if any(listed.get(partition, name) != name for partition, name in sources):
+        return []
+    fresh = [(partition, name) for partition, name in sources if partition not in listed]
+    return [Part(current["summary"], SUMMARY_GONE), *partials_of(window_ms, fresh)]
+
+
+def is_older(sources: Sources, current: Entry) -> bool:
+    """Whether the entry was made from newer partials than these: our list of progress records is a moment old."""
+    listed = names_of(current)
+    return any(
+        partition in listed and int(listed[partition].number) > int(name.number)  # of any lineage
+        for partition, name in sources
+    )
+
+
+def children_gone_back(listed: Json_List, now: Json_List) -> list[str]:
+    """Time keys of the entries that a roll-up lists and that are there no more, or with a lower revision."""
+    revisions = {source["time_key"]: source["revision"] for source in now}
+    return [source["time_key"] for source in listed if revisions.get(source["time_key"], -1) < source["revision"]]
+
+
+def wanted_of_window(view: Window_View, window_ms: int, current: Entry | None, sources: Sources, anew: bool) -> Wanted:
+    """What a half hour's entry should say. `sources`: all that it lists; `anew`: its summary is lost."""
+    parts = partials_of(window_ms, sources)
+    if current is not None and len(sources) > len(view.sources) and not anew:
+        parts = additions(window_ms, sources, current) or parts
+    return Wanted(view.final, names_json(sources), missing_json(view), parts)
+
+
+def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: Mapping[int, Brief | None]) -> Wanted:
+    """What a roll-up should say, from the entries below it: start (ms) -> what there is."""
+    below = child_period(period)
+    sources: list[dict[str, Any]] = []
+    missing: list[dict[str, Any]] = []
+    parts: list[Part] = []
+    zeros: list[str] = []
+    for child_ms in children(period, start_ms):
+        brief, label = briefs[child_ms], time_key(below, child_ms)
+        if brief is not None:
+            sources.append({"time_key": label, "revision": brief.revision, "summary": brief.summary})
+            parts.append(Part(brief.summary, SUMMARY_GONE, cache_key(below, child_ms)))
+            reason = "" if brief.final else NOT_FINAL
+        else:
+            end_ms = end_of(below, child_ms)
+            reason = stream.span_reason(child_ms, end_ms)
+            if not reason and not stream.named.isdisjoint(range(child_ms, end_ms, WINDOW_MS)):
+                reason = NOT_PUBLISHED
+            zeros.append(cache_key(below, child_ms))
+        if reason:
+            missing.append({"time_key": label, "reason": reason})
+    return Wanted(not missing, sources, missing, parts, zeros)
+
+
+def newest_kept(
+    keys: Iterable[str], window_ms: int, stream: Stream_View, entry: Entry | None
+) -> dict[str, Partial_Name]:
+    """Of these keys of partials the newest of every partition that may have forgotten the window: to the others it is
+    not too late, so that what they name counts. Only of the lineage that the entry lists, or else of the one that the
+    partition is in: others may have read less."""
+    kept: dict[str, Partial_Name] = {}
+    listed_names = {} if entry is None else names_of(entry)
+    for key in keys:
+        partition, lineage, number = key.split("/")[2:]
+        name = Partial_Name(lineage, number_of(number))
+        own = stream.progress.get(partition)
+        if partition not in stream.retired and (own is None or window_ms >= own.amendable_from_ms):
+            continue
+        known = listed_names.get(partition, own)
+        if known is None or known.lineage != lineage:
+            continue
+        if partition not in kept or int(kept[partition].number) <= int(name.number):
+            kept[partition] = name
+    return kept
