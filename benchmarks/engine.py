@@ -17,8 +17,11 @@ import polars as pl
 
 from benchmarks.data import Data
 from sa_stream.commits.operations import drive
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
-from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
+from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message
@@ -37,14 +40,13 @@ class Shard:
     def __init__(
         self, name: str, store: State_Store, months: Secrets, now_ms: int, timing: Timing | None = None
     ) -> None:
-        steps = recover_steps(
-            store, name, None, (), Start(BEGINNING_MS, now_ms), timing or Timing(), now_ms, secrets.token_hex(8)
-        )
         self.checkpoint = ""
         intake = Intake(resolve_field_lists("canonical", ""))
-        self.consumer = Partition_Consumer(
-            drive(steps), store, self._checkpoint, intake, months, now_at(now_ms), lambda: secrets.token_hex(8)
+        shared = Shared(
+            store, timing or Timing(), Start(BEGINNING_MS, now_ms), intake, months, lambda: secrets.token_hex(8)
         )
+        state = drive(recover_steps(shared, Shard_Info(name, (), closed=False), None, now_ms))
+        self.consumer = Partition_Consumer(shared, state, self._checkpoint, now_at(now_ms))
 
     def _checkpoint(self, number: str) -> None:
         self.checkpoint = number

@@ -15,9 +15,12 @@ from benchmarks.data import WINDOW_END_MS
 from benchmarks.engine import Shard, now_at
 from consumer.process.memory import release_memory
 from sa_stream.commits.operations import drive
-from sa_stream.commits.partition_consumer import Secrets
-from sa_stream.commits.protocol import Start, commit_steps, load_steps, recover_steps
-from sa_stream.partitions import Batch
+from sa_stream.commits.protocol import commit_steps, load_steps, recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
+from sa_stream.partitions import Batch, Shard_Info
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.partition_state import Partition_State
@@ -126,9 +129,11 @@ def recovered(folder: Path) -> dict[str, Any]:
     store = State_Store(f"file://{folder}")
     started_s, cpu_s = time.perf_counter(), time.process_time()
     requests = 0
+    intake = Intake(resolve_field_lists("canonical", ""))
+    months = Secrets(store, lambda: secrets.token_bytes(8))
+    shared = Shared(store, Timing(), Start(BEGINNING_MS, START_MS), intake, months, lambda: "new")
     for i in range(RECOVERED):
-        steps = recover_steps(store, _name(i), None, (), Start(BEGINNING_MS, START_MS), Timing(), WINDOW_END_MS, "new")
-        state = drive(steps)
+        state = drive(recover_steps(shared, Shard_Info(_name(i), (), closed=False), None, WINDOW_END_MS))
         drive(load_steps(store, state, sorted(state.partials)))
         requests += state.windows[START_MS].total_requests
     return {"requests": requests, "seconds": time.perf_counter() - started_s, "cpu_s": time.process_time() - cpu_s}

@@ -21,11 +21,13 @@ from sa_stream.commits.decisions import (
     took_over_ms,
 )
 from sa_stream.commits.operations import Steps, drive
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Checkpoint, Start, recover_steps
+from sa_stream.commits.protocol import Checkpoint, recover_steps
 from sa_stream.commits.retention import observe_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
 from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
@@ -204,21 +206,22 @@ class Application:
         partition = shard.shard_id
         if checkpoint is not None:
             self.poison.committed(partition, checkpoint)
-        state = yield from recover_steps(
-            self.store, partition, checkpoint, shard.parents, self.start, self.timing, now.wall_ms, new_lineage()
-        )
-        intake = Intake(self.fields.lists, Path_Rules.parse(self.config.path_rules), self.config.dead_letter_text)
-        return Partition_Consumer(
-            state,
+        shared = self.shared()
+        state = yield from recover_steps(shared, shard, checkpoint, now.wall_ms)
+        return Partition_Consumer(shared, state, commit, now)
+
+    def shared(self) -> Shared:
+        """What every partition of this worker has in common, as of now: `auto` may have been decided."""
+        config = self.config
+        return Shared(
             self.store,
-            commit,
-            intake,
+            self.timing,
+            self.start,
+            Intake(self.fields.lists, Path_Rules.parse(config.path_rules), config.dead_letter_text),
             self._secrets,
-            now,
             new_lineage,
-            lambda window_ms, name: self.publisher.published(partition, window_ms, name),
-            careful=self.poison.careful(partition),
-            set_aside=self.poison.set_aside(partition),
+            self.poison,
+            self.publisher.published,
         )
 
     def end_steps(self, consumer: Partition_Consumer, gone: bool) -> Steps[None]:

@@ -5,76 +5,28 @@ makes the calls that its steps yield; while a step waits, the partition waits, w
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
-from sa_stream.commits.keys import destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.ports import Store
 from sa_stream.commits.protocol import Checkpoint, commit_steps, is_overtaken_steps, load_steps, window_is_old
-from sa_stream.errors import Corrupt_State, Store_Unavailable, Superseded
-from sa_stream.log import SECRET_TORN, Log
-from sa_stream.partitions import Batch, Partial_Name
+from sa_stream.commits.shared import Shared
+from sa_stream.errors import Corrupt_State, Superseded
+from sa_stream.partitions import Batch
 from sa_stream.records.columns import REASONS, Columns, Dropped
 from sa_stream.records.dead_letters import Dead_Letters
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
-from sa_stream.windows.fold import FOLD_ROWS, hash_of
+from sa_stream.windows.fold import FOLD_ROWS
 from sa_stream.windows.partition_state import Partition_State
-
-log = Log("secrets")
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
-SECRET_BYTES = 8
-
-
-class Secrets:
-    """The secret of each month, from which hashes of request ids and agents are made. Made once per month with a
-    create-only put, so that all workers use the same.
-
-    seeds      month -> the secret as a number
-    destroyed  months whose secret is gone for good: they take no more records
-    """
-
-    def __init__(self, store: Store, make: Callable[[], bytes]) -> None:
-        self._store = store
-        self._make = make
-        self.seeds: dict[str, int] = {}
-        self.destroyed: set[str] = set()
-
-    def load_steps(self, months: Sequence[str]) -> Steps[None]:
-        """Raises Store_Unavailable. A secret that is torn (a store without fsync) is passed over by everybody alike,
-        for the next one that is whole."""
-        for month in months:
-            attempt = 0
-            while month not in self.seeds and month not in self.destroyed:
-                key = secret_key(month, attempt)
-                data = yield call(self._store.get, key)
-                if data is None:
-                    if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
-                        self.destroyed.add(month)
-                        break
-                    yield call(self._store.create, key, self._make())
-                    data = yield call(self._store.get, key)
-                if data is None:
-                    raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
-                if len(data) == SECRET_BYTES:
-                    self.seeds[month] = int.from_bytes(data, "big")
-                else:
-                    message = f"{key} has {len(data)} bytes, a secret has {SECRET_BYTES}: the next one is used"
-                    log.tell(SECRET_TORN, message, key=key)
-                    attempt += 1
-
-    def tag(self, month: str) -> int:
-        """A few bits that tell a secret from another, and nothing of it."""
-        return hash_of("tag", self.seeds[month]) & 0xFFFF
 
 
 @dataclass(slots=True)
@@ -103,41 +55,26 @@ class _Segment:
 class Partition_Consumer:
     """Feeds one Partition_State and commits it.
 
-    `published(window_ms, name)` says whether the window's entry lists this partial as its source; it is only asked
-    about windows too old to be amended, whose partials are then named no more. `new_lineage()` makes a random id.
-    `careful` (which may be changed at any time) folds and commits each batch by itself; records that are `set_aside`
-    are not read but buried: both come from commits.poison, after a failure.
-
-    folding  first and last number of the records that are being folded or committed. After a failure: those on which
-             it happened; None if it happened on no record.
+    checkpoint  checkpoint(number): raises Lease_Lost when somebody else owns the partition
+    careful     fold and commit each batch by itself, after a failure; may be changed at any time
+    folding     first and last number of the records that are being folded or committed. After a failure: those on which
+                it happened; None if it happened on no record
     """
 
-    def __init__(
-        self,
-        state: Partition_State,
-        store: Store,
-        checkpoint: Checkpoint,
-        intake: Intake,
-        secrets: Secrets,
-        now: Now,
-        new_lineage: Callable[[], str],
-        published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
-        careful: bool = False,
-        set_aside: Sequence[Set_Aside] = (),
-    ) -> None:
+    def __init__(self, shared: Shared, state: Partition_State, checkpoint: Checkpoint, now: Now) -> None:
         self.state = state
-        self.careful = careful
+        self.careful = shared.poison.careful(state.partition)
         self.folding: tuple[str, str] | None = None
         self.last_commit = now
-        self._store = store
+        self._shared = shared
+        self._store = shared.store
         self._checkpoint = checkpoint
-        self._intake = intake
+        self._intake = intake = shared.intake
         self._parser = Parser(intake.lists, state.timing.future_ms)
-        self._secrets = secrets
-        self._new_lineage = new_lineage
-        self._published = published
-        state.read_with(intake.settings(state.timing), new_lineage)
-        self._set_aside = tuple(set_aside)
+        self._secrets = shared.secrets
+        self._new_lineage = shared.new_lineage
+        state.read_with(intake.settings(state.timing), shared.new_lineage)
+        self._set_aside = shared.poison.set_aside(state.partition)
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
         self._segments: list[_Segment] = []
         self._last_received = int(state.number)
@@ -390,7 +327,7 @@ class Partition_Consumer:
         prunable = []
         for start, name in list(self.state.partials.items()):
             old = window_is_old(self.state, start) and start not in self.state.touched
-            if old and (yield call(self._published, start, name)):
+            if old and (yield call(self._shared.published, self.state.partition, start, name)):
                 prunable.append(start)
         redelivered = self._last_delivered >= int(self.state.number)
         yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)

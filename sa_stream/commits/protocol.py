@@ -7,7 +7,6 @@ writes is true, but it cannot commit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from sa_stream.commits.codec import decode_progress, encode_progress
 from sa_stream.commits.keys import (
@@ -23,8 +22,9 @@ from sa_stream.commits.keys import (
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Store
 from sa_stream.commits.progress import Progress
+from sa_stream.commits.shared import Shared
 from sa_stream.errors import Corrupt_State, Superseded
-from sa_stream.partitions import END, NOTHING_READ, Partial_Name, sortable
+from sa_stream.partitions import END, NOTHING_READ, Partial_Name, Shard_Info, sortable
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Timing
 from sa_stream.windows.coverage import SNAPSHOT, First_Start, Loss
 from sa_stream.windows.partition_state import Partition_State
@@ -34,21 +34,6 @@ LISTINGS_MAX = 3  # of snapshots, while they vanish
 
 
 type Checkpoint = Callable[[str], None]  # checkpoint(number): raises Lease_Lost when somebody else owns the partition
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a partition without checkpoint and parents begins.
-
-    from_ms     BEGINNING_MS for TRIM_HORIZON, else the time that LATEST or the setting was resolved to, once
-    born_ms     when the stream was created
-    adopted_ms  when this stream took the place of another: windows that begin earlier are that one's, and stay as
-                they are
-    """
-
-    from_ms: int
-    born_ms: int
-    adopted_ms: int = BEGINNING_MS
 
 
 def commit_steps(
@@ -161,21 +146,14 @@ def restore_end_steps(store: Store, partition: str, timing: Timing) -> Steps[boo
     return True
 
 
-def recover_steps(
-    store: Store,
-    partition: str,
-    checkpoint: str | None,
-    parents: Sequence[str],
-    start: Start,
-    timing: Timing,
-    now_ms: int,
-    new_lineage: str,
-) -> Steps[Partition_State]:
+def recover_steps(shared: Shared, shard: Shard_Info, checkpoint: str | None, now_ms: int) -> Steps[Partition_State]:
     """The state in which to go on: that of the highest snapshot at or above the checkpoint (any is as true; records
     that it has seen are skipped), else that of a child of its parents, else a first start.
 
-    `new_lineage` is a fresh random id. Raises Unknown_Version, Superseded; a snapshot that is corrupt counts as lost.
+    Raises Unknown_Version, Superseded; a snapshot that is corrupt counts as lost.
     """
+    store, timing, new_lineage = shared.store, shared.timing, shared.new_lineage()
+    partition, parents = shard.shard_id, shard.parents
     if checkpoint is not None and checkpoint != END and not checkpoint.isdigit():
         checkpoint = NOTHING_READ  # torn: any snapshot is as true, and without one all that it stood for is lost
     state = yield from _snapshot_steps(store, partition, checkpoint, timing)
@@ -189,7 +167,7 @@ def recover_steps(
             partition,
             new_lineage,
             timing,
-            tuple(parents),
+            parents,
             number=number,
             since_ms=now_ms,
             position_ms=now_ms,
@@ -211,13 +189,12 @@ def recover_steps(
         return Partition_State.child_of(partition, states, new_lineage, timing)
     if states:  # of one of two parents nothing is known: it may be unread
         return lost(NOTHING_READ)
-    return _first_start(partition, parents, start, timing, now_ms, new_lineage)
+    return _first_start(shared, shard, now_ms, new_lineage)
 
 
-def _first_start(
-    partition: str, parents: Sequence[str], start: Start, timing: Timing, now_ms: int, new_lineage: str
-) -> Partition_State:
+def _first_start(shared: Shared, shard: Shard_Info, now_ms: int, new_lineage: str) -> Partition_State:
     """Of a partition without any past. A stream younger than any retention has lost nothing."""
+    start, timing = shared.start, shared.timing
     first = First_Start(
         reach_ms=max(start.from_ms, start.born_ms),
         from_ms=start.from_ms,
@@ -229,10 +206,10 @@ def _first_start(
     # nothing was read yet: by the first read, the retention may have taken what arrived from here on
     position_ms = max(since_ms, start.born_ms)
     return Partition_State(
-        partition,
+        shard.shard_id,
         new_lineage,
         timing,
-        tuple(parents),
+        shard.parents,
         since_ms=since_ms,
         position_ms=position_ms,
         began_ms=position_ms,

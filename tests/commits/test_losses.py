@@ -5,8 +5,8 @@ import pytest
 from sa_stream.commits.keys import RETENTIONS_PREFIX, snapshot_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Start
 from sa_stream.commits.retention import observe_steps
+from sa_stream.commits.shared import Start
 from sa_stream.errors import Superseded
 from sa_stream.partitions import END
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sa_stream.commits.codec import decode_progress
-from sa_stream.commits.poison import FAILURES_MAX, Poison, Set_Aside
+from sa_stream.commits.poison import FAILURES_MAX, SAME_WAY_MAX, Poison, Set_Aside
 from sa_stream.partitions import END, Shard_Info
 from sa_stream.records.columns import Columns
 from sa_stream.records.parser import Parser
@@ -53,6 +53,14 @@ def fragile_parser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def poison(number: int, arrival_ms: int = NOON_MS) -> Record:
     return Record(str(number), arrival_ms, POISON + b" of 10.0.0.1\n")
+
+
+def hopeless(first: int, last: int) -> Poison:
+    """What is known after the engine has failed on these records again and again."""
+    memory = Poison()
+    for _ in range(SAME_WAY_MAX):
+        memory.failed(PARTITION, (str(first), str(last)), BROKEN)
+    return memory
 
 
 def letters_of(store: Dict_Store) -> list[dict[str, Any]]:
@@ -122,7 +130,8 @@ def test_a_failure_without_records_asks_for_care_until_the_next_commit() -> None
 
 
 def test_a_careful_consumer_folds_and_commits_each_batch_by_itself() -> None:
-    worker = Worker(now_ms=NOON_MS, careful=True)
+    worker = Worker(now_ms=NOON_MS)
+    worker.consumer.careful = True
     for number in (1, 3, 5):
         worker.read([record(number, NOON_MS), record(number + 1, NOON_MS)], NOON_MS)
     assert worker.consumer.due(now_at(NOON_MS))
@@ -171,7 +180,7 @@ def test_records_that_are_set_aside_are_buried_unread_and_their_windows_stay_ope
     worker.read(records[:1], NOON_MS)
     worker.flush(NOON_MS)
     before = worker.state.lineage
-    worker = Worker(worker.store, worker.checkpoint, NOON_MS, careful=True, set_aside=[Set_Aside(2, 3, BROKEN)])
+    worker = Worker(worker.store, worker.checkpoint, NOON_MS, poison=hopeless(2, 3))
     worker.read(records[1:], NEXT_MS)
     worker.work(NEXT_MS)
     state = worker.state
@@ -206,7 +215,7 @@ def test_records_that_are_set_aside_are_buried_unread_and_their_windows_stay_ope
 
 
 def test_the_text_of_what_is_set_aside_is_kept_if_it_is_asked_for() -> None:
-    worker = Worker(now_ms=NOON_MS, keep_text=True, set_aside=[Set_Aside(1, 2, BROKEN)])
+    worker = Worker(now_ms=NOON_MS, keep_text=True, poison=hopeless(1, 2))
     worker.read([poison(1), poison(2)], NOON_MS)
     worker.flush(NOON_MS)
     (letter,) = letters_of(worker.store)
@@ -228,9 +237,7 @@ def test_a_shard_with_poison_in_it_is_read_to_its_end_however_its_batches_are_cu
     while rest or worker is None:
         starts += 1
         assert starts < 60, "it goes on for ever"
-        worker = Worker(
-            store, checkpoint, NOON_MS, careful=memory.careful(PARTITION), set_aside=memory.set_aside(PARTITION)
-        )
+        worker = Worker(store, checkpoint, NOON_MS, poison=memory)
         memory.committed(PARTITION, checkpoint or "0")
         rest = after(records, checkpoint)
         try:

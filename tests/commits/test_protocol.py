@@ -15,9 +15,9 @@ from sa_stream.commits.keys import (
     secret_key,
     snapshot_key,
 )
-from sa_stream.commits.partition_consumer import Secrets
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Start
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Start
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
 from sa_stream.partitions import END, Partial_Name, number_of, sortable
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
@@ -577,7 +577,7 @@ def test_an_empty_answer_at_the_tip_proves_that_nothing_was_lost() -> None:
 
 def test_a_window_is_named_until_it_is_old_and_published() -> None:
     published: set[int] = set()
-    worker = working(record(1, NOON_MS), published=lambda window_ms, name: window_ms in published)
+    worker = working(record(1, NOON_MS), published=lambda partition, window_ms, name: window_ms in published)
     keep_ms = TIMING.keep_ms
     for number, later_ms, is_published, named in (
         (2, keep_ms - HOUR_MS, True, True),
@@ -598,7 +598,9 @@ def test_one_progress_key_never_gets_another_map() -> None:
     """Without a new record the key stays the same, so what is pruned waits for the next record."""
     published: set[int] = set()
     late_ms = NOON_MS + TIMING.keep_ms + HOUR_MS
-    worker = working(record(1, NOON_MS), record(2, late_ms), published=lambda window_ms, name: window_ms in published)
+    worker = working(
+        record(1, NOON_MS), record(2, late_ms), published=lambda partition, window_ms, name: window_ms in published
+    )
     published.add(NOON_MS)
     worker.flush(late_ms)
     maps: dict[str, set[tuple[int, ...]]] = {}

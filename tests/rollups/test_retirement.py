@@ -9,7 +9,7 @@ from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_key, snapshot_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Start
+from sa_stream.commits.shared import Start
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.errors import Lease_Lost, Superseded
 from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info

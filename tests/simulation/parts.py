@@ -8,8 +8,9 @@ from typing import Any
 
 from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.commits.operations import Call
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
+from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
+from sa_stream.commits.secrets import Secrets
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake

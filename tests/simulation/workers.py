@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.shared import Shared
 from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable
-from sa_stream.partitions import NOTHING_READ, Batch, Partial_Name
+from sa_stream.partitions import NOTHING_READ, Batch, Shard_Info
 from sa_stream.records.columns import Columns
 from sa_stream.records.parser import Parser
 from sa_stream.rollups.progress_reader import Progress_Reader
@@ -33,36 +34,26 @@ class Work:
         worker, shard_id = link.worker, link.shard_id
         yield None
         parents = yield from self.look_up_steps(worker, shard_id)
-        state = yield from recover_steps(
+        shared = Shared(
             self.store,
-            shard_id,
-            link.checkpoint,
-            parents,
-            self.start,
             worker.timing,
-            self.now(worker).wall_ms,
-            self.lineage(),
+            self.start,
+            INTAKE,
+            worker.secrets,
+            self.lineage,
+            worker.poison,
+            lambda partition, window_ms, name: (partition, name) in worker.settled.get(window_ms, ()),
         )
+        shard = Shard_Info(shard_id, tuple(parents), closed=False)
+        state = yield from recover_steps(shared, shard, link.checkpoint, self.now(worker).wall_ms)
         self._judge_start(link, parents, state)
         self.checks.closes(shard_id, state.published_watermark_ms, int(state.number))
         link.position_ms = state.position_ms
         worker.poison.committed(shard_id, link.checkpoint or "0")
         self.skipped.setdefault(state.lineage, () if state.since_ms == BEGINNING_MS else None)
 
-        def published(window_ms: int, name: Partial_Name) -> bool:
-            return (shard_id, name) in worker.settled.get(window_ms, ())
-
         link.consumer = consumer = Partition_Consumer(
-            state,
-            self.store,
-            lambda number: self.checkpoint(link, number),
-            INTAKE,
-            worker.secrets,
-            self.now(worker),
-            self.lineage,
-            published,
-            worker.poison.careful(shard_id),
-            worker.poison.set_aside(shard_id),
+            shared, state, lambda number: self.checkpoint(link, number), self.now(worker)
         )
         consumer._parser = Fragile_Parser(consumer._parser, self)  # type: ignore[assignment]
         came_ms: deque[int] = deque(maxlen=5)

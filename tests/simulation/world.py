@@ -14,9 +14,9 @@ from typing import Any
 
 from sa_stream.commits.keys import SECRETS_PREFIX
 from sa_stream.commits.operations import Call
-from sa_stream.commits.partition_consumer import Secrets
 from sa_stream.commits.progress import Progress
-from sa_stream.commits.protocol import Start
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Start
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.progress_reader import Progress_Reader

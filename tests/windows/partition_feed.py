@@ -3,17 +3,20 @@
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Call, Steps, drive
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
-from sa_stream.commits.poison import Set_Aside
-from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.poison import Poison
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
 from sa_stream.errors import Store_Unavailable
-from sa_stream.partitions import Batch, Partial_Name
+from sa_stream.partitions import Batch, Partial_Name, Shard_Info
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
@@ -109,33 +112,28 @@ class Worker:
         lineage: str = "line-a",
         start: Start | None = None,
         keep_text: bool = False,
-        published: Callable[[int, Partial_Name], bool] = lambda window_ms, name: False,
-        careful: bool = False,
-        set_aside: Sequence[Set_Aside] = (),
+        published: Callable[[str, int, Partial_Name], bool] = lambda partition, window_ms, name: False,
+        poison: Poison | None = None,
     ) -> None:
         self.store = Dict_Store() if store is None else store
         self.checkpoint = checkpoint
         self.calls: list[tuple[str, str]] = []
         self.calls_left: int | None = None  # when set: so many calls succeed, and the worker dies before the next
         self.fails_after: int | None = None  # when set: so many calls succeed, the next one fails, then all is well
-        self._lineages = iter(f"{lineage}-{i}" for i in range(1, 1_000))
-        start = start or Start(BEGINNING_MS, now_ms - HOUR_MS)
-        self.state: Partition_State = self.run(
-            recover_steps(self.store, partition, checkpoint, parents, start, timing, now_ms, lineage)
-        )
-        secrets = Secrets(self.store, lambda: b"a secret")
-        self.consumer = Partition_Consumer(
-            self.state,
+        self._lineages = chain([lineage], (f"{lineage}-{i}" for i in range(1, 1_000)))
+        shared = Shared(
             self.store,
-            self._take_checkpoint,
+            timing,
+            start or Start(BEGINNING_MS, now_ms - HOUR_MS),
             Intake(LISTS, keep_text=keep_text),
-            secrets,
-            now_at(now_ms),
+            Secrets(self.store, lambda: b"a secret"),
             lambda: next(self._lineages),
+            poison or Poison(),
             published,
-            careful,
-            set_aside,
         )
+        shard = Shard_Info(partition, tuple(parents), closed=False)
+        self.state: Partition_State = self.run(recover_steps(shared, shard, checkpoint, now_ms))
+        self.consumer = Partition_Consumer(shared, self.state, self._take_checkpoint, now_at(now_ms))
 
     def _take_checkpoint(self, number: str) -> None:
         self.checkpoint = number

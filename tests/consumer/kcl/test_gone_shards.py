@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from consumer.kcl import links as links_module
-from sa_stream.commits.protocol import Start
+from sa_stream.commits.shared import Start
 from sa_stream.health.readiness import notes
 from sa_stream.partitions import END
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, moment, wall_clock_ms

@@ -9,10 +9,12 @@ import pytest
 from consumer.worker import engine as engine_module
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
-from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
 from sa_stream.health.notebook import Health
-from sa_stream.partitions import END, Batch
+from sa_stream.partitions import END, Batch, Shard_Info
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, Moment, Timing
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
@@ -60,18 +62,16 @@ class Rig:
         self.taken += 1
 
     def _recover(self) -> Steps[Partition_Consumer]:
-        state = yield from recover_steps(
-            self.store, "p", None, (), Start(BEGINNING_MS, NOW_MS), Timing(), NOW_MS, "lineage"
-        )
-        return Partition_Consumer(
-            state,
+        shared = Shared(
             self.store,
-            self.checkpoints.append,
+            Timing(),
+            Start(BEGINNING_MS, NOW_MS),
             Intake(LISTS),
             Secrets(self.store, lambda: b"12345678"),
-            now_at(NOW_MS),
-            lambda: "another",
+            lambda: "lineage",
         )
+        state = yield from recover_steps(shared, Shard_Info("p", (), closed=False), None, NOW_MS)
+        return Partition_Consumer(shared, state, self.checkpoints.append, now_at(NOW_MS))
 
     @property
     def consumer(self) -> Partition_Consumer:

@@ -1,5 +1,6 @@
 """What the engine does when memory runs short: smaller summaries, then a pause in which everything is committed."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from consumer.worker import engine as engine_module
 from consumer.worker.engine import Engine, Lane
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
-from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
 from sa_stream.health.notebook import Health
-from sa_stream.partitions import Batch
+from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.storage.state_store import State_Store
@@ -31,6 +34,7 @@ class Rig:
         self.taken = 0
         self.held: list[int] = []  # windows in memory whenever a batch was taken
         self.checkpoints: list[str] = []
+        self._lineages = count()
         monkeypatch.setattr(engine_module, "resident_bytes", lambda: self.resident_mb << 20)
         self.health = Health(Moment(NOW_MS))
         self.engine = Engine(self.health, lambda: now_at(self.now_ms), memory_limit_mb=LIMIT_MB)
@@ -47,13 +51,16 @@ class Rig:
         return sum(len(lane.consumer.state.windows) for lane in self.engine.lanes.values() if lane.consumer is not None)
 
     def _recover(self, partition: str = "p") -> Steps[Partition_Consumer]:
-        start = Start(BEGINNING_MS, NOW_MS)
-        state = yield from recover_steps(self.store, partition, None, (), start, Timing(), NOW_MS, "lineage")
-        intake = Intake(resolve_field_lists("canonical", ""))
-        secrets = Secrets(self.store, lambda: b"12345678")
-        return Partition_Consumer(
-            state, self.store, self.checkpoints.append, intake, secrets, now_at(NOW_MS), lambda: "another"
+        shared = Shared(
+            self.store,
+            Timing(),
+            Start(BEGINNING_MS, NOW_MS),
+            Intake(resolve_field_lists("canonical", "")),
+            Secrets(self.store, lambda: b"12345678"),
+            lambda: f"lineage-{next(self._lineages)}",
         )
+        state = yield from recover_steps(shared, Shard_Info(partition, (), closed=False), None, NOW_MS)
+        return Partition_Consumer(shared, state, self.checkpoints.append, now_at(NOW_MS))
 
     def turn(self, done: object = None, times: int = 400) -> None:
         """Let the engine work until a condition holds."""

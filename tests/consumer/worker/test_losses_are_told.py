@@ -8,10 +8,13 @@ import pytest
 
 from consumer.worker.engine import Engine
 from sa_stream.commits.operations import Steps
-from sa_stream.commits.partition_consumer import Partition_Consumer, Secrets
-from sa_stream.commits.protocol import Start, recover_steps
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.protocol import recover_steps
+from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.shared import Shared, Start
 from sa_stream.health.notebook import Health
 from sa_stream.health.readiness import notes
+from sa_stream.partitions import Shard_Info
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing, moment
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, Worker, batch_of, record
@@ -45,11 +48,11 @@ def read_again(store: Dict_Store, now_ms: int, records: list[Record]) -> Health:
     engine = Engine(health, lambda: Now(now_ms, Moment(moment().ms)))
 
     def recover() -> Steps[Partition_Consumer]:
-        state = yield from recover_steps(store, "shard-0", "1", (), START, Timing(), now_ms, "line-b")
+        lineages = iter(("line-b", "line-c"))
         secrets = Secrets(store, lambda: b"another ")
-        return Partition_Consumer(
-            state, store, lambda number: None, Intake(LISTS), secrets, Now(now_ms, moment()), lambda: "line-c"
-        )
+        shared = Shared(store, Timing(), START, Intake(LISTS), secrets, lambda: next(lineages))
+        state = yield from recover_steps(shared, Shard_Info("shard-0", (), closed=False), "1", now_ms)
+        return Partition_Consumer(shared, state, lambda number: None, Now(now_ms, moment()))
 
     lane = engine.open("shard-0", recover(), lambda c: None, lambda: None, lambda name, error: closed.append(error))
     deadline_s = time.monotonic() + 20

@@ -1,0 +1,56 @@
+"""The secrets that hashes are made with, one a month."""
+
+from collections.abc import Callable, Sequence
+
+from sa_stream.commits.keys import destroyed_secret_key, secret_key
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Store
+from sa_stream.errors import Store_Unavailable
+from sa_stream.log import SECRET_TORN, Log
+from sa_stream.windows.fold import hash_of
+
+log = Log("secrets")
+
+SECRET_BYTES = 8
+
+
+class Secrets:
+    """The secret of each month, from which hashes of request ids and agents are made. Made once per month with a
+    create-only put, so that all workers use the same.
+
+    seeds      month -> the secret as a number
+    destroyed  months whose secret is gone for good: they take no more records
+    """
+
+    def __init__(self, store: Store, make: Callable[[], bytes]) -> None:
+        self._store = store
+        self._make = make
+        self.seeds: dict[str, int] = {}
+        self.destroyed: set[str] = set()
+
+    def load_steps(self, months: Sequence[str]) -> Steps[None]:
+        """Raises Store_Unavailable. A secret that is torn (a store without fsync) is passed over by everybody alike,
+        for the next one that is whole."""
+        for month in months:
+            attempt = 0
+            while month not in self.seeds and month not in self.destroyed:
+                key = secret_key(month, attempt)
+                data = yield call(self._store.get, key)
+                if data is None:
+                    if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
+                        self.destroyed.add(month)
+                        break
+                    yield call(self._store.create, key, self._make())
+                    data = yield call(self._store.get, key)
+                if data is None:
+                    raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
+                if len(data) == SECRET_BYTES:
+                    self.seeds[month] = int.from_bytes(data, "big")
+                else:
+                    message = f"{key} has {len(data)} bytes, a secret has {SECRET_BYTES}: the next one is used"
+                    log.tell(SECRET_TORN, message, key=key)
+                    attempt += 1
+
+    def tag(self, month: str) -> int:
+        """A few bits that tell a secret from another, and nothing of it."""
+        return hash_of("tag", self.seeds[month]) & 0xFFFF
