@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import FORBIDDEN_FIELDS, Field_List, Field_Lists, kind_of
+from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, Field_List, Field_Lists, kind_of
 from sa_stream.records.privacy import scrub
 from sa_stream.timing import MINUTE_MS
 
@@ -115,7 +115,7 @@ def dead_letter_text(line: bytes, fields: Field_List | None) -> str:
         text = value.decode("utf-8", "replace")
         if name in _CUT_AT_QUERY:
             text = text.partition("?")[0]
-        shown.append("[removed]" if name in hidden and text not in ("", "-") else scrub(text))
+        shown.append("[removed]" if name in hidden and text not in MISSING else scrub(text))
     return "\t".join(shown)[:TEXT_CHARS_MAX]
 
 

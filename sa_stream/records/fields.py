@@ -13,6 +13,9 @@ from itertools import islice
 
 from sa_stream.errors import Field_List_Error
 
+NO_VALUE = "-"  # what CloudFront writes where a field has none
+MISSING = ("", NO_VALUE)
+
 FIELDS_SETTING = "SGRAPH_SEND__SA_FIELDS"
 DROP_SETTING = "SGRAPH_SEND__SA_DROP_FIELDS"
 
@@ -308,7 +311,7 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("text", rb".*"),
     )
 )
-_MISSING = (b"-", b"")
+_MISSING = tuple(value.encode() for value in MISSING)
 
 
 def detect(lines: Sequence[bytes]) -> Field_List:
@@ -376,7 +379,7 @@ def _refusal(rows: Sequence[list[bytes]], judged: Sequence[list[bytes]], misfits
 
 def _kind(rows: Sequence[list[bytes]], position: int) -> str:
     kinds = Counter(kind_of(row[position]) for row in rows if row[position] not in _MISSING)
-    return kinds.most_common(1)[0][0] if kinds else "-"
+    return kinds.most_common(1)[0][0] if kinds else NO_VALUE
 
 
 def kind_of(value: bytes) -> str:

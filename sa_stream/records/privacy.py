@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.errors import Config_Error
+from sa_stream.records.fields import MISSING
 
 PATH_RULES_SETTING = "SGRAPH_SEND__SA_PATH_RULES"
 PATH_CHARS_MAX = 2_048
@@ -193,7 +194,7 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     paths = rules.apply(paths)
     if (paths.str.len_bytes() > PATH_CHARS_MAX).any():
         paths = paths.str.slice(0, PATH_CHARS_MAX)
-    missing = distinct.is_null() | (distinct == "-") | (distinct == "")
+    missing = distinct.is_null() | distinct.is_in(MISSING)
     if missing.any():
         paths = pl.select(pl.when(missing).then(pl.lit("")).otherwise(paths)).to_series()
     return distinct if paths is distinct else paths.rename(distinct.name)

@@ -15,6 +15,7 @@ import polars_hash as plh
 import xxhash
 
 from sa_stream.records.columns import NO_STATUS, Bools, Columns
+from sa_stream.records.fields import MISSING, NO_VALUE
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
@@ -33,7 +34,6 @@ COUNTED_FIELDS = {  # kind of count -> field
 FOLD_ROWS = (
     40_000  # a good number of records for one fold: its fixed cost stops to matter, and it takes well below 0.1 s
 )
-MISSING = ("", "-")
 WEBSOCKETS = ("ws", "wss")
 KNOWN_MICROS_MAX = 100_000
 _NUMBER = re.compile(NUMBER, re.ASCII)
@@ -92,7 +92,7 @@ def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
 def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
     """The hashes, and which of them are of a value that is not missing."""
     values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
-    present: Bools = values != hash_of("-", seed)
+    present: Bools = values != hash_of(NO_VALUE, seed)
     if hashed.null_count():
         present &= ~hashed.is_null().to_numpy()
     return values, present
