@@ -142,9 +142,7 @@ def generate(
         start_ms=None if start is None else _time_ms(start, "--start"),
         hours=hours,
         fields=fields,
-        dirt=dirt,
-        duplicates=duplicates,
-        late=late,
+        rates={"dirt_rate": dirt, "duplicate_rate": duplicates, "late_rate": late},
     )
 
 

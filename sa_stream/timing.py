@@ -113,11 +113,6 @@ class Now:
     moment: Moment
 
 
-def window_start_ms(time_ms: int) -> int:
-    """Start of the 30-minute window that holds this moment (the start belongs to it, the end to the next)."""
-    return time_ms // WINDOW_MS * WINDOW_MS
-
-
 def wall_clock_ms() -> int:
     """What time it is; for the edges only, as everything between gets the time as an argument."""
     return time.time_ns() // 1_000_000

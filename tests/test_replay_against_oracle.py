@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sa_stream.bounded.replay import replay_buffers
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.privacy import Path_Rules
 from tests.log_lines import LONG_LINES, NOW_MS, buffers_of, chunked, line_of, log_files, ordinary_lines
 from tests.oracle import CANONICAL, PATHS_EXACT_MAX, SEED, UNIQUE_EXACT_MAX, compare_all, recount
 
@@ -19,7 +21,7 @@ HOSTILE = settings(
 
 def differences(buffers: Sequence[bytes], fields: str = "canonical") -> list[str]:
     """Where replay and oracle disagree on these buffers: entries and counters, in words."""
-    entries, summary = replay_buffers(buffers, fields=fields, now_ms=NOW_MS)
+    entries, summary = replay_buffers(buffers, resolve_field_lists(fields, ""), Path_Rules(), NOW_MS)
     expected = recount(buffers, fields=fields, now_ms=NOW_MS)
     found = compare_all(entries, expected.entries)
     for name in ("records", "aggregated", "duplicates"):

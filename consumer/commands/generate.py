@@ -1,7 +1,7 @@
 """`sa-stream generate`: options come in, synthetic log lines go into a file, standard output, a stream or S3."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -21,13 +21,12 @@ def generate(
     start_ms: int | None,
     hours: float,
     fields: str,
-    dirt: float,
-    duplicates: float,
-    late: float,
+    rates: Mapping[str, float],
 ) -> int:
     """Make `records` lines that arrive within `hours` after start_ms, and put them into `out`; returns how many.
 
     out       a file (gzip if it ends in .gz), `-`, `kinesis:STREAM` or `s3://bucket/prefix`
+    rates     how much of it is odd, as Traffic takes them
     start_ms  None: a fixed day; for a stream, so that the traffic ends now
     Raises Config_Error for an `out` that is none of these, Source_Error when it cannot be written to.
     """
@@ -35,7 +34,7 @@ def generate(
     if start_ms is None:
         start_ms = time.time_ns() // 1_000_000 - length_ms if out.startswith("kinesis:") else START_MS
     names = fields if fields in ("canonical", "seed") else [name.strip() for name in fields.split(",")]
-    traffic = Traffic(seed, names, dirt_rate=dirt, duplicate_rate=duplicates, late_rate=late)
+    traffic = Traffic(seed, names, **rates)
     chunks = traffic.lines(start_ms, start_ms + length_ms, records)
     console = Console(stderr=True)
     with _progress(console) as progress:

@@ -11,6 +11,9 @@ import msgspec
 from consumer.process.memory import keep_memory
 from sa_stream.bounded.replay import replay_buffers
 from sa_stream.config import SA__Config
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.privacy import Path_Rules
+from sa_stream.timing import wall_clock_ms
 
 if TYPE_CHECKING:
     from sa_stream.sources.log_files import Log_Files
@@ -26,12 +29,12 @@ def replay(paths: Sequence[str], config: SA__Config) -> None:
     with _progress(files) as buffers:
         entries, summary = replay_buffers(
             buffers,
-            config.fields,
-            drop_fields=config.drop_fields,
-            path_rules=config.path_rules,
-            sampling_percent=config.sampling_percent,
-            timing=config.timing(),
-            on_fields=lambda name: print(f"fields: {name}, found by the first records", file=sys.stderr),
+            resolve_field_lists(config.fields, config.drop_fields),
+            Path_Rules.parse(config.path_rules),
+            wall_clock_ms(),
+            config.timing(),
+            config.sampling_percent,
+            lambda name: print(f"fields: {name}, found by the first records", file=sys.stderr),
         )
     write = sys.stdout.buffer.write
     for entry in entries:

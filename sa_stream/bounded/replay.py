@@ -10,7 +10,7 @@ from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
-from sa_stream.timing import Timing, wall_clock_ms
+from sa_stream.timing import Timing
 from sa_stream.windows.fold import FOLD_ROWS
 
 
@@ -68,20 +68,16 @@ def _decided(
 
 def replay_buffers(
     buffers: Iterable[bytes],
-    fields: str = "auto",
-    now_ms: int | None = None,
-    *,
-    drop_fields: str = "",
-    path_rules: str = "",
-    sampling_percent: float = 100,
+    lists: Field_Lists,
+    rules: Path_Rules,
+    now_ms: int,
     timing: Timing | None = None,
+    sampling_percent: float = 100,
     on_fields: Callable[[str], None] = lambda name: None,
 ) -> tuple[Iterator[Entry], Entry]:
     """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}) of buffers of whole
-    lines. Raises Field_List_Error, Config_Error."""
-    now_ms = wall_clock_ms() if now_ms is None else now_ms
-    lists = resolve_field_lists(fields, drop_fields)
-    read = read_windows(buffers, lists, Path_Rules.parse(path_rules), now_ms, timing or Timing(), on_fields)
+    lines. Raises Field_List_Error."""
+    read = read_windows(buffers, lists, rules, now_ms, timing or Timing(), on_fields)
     summary = {
         "records": read.records,
         "aggregated": read.aggregated,

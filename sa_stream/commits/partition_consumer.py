@@ -18,7 +18,7 @@ from sa_stream.commits.shared import Shared
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.partitions import Batch
 from sa_stream.records.columns import REASONS, Columns, Dropped
-from sa_stream.records.dead_letters import Dead_Letters
+from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters
 from sa_stream.records.decoder import unpacked
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
@@ -308,13 +308,10 @@ class Partition_Consumer:
             dropped.field_count.tolist(),
             strict=True,
         ):
+            arrival_ms = int(columns.payload_arrivals_ms[payload])
+            number = segment.numbers[payload]
             self._dead_letters.add(
-                self.state.partition,
-                segment.numbers[payload],
-                line,
-                REASONS[reason],
-                field_count,
-                int(columns.payload_arrivals_ms[payload]),
+                Dead_Letter(self.state.partition, number, line, REASONS[reason], field_count, arrival_ms),
                 lines_of(payload)[line] if self._intake.keep_text else b"",
                 self._intake.lists.by_count.get(field_count),
             )

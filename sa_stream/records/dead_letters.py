@@ -5,7 +5,7 @@ out. Every one is counted; only so many a minute are kept, as a broken sender br
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
@@ -138,45 +138,27 @@ def _texts(payloads: Sequence[bytes], lists: Field_Lists) -> tuple[str, ...]:
 
 
 class Dead_Letters:
-    """Collects dead letters until somebody takes and writes them. Does no I/O.
-
-    counts    reason -> how many there were, kept or not
-    withheld  how many were counted and not kept, because their partition's minute was full
-    """
+    """Collects dead letters, so many a minute of each partition, until somebody takes and writes them. Does no I/O."""
 
     def __init__(self, per_minute: int = PER_MINUTE, keep_text: bool = False) -> None:
-        self.counts: Counter[str] = Counter()
-        self.withheld = 0
         self._per_minute = per_minute
         self._keep_text = keep_text
         self._kept: dict[str, Counter[int]] = {}  # partition -> minute of arrival -> letters kept
         self._waiting: dict[str, Dead_Letter] = {}
 
-    def add(
-        self,
-        partition: str,
-        number: str,
-        line: int,
-        reason: str,
-        field_count: int,
-        arrival_ms: int,
-        raw: bytes = b"",
-        fields: Field_List | None = None,
-    ) -> None:
-        """Count one line and keep its letter if its minute has room. `raw` is the line as it came, and `fields` the
-        list with its number of fields, if there is one: both only matter where texts are asked for."""
-        self.counts[reason] += 1
-        kept = self._kept.setdefault(partition, Counter())
-        minute = arrival_ms // MINUTE_MS
+    def add(self, letter: Dead_Letter, raw: bytes = b"", fields: Field_List | None = None) -> None:
+        """Keep a letter if its minute has room. `raw` is the line as it came, and `fields` the list with its number of
+        fields, if there is one: both only matter where texts are asked for."""
+        kept = self._kept.setdefault(letter.partition, Counter())
+        minute = letter.arrival_ms // MINUTE_MS
         if kept[minute] >= self._per_minute:
-            self.withheld += 1
             return
         kept[minute] += 1
         if len(kept) > 60:  # arrival times hardly go back; an hour of minutes is memory enough
             for old in sorted(kept)[:30]:
                 del kept[old]
-        text = dead_letter_text(raw, fields) if self._keep_text else None
-        letter = Dead_Letter(partition, number, line, reason, field_count, arrival_ms, text)
+        if self._keep_text:
+            letter = replace(letter, text=dead_letter_text(raw, fields))
         self._waiting[letter.key()] = letter
 
     def set_aside(
@@ -188,8 +170,7 @@ class Dead_Letters:
         payloads: Sequence[bytes],
         lists: Field_Lists,
     ) -> Set_Aside_Letter:
-        """Count consecutive records that nobody reads, and return the one letter of all of them."""
-        self.counts[SET_ASIDE] += len(numbers)
+        """The one letter of consecutive records that nobody reads."""
         return Set_Aside_Letter(
             partition=partition,
             number=numbers[0],

@@ -129,11 +129,6 @@ class Field_Lists:
         return frozenset(name for name in USED_FIELDS if name in names and name not in self.dropped)
 
     @property
-    def missing_fields(self) -> tuple[str, ...]:
-        """Used fields that no list offers, sorted: what depends on them is null in every entry."""
-        return tuple(sorted(set(USED_FIELDS) - self.offered))
-
-    @property
     def mask(self) -> int:
         """`offered` as an integer: bit i is USED_FIELDS[i]."""
         return to_mask(self.offered)

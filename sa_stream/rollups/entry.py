@@ -4,7 +4,7 @@ What each number means is in docs/entries.md and, as a recount, in tests/oracle.
 anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,31 +57,10 @@ def build_entry(
 
     total = window.total_requests
     results = window.counts["results"]
-    minutes = None
-    if period == HALF_HOUR:
-        minutes = dict[str, list[int] | None](window.per_minute())
-        for name, field in (
-            ("status_4xx", "sc-status"),
-            ("status_5xx", "sc-status"),
-            ("bytes", "sc-bytes"),
-            ("hits", "x-edge-result-type"),
-        ):
-            minutes[name] = given(field, minutes[name])
+    minutes = _minutes(window, given) if period == HALF_HOUR else None
     counts = {"total_requests": total, "total_bytes": given("sc-bytes", window.total_bytes)}
     return {
-        "cache_key": cache_key(period, start_ms),
-        "period": period,
-        "time_key": time_key(period, start_ms),
-        "window_start": iso(start_ms),
-        "window_end": iso(end_of(period, start_ms)),
-        "status": FINAL if about.final else PARTIAL,
-        "revision": about.revision,
-        "provenance": about.provenance,
-        "computed_at": iso(about.computed_at_ms),
-        "source_count": len(about.sources),
-        "sources_final": about.final,
-        "sources": [dict(source) for source in about.sources],
-        "missing_sources": [dict(source) for source in about.missing],
+        **_heading(period, start_ms, about),
         "missing_fields": sorted(set(USED_FIELDS) - offered),
         **counts,
         "unique_paths": given("cs-uri-stem", window.unique_paths.estimate()),
@@ -125,6 +104,36 @@ def build_entry(
         },
         "summary": about.summary,
     }
+
+
+def _heading(period: str, start_ms: int, about: About) -> Entry:
+    return {
+        "cache_key": cache_key(period, start_ms),
+        "period": period,
+        "time_key": time_key(period, start_ms),
+        "window_start": iso(start_ms),
+        "window_end": iso(end_of(period, start_ms)),
+        "status": FINAL if about.final else PARTIAL,
+        "revision": about.revision,
+        "provenance": about.provenance,
+        "computed_at": iso(about.computed_at_ms),
+        "source_count": len(about.sources),
+        "sources_final": about.final,
+        "sources": [dict(source) for source in about.sources],
+        "missing_sources": [dict(source) for source in about.missing],
+    }
+
+
+def _minutes(window: Window, given: Callable[[str, Any], Any]) -> dict[str, list[int] | None]:
+    minutes = dict[str, list[int] | None](window.per_minute())
+    for name, field in (
+        ("status_4xx", "sc-status"),
+        ("status_5xx", "sc-status"),
+        ("bytes", "sc-bytes"),
+        ("hits", "x-edge-result-type"),
+    ):
+        minutes[name] = given(field, minutes[name])
+    return minutes
 
 
 def merge(period: str, start_ms: int, windows: Sequence[Window]) -> Window:

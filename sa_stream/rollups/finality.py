@@ -52,11 +52,6 @@ class Window_View:
     def final(self) -> bool:
         return self.passed and self.covered
 
-    @property
-    def final_zero(self) -> bool:
-        """Nobody has a record of it and nobody will: it counts as final and has no entry."""
-        return self.final and not self.sources
-
 
 class Stream_View:
     """All windows at one moment: every shard that ListShards or a progress record knows, and how far each is.

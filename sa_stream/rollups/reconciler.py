@@ -103,7 +103,6 @@ class Written:
 class Pass_Result:
     """What one pass saw and did.
 
-    windows_seen  half hours that were looked at
     waiting       those of them that have ended and that some shard has not passed yet
     written       entries written, in order
     skipped       reason -> how many were left for a later pass
@@ -115,7 +114,6 @@ class Pass_Result:
     passed_ms     every shard has passed windows that end up to here (BEGINNING_MS: none)
     """
 
-    windows_seen: int = 0
     waiting: int = 0
     written: list[Written] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -179,7 +177,6 @@ class Reconciler:
             todo[period].add(start_ms)
             for parent, parent_ms in parents(period, start_ms):
                 todo[parent].add(parent_ms)
-        result.windows_seen = len(todo[HALF_HOUR])
         for window_ms in sorted(todo[HALF_HOUR]):
             yield from self._half_hour(stream, window_ms)
         for period in ROLLUPS:

@@ -158,10 +158,6 @@ class Kinesis_Reader:
         """How long the stream keeps records, as of the last `describe`."""
         return (self._info or self.describe()).retention_ms
 
-    def stream_created_ms(self) -> int:
-        """When the stream was created, as of the last `describe`."""
-        return (self._info or self.describe()).created_ms
-
     def list_shards(self) -> list[Shard_Info]:
         """Every shard that the stream still lists, closed ones and parents too, by id. Raises like `describe`."""
         page = self.call("list_shards", **self._which)

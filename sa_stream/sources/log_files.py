@@ -113,11 +113,6 @@ class Log_Files:
         return block
 
 
-def read_log_files(paths: Sequence[str | Path], buffer_bytes: int = BUFFER_BYTES) -> Iterator[bytes]:
-    """Buffers of whole lines from all these files, in order: see Log_Files."""
-    return iter(Log_Files(paths, buffer_bytes))
-
-
 class _Line_Cutter:
     """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 1."""
 

@@ -115,7 +115,7 @@ def test_nothing_has_passed_that_is_still_to_come_although_every_watermark_says_
     for own in known.values():
         own.position_ms = E - 1
     found = look(shards, now_ms=E - 1, **known)
-    assert (found.passed, found.final, found.final_zero) == (False, False, False)
+    assert (found.passed, found.final) == (False, False)
     assert reasons(found) == [("a", OPEN), ("b", OPEN)]
     stream = Stream_View(shards, known, TIMING, E - 1)
     assert (stream.passed_ms, stream.settled_until_ms) == (E - 1, E - 1)
@@ -235,10 +235,12 @@ def test_a_child_that_has_not_started_covers_what_all_its_parents_cover():
 
 
 def test_passed_covered_and_in_nobodys_map_is_a_final_zero():
-    assert look([shard("a")], a=progress()).final_zero
-    assert not look([shard("a")], a=progress(names=True)).final_zero
-    assert not look([shard("a")], a=progress(E - 1)).final_zero
-    assert not look([shard("a")], a=progress(since_ms=W)).final_zero
+    found = look([shard("a")], a=progress())
+    assert found.final
+    assert found.sources == ()
+    assert look([shard("a")], a=progress(names=True)).sources
+    assert not look([shard("a")], a=progress(E - 1)).final
+    assert not look([shard("a")], a=progress(since_ms=W)).final
 
 
 def test_an_empty_stretch_is_final_only_if_all_of_it_is_passed_and_covered():

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from sa_stream.errors import Source_Error, Store_Unavailable
-from sa_stream.sources.log_files import LINE_BYTES_MAX, Log_Files, read_log_files
+from sa_stream.sources.log_files import LINE_BYTES_MAX, Log_Files
 
 LINES = b"".join(b"line %d\n" % i for i in range(50_000))
 
 
 def read(*paths, **more) -> bytes:
-    return b"".join(read_log_files(paths, **more))
+    return b"".join(Log_Files(paths, **more))
 
 
 def test_plain_gzip_and_joined_gzip_files_give_the_same_lines(tmp_path):
@@ -39,7 +39,7 @@ def test_every_buffer_ends_with_a_newline_and_no_byte_is_lost(tmp_path, parts, b
     if content.startswith(b"\x1f\x8b"):
         return
     (tmp_path / "file").write_bytes(gzip.compress(content) if packed else content)
-    buffers = list(read_log_files([tmp_path / "file"], buffer_bytes))
+    buffers = list(Log_Files([tmp_path / "file"], buffer_bytes))
     assert all(buffer.endswith(b"\n") for buffer in buffers)
     assert b"".join(buffers) == (content + b"\n" if content and not content.endswith(b"\n") else content)
 
@@ -51,7 +51,7 @@ def test_thousands_of_small_gzip_members_are_read_quickly(tmp_path):
 
 def test_buffers_are_about_nine_mebibytes(tmp_path):
     (tmp_path / "big.gz").write_bytes(gzip.compress(LINES * 20))
-    sizes = [len(buffer) for buffer in read_log_files([tmp_path / "big.gz"])]
+    sizes = [len(buffer) for buffer in Log_Files([tmp_path / "big.gz"])]
     assert sum(sizes) == len(LINES) * 20
     assert max(sizes) <= (18 << 20) + 20
     assert len(sizes) <= 4
@@ -67,7 +67,7 @@ def test_a_huge_line_costs_no_memory_and_stays_too_long(tmp_path):
     lines = read(huge).split(b"\n")
     assert (lines[0], lines[2], len(lines)) == (b"before", b"after", 4)
     assert LINE_BYTES_MAX < len(lines[1]) <= (8 << 20)
-    assert max(map(len, read_log_files([huge]))) < 9 << 20
+    assert max(map(len, Log_Files([huge]))) < 9 << 20
 
 
 def test_folders_are_read_recursively_in_order_without_hidden_files(tmp_path):
@@ -103,7 +103,7 @@ def test_a_gzip_file_that_breaks_off_gives_its_whole_lines_and_then_its_name(tmp
     broken.write_bytes(gzip.compress(LINES)[:-2000])
     found: list[bytes] = []
     with pytest.raises(Source_Error, match=r"broken\.gz.*breaks off"):
-        found.extend(read_log_files([broken], 10_000))
+        found.extend(Log_Files([broken], 10_000))
     lines = b"".join(found)
     assert len(lines) > len(LINES) // 2
     assert LINES.startswith(lines)
