@@ -30,6 +30,8 @@ lint: setup-dev ## the checks that run nothing: style, format, types, import con
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/python scripts/tidy.py
 	$(BIN)/hadolint consumer/Dockerfile
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/cfn-lint consumer/ecs/service.yaml

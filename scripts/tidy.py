@@ -1,5 +1,6 @@
 """`make lint`: no function is over 70 lines or takes more than 7 arguments, no file is over 500 lines. Commands of the
-command line may take as many as they have options. Prints what is too large, and ends with 1 if anything is.
+command line may take as many as they have options, and lists of promises (the tests) may be as long as they are. Prints
+what is too large, and ends with 1 if anything is.
 """
 
 import ast
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("sa_stream", "consumer", "tests", "benchmarks", "scripts")
+ROOMS = ("sa_stream", "consumer", "benchmarks", "scripts", "tests/simulation")
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 ARGUMENTS_MAX = 7

@@ -6,7 +6,7 @@ from sa_stream.commits.operations import Call
 from sa_stream.errors import Config_Error, Corrupt_State, Lease_Lost, Source_Error, Store_Unavailable, Superseded
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import MINUTE_MS
-from tests.simulation.checks import Violation
+from tests.simulation.at_rest import Violation
 from tests.simulation.identity import Refused_End
 from tests.simulation.parts import SECOND_MS, Died, Engine_Failed, Task
 from tests.simulation.workers import lineage_of

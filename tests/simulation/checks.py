@@ -25,8 +25,7 @@ import msgspec
 
 from sa_stream.commits.codec import decode_progress
 from sa_stream.commits.progress import Progress
-from sa_stream.embedded.memory_kinesis import Shard
-from sa_stream.partitions import END, RETIRED
+from sa_stream.partitions import END
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,
@@ -34,30 +33,21 @@ from sa_stream.rollups.periods import (
     children,
     end_of,
     parse_cache_key,
-    time_key,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
 from sa_stream.windows.window import Window
-from tests.oracle import compare
+from tests.simulation.at_rest import At_Rest, Violation, parse_set_aside
 from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
 from tests.simulation.stable import shown, stable_letter, stable_progress, stable_snapshot
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-FOREVER_MS = 1 << 60
-FINAL_WITHIN_MS = 15 * MINUTE_MS
 NOTICED_WITHIN_MS = 3 * MINUTE_MS  # that the stream is another one, by a worker's own clock
 NOT_OF_RECORDS = ("shrunk_windows", "set_aside_records", "gone")  # counters of what happened to a partition
 POISON = b"/poison/"  # in a payload: the engine fails on it
-
-
-class Violation(Exception):
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(f"{name}: {message}")
-        self.name = name
 
 
 def paths_of(window: Window) -> Counter[str]:
@@ -66,13 +56,7 @@ def paths_of(window: Window) -> Counter[str]:
     return Counter(dict(zip(table["path"].to_list(), table["count"].to_list(), strict=True)))
 
 
-def parse_set_aside(key: str) -> tuple[int, int] | None:
-    """First and last number of a dead letter of a batch; None for the letter of a line."""
-    _, _, first, name = key.split("/")
-    return (int(first), int(name.removeprefix("set_aside-"))) if name.startswith("set_aside-") else None
-
-
-class Checks:
+class Checks(At_Rest):
     def __init__(self, world: "World", ledger: Ledger) -> None:
         self.world = world
         self.ledger = ledger
@@ -375,174 +359,3 @@ class Checks:
                     if put.path not in found and (punctual or put.path in counted):
                         why = "punctual" if punctual else "read before its window closed"
                         raise Violation("lacks", f"{key} is final without {put} of {partition}, which was {why}")
-
-    # ------------------------------------------------------------------ the end
-
-    def rest(self) -> None:
-        """After each step since faults are over: what every shard has passed a while ago is final by now."""
-        world = self.world
-        begins_ms = world.settled_ms + 20 * MINUTE_MS  # until then publishers may still wait for their next pass
-        if (
-            not world.options["bound"]
-            or world.replaced_ms
-            or world.now_ms < begins_ms
-            or any(w.paused_until_ms > world.now_ms for w in world.workers.values())
-        ):
-            return
-        progress = world.best_progress()
-        passed_ms = min(
-            (self._passed_ms(shard, progress.get(shard.shard_id)) for shard in world.shards()), default=BEGINNING_MS
-        )
-        self.passed.append((world.now_ms, passed_ms))
-        due_ms = max((passed for at_ms, passed in self.passed if at_ms <= world.now_ms - FINAL_WITHIN_MS), default=0)
-        if due_ms <= world.born_ms:
-            return
-        since_ms = max(world.since_ms(), world.excused_ms)
-        if self._waits_for_retention():
-            return
-        for key, entry in world.cache_entries().items():
-            period, start_ms = parse_cache_key(key)
-            late = entry["status"] != "final" and end_of(period, start_ms) <= due_ms
-            if late and self.covers(since_ms, start_ms) and not self._spoilt(period, start_ms):
-                missing = entry["missing_sources"]
-                raise Violation("finality", f"{key} is not final, though all have passed it: {missing}")
-
-    def _passed_ms(self, shard: Shard, own: Progress | None) -> int:
-        lease = self.world.leases.get(shard.shard_id)
-        if lease is not None and lease.checkpoint == END:
-            return FOREVER_MS  # its children say how far it is
-        if shard.closed_ms is not None and lease is None:
-            return FOREVER_MS if shard.closed_ms < self.world.started_ms else BEGINNING_MS
-        return BEGINNING_MS if own is None else own.watermark_ms
-
-    def _spoilt(self, period: str, start_ms: int) -> bool:
-        """Whether something was lost of which this entry would be made."""
-        return any(start_ms <= window_ms < end_of(period, start_ms) for window_ms in self.world.spoilt)
-
-    def end(self) -> None:
-        """Faults are over and everything has come to rest."""
-        world = self.world
-        if world.replaced_ms:
-            return
-        progress = world.best_progress()
-        for partition, own in progress.items():
-            self._coverage(partition, own)
-            self._dead_letters(partition, own)
-        since_ms = max(world.since_ms(), world.excused_ms)
-        expected = self.ledger.entries()
-        found = world.cache_entries()
-        for key, highest in self.highest.items():
-            entry = found[key]
-            if world.options["memory"] and (entry["status"] == "final", entry["revision"]) < highest:
-                raise Violation(
-                    "status", f"{key} is {entry['status']} {entry['revision']} at the end, and was (final) {highest}"
-                )
-        for key in sorted(expected.keys() | found.keys()):
-            period, start_ms = parse_cache_key(key)
-            entry = found.get(key)
-            if self._spoilt(period, start_ms):
-                continue
-            if self.covers(since_ms, start_ms):
-                if end_of(period, start_ms) <= world.settled_ms or (entry is not None and entry["status"] == "final"):
-                    self._settled(key, entry, expected.get(key))
-                elif entry is not None and key not in expected and world.exact:
-                    raise Violation("content", f"{key} is an entry of nothing")
-            elif entry is not None and entry["status"] == "final" and not self._anything_put(period, start_ms):
-                raise Violation("content", f"{key} is final, and nothing was put for it")
-
-    def _anything_put(self, period: str, start_ms: int) -> bool:
-        end_ms = end_of(period, start_ms)
-        return any(
-            start_ms <= window_ms < end_ms
-            for partition in self.ledger.partitions
-            for window_ms in (*self.ledger.of(partition).puts, *self.ledger.of(partition).touches)
-        )
-
-    def _waits_for_retention(self) -> bool:
-        """Whether a shard was trimmed with its children, and nobody can know before the longest retention is over."""
-        world, progress = self.world, self.world.best_progress()
-        known = {shard.shard_id for shard in world.list_shards(whole=True)}
-        known.update(parent for own in progress.values() for parent in own.parents)
-        longest_ms = max((retention_ms for _, retention_ms in world.observed), default=0)
-        return any(
-            own.position_ms + longest_ms > world.now_ms for partition, own in progress.items() if partition not in known
-        )
-
-    def _settled(self, key: str, entry: dict[str, Any] | None, expected: dict[str, Any] | None) -> None:
-        if entry is not None and entry["status"] != "final" and self._waits_for_retention():
-            return
-        if not self.world.exact:
-            if entry is not None and entry["status"] != "final":
-                raise Violation("finality", f"{key} is not final: {entry['missing_sources']}")
-            return
-        if expected is not None and self._uncertain(key):
-            if entry is None and expected["total_requests"] == expected["duplicate_records"] == 0:
-                return
-            if entry is not None and entry["invalid_records"] <= expected["invalid_records"]:
-                expected = expected | {name: entry[name] for name in ("invalid_records", "source_count")}
-        if expected is None:
-            if entry is not None:
-                raise Violation("content", f"{key} is an entry of nothing")
-            return
-        if entry is None:
-            raise Violation("finality", f"{key} has no entry")
-        if entry["status"] != "final":
-            raise Violation("finality", f"{key} is not final: {entry['missing_sources']}")
-        if self.world.store.get(entry["summary"]) is None:
-            raise Violation("content", f"{key} names {entry['summary']} at the end, which does not exist")
-        error = (entry["errors"] or {}).get("top_paths")
-        if error:
-            exact = expected["exact"]["paths"]
-            for row in entry["top_paths"]:
-                if not exact[row["path"]][0] - error <= row["count"] <= exact[row["path"]][0]:
-                    raise Violation("content", f"{key} at the end: {row}, {exact[row['path']]}, error {error}")
-            expected = expected | {"top_paths": entry["top_paths"]}
-        if differences := compare(entry, expected):
-            raise Violation("content", f"{key} at the end: {'; '.join(differences)[:600]}")
-
-    def _uncertain(self, key: str) -> bool:
-        """Whether somebody may not have known of a record in it that it was too late."""
-        period, start_ms = parse_cache_key(key)
-        return not self.world.lossless and any(
-            touch.too_late
-            for partition in self.ledger.partitions
-            for window_ms, touches in self.ledger.of(partition).touches.items()
-            if start_ms <= window_ms < end_of(period, start_ms)
-            for touch in touches
-        )
-
-    def _coverage(self, partition: str, own: Progress) -> None:
-        world = self.world
-        allowed_ms = max([world.since_allowed_ms, *world.losses])
-        if own.since_ms > allowed_ms and own.lineage:  # without a lineage: no record of it can be read
-            raise Violation("coverage", f"{partition} vouches from {own.since_ms} on, could from {allowed_ms} on")
-
-    def _dead_letters(self, partition: str, own: Progress) -> None:
-        if own.number == RETIRED or not self.world.exact:
-            return
-        oracle, all_read = self._oracle(partition, own.lineage, own.since_ms)
-        if not all_read:
-            return
-        skipped = self.world.skipped.get(own.lineage) or ()
-        number = None if own.number == END else int(own.number)
-        if number is None and self.world.losses:
-            return
-        wanted = {key: why for key, why in oracle.dropped.items() if number is None or key[0] <= number}
-        letters = {}
-        batches = set()
-        for listed in self.world.store.list(f"dead-letters/{partition}/"):
-            if batch := parse_set_aside(listed.key):
-                batches.add(batch)
-                continue
-            letter = msgspec.json.decode(self.world.store.objects[listed.key])
-            if any(first <= int(letter["number"]) <= last for first, last in skipped):
-                continue  # somebody got it in another batch
-            if number is None or int(letter["number"]) <= number:
-                letters[int(letter["number"]), letter["line"]] = letter["reason"]
-        if not batches.issuperset(skipped):
-            raise Violation("dropped", f"{partition} set aside {skipped}, and buried only {batches}")
-        if letters != wanted:
-            raise Violation("dropped", f"dead letters of {partition}: {letters}, must be {wanted}")
-
-    def label(self, start_ms: int) -> str:
-        return time_key(HALF_HOUR, start_ms)

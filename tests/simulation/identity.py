@@ -16,7 +16,7 @@ from sa_stream.commits.retention import observe_steps
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
 from sa_stream.partitions import Shard_Info
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
-from tests.simulation.checks import Violation
+from tests.simulation.at_rest import Violation
 from tests.simulation.parts import SECOND_MS, STREAM, Answer, Lease, Link, Worker
 
 NUMBERS_APART = 10**6  # records: so far the numbers of a stream are above those of the one before it

@@ -3,7 +3,7 @@
 from sa_stream.embedded.memory_kinesis import Kinesis_Error
 from sa_stream.errors import Lease_Lost, Store_Unavailable
 from sa_stream.timing import BEGINNING_MS
-from tests.simulation.checks import Violation
+from tests.simulation.at_rest import Violation
 from tests.simulation.parts import QUEUED_MAX, SECOND_MS, STREAM, Answer, Died, Lease, Link, Task, Worker
 
 

@@ -23,8 +23,9 @@ from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, month_of
 from sa_stream.windows import paths
+from tests.simulation.at_rest import Violation
 from tests.simulation.calls import Calls
-from tests.simulation.checks import Checks, Violation
+from tests.simulation.checks import Checks
 from tests.simulation.clocks import Clocks
 from tests.simulation.events import Events, Outage
 from tests.simulation.faults import Misfortune
