@@ -28,7 +28,6 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
     "todays_retention_taken_for_the_past": 13,
-    "torn_secret_without_a_tag": 47,
     "trimmed_parent_left_out": 29,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
@@ -71,6 +70,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"busy": 0.7, "listed_only": False, "long": True, "crashes": 0, "night": False, "laggard": 0}
         | {"clocks": False, "throttled": 0, "shrink": 0, **SHORT},
     ),
+    "torn_secret_without_a_tag": (10, {"torn_secrets": 0.02, "replaced": ""}),
     "trimmed_shard_never_answered": (4, {"outage_reshard": "early", **NO_OTHER}),
     "trimmed_without_its_children_never_passes": (
         0,
