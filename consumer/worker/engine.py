@@ -95,7 +95,8 @@ class Lane:
 
     inbox    batches not yet received by the consumer; None marks the end of the shard
     steps    the protocol that is under way, if any; `call` is what it waits for
-    closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush
+    closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush;
+             `emptying`: that flush is under way
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
     """
@@ -117,6 +118,7 @@ class Lane:
     closing: bool = False
     flushing: bool = False
     one_batch: bool = False
+    emptying: bool = False
     ending: bool = False
     leaving: bool = False
 
@@ -279,7 +281,7 @@ class Engine:
 
     def _make_room(self) -> None:
         """Commit everything and let it go. When nothing is left, what fills memory are the batches that wait: one
-        of the longest queue is taken and committed, and so on, as the pause would never end by itself."""
+        of where most records wait is taken and committed, and so on, as the pause would never end by itself."""
         opened = [lane for lane in self.lanes.values() if lane.consumer is not None]
         for lane in opened:
             assert lane.consumer is not None
@@ -287,10 +289,11 @@ class Engine:
                 lane.flushing = True
             else:
                 lane.consumer.evict()
-        busy = any(lane.steps or lane.flushing or lane.one_batch or _in_memory(lane) for lane in opened)
-        waiting = [lane for lane in opened if lane.inbox and not lane.closing]
+        # Other steps are no reason to wait: of many shards, one is always about to commit that it has read nothing.
+        busy = any(lane.flushing or lane.one_batch or lane.emptying or _in_memory(lane) for lane in opened)
+        waiting = [lane for lane in opened if _records_waiting(lane) and not lane.closing]
         if waiting and not busy:
-            max(waiting, key=lambda lane: len(lane.inbox)).one_batch = True
+            max(waiting, key=_records_waiting).one_batch = True
 
     def _tell(self, lane: Lane, event: tuple[str, Any]) -> None:
         self._events.put((lane, event))
@@ -320,9 +323,12 @@ class Engine:
     def _begin(self, lane: Lane, consumer: Partition_Consumer) -> None:
         """Take in what waits, and start the steps that are due."""
         now = self._clock()
-        while lane.inbox and not lane.ending and (not self._paused or lane.inbox[0] is None or lane.one_batch):
+        while (
+            lane.inbox and not lane.ending and (not self._paused or lane.one_batch or not _has_records(lane.inbox[0]))
+        ):
             batch = lane.inbox.popleft()
-            lane.one_batch, lane.flushing = False, lane.flushing or lane.one_batch
+            if _has_records(batch):
+                lane.one_batch, lane.flushing = False, lane.flushing or lane.one_batch
             if batch is None:
                 lane.ending = True
             else:
@@ -338,7 +344,7 @@ class Engine:
             lane.steps = lane.end(consumer, now)
         elif lane.flushing or (lane.closing and (self._paused or not lane.inbox)):
             lane.leaving = lane.closing and (self._paused or not lane.inbox)
-            lane.flushing = False
+            lane.flushing, lane.emptying = False, True
             lane.steps = consumer.flush_steps(now)
         elif consumer.due(now):
             lane.steps = consumer.work_steps(now)
@@ -403,6 +409,7 @@ class Engine:
 
     def _finished(self, lane: Lane, value: Any) -> None:
         shard = self._health.shard(lane.partition)
+        lane.emptying = False
         if lane.consumer is None:
             lane.consumer = value
             lane.quality = Quality.of(value.state.counters)
@@ -465,6 +472,15 @@ class Engine:
         del self.lanes[lane.partition]
         lane.steps = lane.call = None
         lane.on_closed(lane.partition, error)
+
+
+def _has_records(batch: Batch | None) -> bool:
+    """Whether it takes memory: the end of a shard does not, nor does an answer at the tip of the stream."""
+    return batch is not None and bool(batch.payloads)
+
+
+def _records_waiting(lane: Lane) -> int:
+    return sum(len(batch.payloads) for batch in lane.inbox if batch is not None)
 
 
 def _in_memory(lane: Lane) -> bool:

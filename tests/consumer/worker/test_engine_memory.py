@@ -1,5 +1,6 @@
 """What the engine does when memory runs short: smaller summaries, then a pause in which everything is committed."""
 
+import threading
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +24,19 @@ from tests.windows.partition_feed import now_at
 
 LIMIT_MB = 1_000
 NOW_MS = 1_771_252_200_000
+
+
+class Slow_Store(State_Store):
+    """Takes what is put only after it was told to go on."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked, self.goes_on = threading.Event(), threading.Event()
+
+    def put(self, key: str, data: bytes) -> None:
+        self.asked.set()
+        self.goes_on.wait(60)
+        super().put(key, data)
 
 
 class Rig:
@@ -50,13 +64,14 @@ class Rig:
         """Windows of all partitions."""
         return sum(len(lane.consumer.state.windows) for lane in self.engine.lanes.values() if lane.consumer is not None)
 
-    def _recover(self, partition: str = "p") -> Steps[Partition_Consumer]:
+    def _recover(self, partition: str = "p", store: State_Store | None = None) -> Steps[Partition_Consumer]:
+        store = store or self.store
         shared = Shared(
-            self.store,
+            store,
             Timing(),
             Start(BEGINNING_MS, NOW_MS),
             Intake(resolve_field_lists("canonical", "")),
-            Secrets(self.store, lambda: b"12345678"),
+            Secrets(store, lambda: b"12345678"),
             lambda: f"lineage-{next(self._lineages)}",
         )
         state = yield from recover_steps(shared, Shard_Info(partition, (), closed=False), None, NOW_MS)
@@ -134,6 +149,46 @@ def test_a_pause_with_nothing_left_to_let_go_takes_one_batch_at_a_time_and_commi
     assert sorted(rig.checkpoints) == sorted(["50", "100", "150"] * 2)
     assert rig.held == [0] * 6, "nothing else was in memory when a batch was taken"
     assert rig.health.view().memory is not None, "it is as short as before"
+
+
+def test_shards_at_the_tip_do_not_keep_the_others_from_being_read_in_a_pause(rig: Rig) -> None:
+    """They have the longest queues, as their readers soon bring the next empty answers; those need no memory."""
+    tip = rig.engine.open("q", rig._recover("q"), lambda consumer: None, lambda: None, lambda *how: None)
+    rig.turn(lambda: tip.consumer is not None)
+    rig.resident_mb = 950
+    rig.turn(lambda: rig.health.view().memory)
+    rig.deliver(1, 50)
+    rig.deliver(51, 50)
+
+    def done() -> bool:
+        while len(tip.inbox) < 3:
+            rig.engine.take(tip, Batch([], [], [], 0))
+            if tip.steps is None and not tip.inbox:
+                break
+        return bool(rig.checkpoints) and rig.checkpoints[-1] == "100"
+
+    rig.turn(done, times=1_000)
+    assert rig.held == [0, 0]
+
+
+def test_a_slow_commit_of_a_shard_without_windows_does_not_keep_a_pause_from_ending(rig: Rig) -> None:
+    """Of many shards, one is always under way to say that it has read nothing."""
+    store = Slow_Store(rig.store.url)
+    tip = rig.engine.open("q", rig._recover("q", store), lambda consumer: None, lambda: None, lambda *how: None)
+    rig.turn(lambda: tip.consumer is not None)
+    rig.engine.take(tip, Batch([], [], [], 0, rig.now_ms))
+    rig.now_ms += 61_000  # the commit interval
+    try:
+        rig.turn(store.asked.is_set)
+        rig.resident_mb = 950
+        rig.turn(lambda: rig.health.view().memory)
+        rig.deliver(1, 50)
+        rig.deliver(51, 50)
+        rig.turn(lambda: rig.checkpoints and rig.checkpoints[-1] == "100", times=1_000)
+        assert rig.held == [0, 0]
+        assert tip.steps is not None
+    finally:
+        store.goes_on.set()
 
 
 @pytest.mark.parametrize(("shards", "limit_mb", "said"), [(64, 921, True), (4, 921, False), (64, 2_000, False)])
