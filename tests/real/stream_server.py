@@ -22,7 +22,8 @@ STEP_MS = 100
 
 @dataclass
 class Options:
-    """What a test may ask for. `page`: most records of one GetRecords answer, so that a backlog takes a while."""
+    """What a test may ask for. `page`: most records of one GetRecords answer, so that a backlog takes a while;
+    `clean`: every record counts, as none is malformed, late or there twice."""
 
     records: int = 10_000
     seed: int = 1
@@ -32,6 +33,7 @@ class Options:
     live_per_s: int = 0
     port: int = 0
     fields: str = "canonical"
+    clean: bool = False
 
 
 class Slow_Kinesis(Memory_Kinesis):
@@ -56,7 +58,8 @@ def main() -> None:
     kinesis = Slow_Kinesis(wall_clock_ms)
     kinesis.page = options.page
     kinesis.create_stream(STREAM, options.shards)
-    traffic = Traffic(options.seed, options.fields, dirt_rate=0.01, duplicate_rate=0.01, late_rate=0.01)
+    rate = 0 if options.clean else 0.01
+    traffic = Traffic(options.seed, options.fields, dirt_rate=rate, duplicate_rate=rate, late_rate=rate)
     now_ms = wall_clock_ms()
     oldest_ms = now_ms - int(options.hours * HOUR_MS)
     if options.records:
