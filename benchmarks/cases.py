@@ -29,6 +29,7 @@ class Sizes:
     full_shard_records: int = 1_800_000
     distinct_paths: int = 10_000_000
     kcl_shards: tuple[int, ...] = (1, 16, 64)  # idle ones; the first and the last give what one takes
+    kcl_settle_s: float = 15  # until their memory is looked at
     kcl_records: int = 4_000  # the Kinesis emulator is slow with more
     kcl_singles: int = 200
 
@@ -40,9 +41,10 @@ QUICK = Sizes(
     objects=500,
     full_shard_records=30_000,
     distinct_paths=100_000,
-    kcl_shards=(1, 4),
-    kcl_records=1_000,
-    kcl_singles=5,
+    kcl_shards=(2,),
+    kcl_settle_s=1,
+    kcl_records=400,
+    kcl_singles=3,
 )
 
 
@@ -305,11 +307,12 @@ def distinct_paths(bench: Bench) -> Iterator[Line]:
 
 def kcl_idle(bench: Bench) -> Iterator[Line]:
     counts = bench.sizes.kcl_shards
-    rans = {count: measure.call(kcl_daemon.idle, count)[0] for count in counts}
+    rans = {count: measure.call(kcl_daemon.idle, count, bench.sizes.kcl_settle_s)[0] for count in counts}
     jvm = ", ".join(f"{rans[count]['jvm_bytes'] / MB:.0f} MB with {count}" for count in counts)
     yield at_most("kcl-jvm-memory", max(ran["jvm_bytes"] for ran in rans.values()) / MB, "MB", 400, f"{jvm} shards")
-    first, last = rans[counts[0]], rans[counts[-1]]
-    each = (last["engine_bytes"] - first["engine_bytes"]) / (counts[-1] - counts[0]) / MB
+    last = rans[counts[-1]]
+    fewer, fewer_bytes = (counts[0], rans[counts[0]]["engine_bytes"]) if len(counts) > 1 else (0, 0)
+    each = (last["engine_bytes"] - fewer_bytes) / (counts[-1] - fewer) / MB
     engines = ", ".join(f"{rans[count]['engine_bytes'] / MB:.0f} MB with {count}" for count in counts)
     yield at_most("kcl-engine-memory-a-shard", each, "MB", 1, f"the engine: {engines} idle shards")
     yield at_most("kcl-child-memory", last["child_bytes"] / MB, "MB", 10, "most of it shared")
