@@ -128,7 +128,7 @@ class Local_Runner:
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
             claim_runner(application.state, "local")
-            self.engine.check_memory(info.open_shards)
+            self.engine.check_memory(info.open_shards, READ_AHEAD_RATE)
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,

@@ -226,9 +226,10 @@ class Engine:
     def memory_limit_bytes(self) -> int:
         return self._pressure.limit_bytes
 
-    def check_memory(self, shards: int) -> None:
-        """Say so at the start if so many shards cannot be read with the memory that there is."""
-        needed = memory_needed_bytes(shards)
+    def check_memory(self, shards: int, read_ahead_rate: float = 0.0) -> None:
+        """Say so at the start if so many shards cannot be read with the memory that there is, of which a part may be
+        filled with what was read ahead in this process."""
+        needed = memory_needed_bytes(shards, read_ahead_rate)
         if needed > self.memory_limit_bytes:
             log.tell(
                 MEMORY_SMALL,

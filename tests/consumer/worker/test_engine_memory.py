@@ -191,14 +191,24 @@ def test_a_slow_commit_of_a_shard_without_windows_does_not_keep_a_pause_from_end
         store.goes_on.set()
 
 
-@pytest.mark.parametrize(("shards", "limit_mb", "said"), [(64, 921, True), (4, 921, False), (64, 2_000, False)])
+@pytest.mark.parametrize(
+    ("shards", "limit_mb", "read_ahead_rate", "needed"),
+    [
+        (64, 921, 0, "1382 MiB"),
+        (64, 1_500, 0, ""),
+        (64, 1_500, 0.2, "1936 MiB"),
+        (64, 2_000, 0.2, ""),
+        (4, 921, 0, ""),
+        (4, 921, 0.2, ""),
+    ],
+)
 def test_a_limit_that_cannot_work_with_so_many_shards_is_said_at_the_start(
-    shards: int, limit_mb: int, said: bool, caplog: pytest.LogCaptureFixture
+    shards: int, limit_mb: int, read_ahead_rate: float, needed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Engine(Health(Moment(0)), memory_limit_mb=limit_mb)
-    engine.check_memory(shards)
+    engine.check_memory(shards, read_ahead_rate)
     engine.shutdown()
     told = [entry.getMessage() for entry in caplog.records if getattr(entry, "event", "") == "memory_small"]
-    assert bool(told) == said
-    for figure in ("921 MiB", "64 shards", "1382 MiB", "SGRAPH_SEND__SA_MEMORY_LIMIT_MB") if said else ():
+    assert bool(told) == bool(needed)
+    for figure in (f"{limit_mb} MiB", f"{shards} shards", needed, "SGRAPH_SEND__SA_MEMORY_LIMIT_MB") if needed else ():
         assert figure in told[0]
