@@ -416,7 +416,9 @@ class Scene:
                 left.pop()
             return not left
 
-        within_s += max(0.0, self.closes_s - time.time())
+        left_s = self.closes_s - time.time()
+        print(f"{self.name}: {left_s:.1f} s are left until the newer window closes")
+        within_s += max(0.0, left_s)
         until(
             "the windows to be final",
             look,

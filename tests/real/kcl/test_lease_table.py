@@ -11,7 +11,7 @@ from tests.real.processes import until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 
-GOES_ON_S = 20  # after the death of the leader: its lock would last for 120
+GOES_ON_S = 40  # after the death of the leader, beside other tests (20 alone): its lock would last for 120
 NOTICED_S = 60
 WRONG_USE = 2
 
