@@ -1,8 +1,14 @@
-"""An emulated S3, for every room that keeps something in a bucket."""
+"""An emulated S3, for every room that keeps something in a bucket; and the order of all tests: the long ones first."""
 
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those with the KCL (about a minute each), then other slow ones, then the rest, in the order of the files: a long
+    one that began last would run alone, while the other workers have nothing left to do."""
+    items.sort(key=lambda item: [item.get_closest_marker(mark) is None for mark in ("kcl", "slow")])
 
 
 @pytest.fixture(scope="session")
