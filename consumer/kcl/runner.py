@@ -75,7 +75,7 @@ class Kcl_Runner:
             return
         application.state.check()
         application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
-        self.engine.check_memory(info.open_shards)
+        self.engine.memory.check(info.open_shards)
         claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
             log.tell(WORKER, f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))

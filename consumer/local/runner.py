@@ -12,7 +12,8 @@ from consumer.local.read_ahead import Read_Ahead
 from consumer.local.shard_finder import Shard_Finder
 from consumer.worker.application import Application
 from consumer.worker.clock_watch import Clock_Watch
-from consumer.worker.engine import BATCHES_AHEAD, Engine, Lane
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Lane
 from consumer.worker.readiness_log import Readiness_Log
 from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
 from sa_stream.commits.ownership import claim_runner
@@ -42,6 +43,7 @@ from sa_stream.timing import Moment, moment, right_now
 log = Log("runner")
 
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+BATCHES_AHEAD = 3  # batches of a shard that may be read and not yet taken
 READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
 
 
@@ -105,7 +107,7 @@ class Local_Runner:
         self.shards: dict[str, _Shard] = {}
         self.application = Application(config, health, reader=reader, state=state, cache=cache)
         self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
-        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory_limit_bytes * READ_AHEAD_RATE))
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory.limit_bytes * READ_AHEAD_RATE))
         self.reader = self.application.reader
         self._publish_interval_s = publish_interval_s
         self._settings = settings
@@ -127,7 +129,7 @@ class Local_Runner:
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
             claim_runner(application.state, "local")
-            self.engine.check_memory(info.open_shards)
+            self.engine.memory.check(info.open_shards)
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,

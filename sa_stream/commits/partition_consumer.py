@@ -25,7 +25,7 @@ from sa_stream.records.parser import REASONS, Columns, Dropped, Parser, unpacked
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, Timing
 from sa_stream.windows.fold import FOLD_ROWS, hash_of
-from sa_stream.windows.partition_state import Partition_State, end_of_month, month_of
+from sa_stream.windows.partition_state import Partition_State, Shrunk, end_of_month, month_of
 
 log = Log("secrets")
 
@@ -429,10 +429,10 @@ class Partition_Consumer:
             default=None,
         )
 
-    def shrink(self, start_ms: int) -> bool:
-        """Take less memory for a window (Partition_State.shrink); False if nothing was gained, or while steps are under
+    def shrink(self, start_ms: int) -> Shrunk | None:
+        """Take less memory for a window (Partition_State.shrink); None if nothing was gained, or while steps are under
         way."""
-        return not self._working and self.state.shrink(start_ms, self._new_lineage())
+        return None if self._working else self.state.shrink(start_ms, self._new_lineage())
 
     def evict(self) -> int:
         """Drop the windows whose partials are up to date from memory, after a commit all of them; how many. Nothing
