@@ -166,7 +166,7 @@ def status(as_json: As_Json = False) -> None:
 
     Its shards, its stores, and whether it is ready.
     """
-    from consumer.commands.show import show_status
+    from consumer.commands.status import show_status
 
     show_status(_config(), as_json)
 

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumer.commands.show import fetch_health
+from consumer.commands.status import fetch_health
 from consumer.kcl.check import check_java, check_leases
 from consumer.kcl.properties import kcl_properties
 from consumer.process.terminal import printable
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
-from sa_stream.health.notebook import CLOCK_OFF_MS_MAX, listen
+from sa_stream.health.notebook import listen
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.sources.source_clock import CLOCK_OFF_MS_MAX
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
 

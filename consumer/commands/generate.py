@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from consumer.commands.screen import say
 from sa_stream.embedded.generator import Chunk, Traffic, put_lines, write_lines
 from sa_stream.errors import Config_Error, Source_Error
 from sa_stream.timing import HOUR_MS
@@ -45,7 +46,7 @@ def generate(
         task = progress.add_task("lines", total=records)
         count = _put(out, _counted(chunks, progress, task))
     if out != "-":
-        console.print(f"{count} lines in {out}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{count} lines in {out}")
     return count
 
 
