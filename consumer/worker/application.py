@@ -32,11 +32,11 @@ from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Backoff, Now, Stream_Retention, moment, right_now
 
 log = Log("runner")
 
-WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+WAIT_MS_MIN, WAIT_MS_MAX = 500, 10_000  # for a stream that does not answer at the start
 DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
 
 
@@ -71,7 +71,7 @@ class Application:
     def describe(self, stop: threading.Event) -> Stream_Info | None:
         """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
         stopped before. Raises Source_Error."""
-        wait_s = WAIT_S_MIN
+        backoff = Backoff(WAIT_MS_MIN, WAIT_MS_MAX)
         while not stop.is_set():
             try:
                 found = self.reader.describe()
@@ -80,8 +80,7 @@ class Application:
             except Store_Unavailable as error:
                 self._kinesis_health.failed(moment(), str(error))
                 log.tell(SOURCE_WAITS, str(error))
-                stop.wait(wait_s)
-                wait_s = min(WAIT_S_MAX, wait_s * 2)
+                stop.wait(backoff.failed() / 1000)
         return None
 
     def open(

@@ -23,7 +23,6 @@ from sa_stream.partitions import Batch
 from sa_stream.timing import Moment, Now, right_now
 
 POOL_THREADS = 8
-RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000
 TICK_S = 0.05
 
 
@@ -217,8 +216,8 @@ class Engine:
     def _called(self, lane: Lane, done: Future[Any]) -> None:
         error = done.exception()
         if error is None:
-            if lane.failures:
-                lane.failures = 0
+            if lane.backoff.failures:
+                lane.backoff.worked()
                 lane.report.goes_on()
             self._advance(lane, done.result())
         elif isinstance(error, Store_Unavailable):
@@ -230,9 +229,8 @@ class Engine:
 
     def _retry_later(self, lane: Lane, error: Store_Unavailable) -> None:
         """Hold the line: the same call again, after twice as long each time, with jitter."""
-        wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(lane.failures, 10))
-        lane.failures += 1
-        lane.report.waits(error, first=lane.failures == 1)
+        lane.report.waits(error, first=not lane.backoff.failures)
+        wait_ms = lane.backoff.failed()
         self._retry_number += 1
         at = self._clock().moment + random.randint(wait_ms // 2, wait_ms)
         heapq.heappush(self._retries, (at, self._retry_number, lane))

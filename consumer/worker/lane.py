@@ -10,7 +10,9 @@ from consumer.worker.lane_report import Lane_Report
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.partitions import Batch
-from sa_stream.timing import Now
+from sa_stream.timing import Backoff, Now
+
+RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000  # between two tries of a call, before the jitter
 
 type Ending = Callable[[Partition_Consumer, Now], Steps[None]]  # steps that commit at END
 
@@ -32,7 +34,7 @@ class Lane:
 
     report   tells people how it goes
     inbox    batches not yet received by the consumer; None marks the end of the shard
-    steps    the protocol that is under way, if any; `call` is what it waits for
+    steps    the protocol that is under way, if any; `call` is what it waits for, `backoff` of its failures in a row
     closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
@@ -49,7 +51,7 @@ class Lane:
     inbox: deque[Batch | None] = field(default_factory=deque)
     steps: Steps[Any] | None = None
     call: Call | None = None
-    failures: int = 0
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_MS_MIN, RETRY_MS_MAX))
     closing: bool = False
     flushing: bool = False
     one_batch: bool = False
