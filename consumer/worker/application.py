@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from consumer.worker.publisher import Publisher
-from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state
+from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state, told_to
 from sa_stream.commits.field_choice import Field_Choice
 from sa_stream.commits.keys import START_KEY
 from sa_stream.commits.operations import Steps, drive
@@ -24,15 +24,15 @@ from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health, iso
 from sa_stream.log import POSITION_CLAMPED, RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
-from sa_stream.partitions import NOTHING_READ, Shard_Info
+from sa_stream.partitions import NOTHING_READ, Batch, Shard_Info
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
-from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
 from sa_stream.storage.cache_claim import claim_cache
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Backoff, Now, Stream_Retention, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Backoff, Moment, Now, Stream_Retention, right_now
 
 log = Log("runner")
 
@@ -45,6 +45,8 @@ class Application:
 
     state, cache  opened as the settings say unless given; store  the state store, watched by health
     failure       the error that ends the run, once the stream is another one than at the start
+
+    All that health says of Kinesis as a whole is said here.
     """
 
     def __init__(
@@ -74,11 +76,9 @@ class Application:
         backoff = Backoff(WAIT_MS_MIN, WAIT_MS_MAX)
         while not stop.is_set():
             try:
-                found = self.reader.describe()
-                self._kinesis_health.ok(moment())
-                return found
+                with told_to(self._kinesis_health):
+                    return self.reader.describe()
             except Store_Unavailable as error:
-                self._kinesis_health.failed(moment(), str(error))
                 log.tell(SOURCE_WAITS, str(error))
                 stop.wait(backoff.failed() / 1000)
         return None
@@ -140,14 +140,22 @@ class Application:
         another stream has taken the name."""
         if self.failure is not None:
             raise self.failure
-        try:
+        with told_to(self._kinesis_health):
             listed = self.reader.list_shards()
             self._check_stream()
-        except Store_Unavailable as error:
-            self._kinesis_health.failed(moment(), str(error))
-            raise
-        self._kinesis_health.ok(moment())
         return listed
+
+    def look_at(self, reader: Shard_Reader, now: Moment) -> Batch | None:
+        """Read of a shard that nobody has opened yet; health hears of an answer, and of none. (Of one that is open, the
+        shard's own health tells.) Raises Store_Unavailable, Source_Error, Shard_Gone."""
+        try:
+            batch = reader.read(now)
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(now, str(error))
+            raise
+        if batch is not None:
+            self._kinesis_health.ok(now)
+        return batch
 
     def progress(self, partition: str) -> Progress | None:
         """The highest progress record of a partition; waits for the state store. Raises Store_Unavailable."""
