@@ -67,11 +67,13 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     from consumer.local.runner import Local_Runner
     from consumer.process.log_setup import drain_log
     from consumer.process.signals import stop_on_signals
+    from consumer.worker.application import Application
     from sa_stream.health.notebook import Health, Health_Server
     from sa_stream.timing import moment
 
     health = Health(moment(), config.commit_interval_s * 1000, versions())
-    runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
+    application = Application(config, health)
+    runner = Kcl_Runner(application, os.environ, beat) if config.runner == "kcl" else Local_Runner(application)
     server = Health_Server(health, config.http_host, config.http_port)
     try:
         log.tell(STARTED, f"reading {config.stream}; health on {server.url}/health", stream=config.stream)

@@ -23,6 +23,7 @@ from consumer.commands.screen import say
 from consumer.local.runner import Local_Runner
 from consumer.process.log_setup import setup_logging
 from consumer.process.signals import STOPPING
+from consumer.worker.application import Application
 from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.health.notebook import Health, Health_Server
@@ -57,12 +58,15 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
         story.filled_s, story.stream_records = story.since_start_s(), filled["records"]
         story.until_ms = filled["until_ms"]
         cache = cache_client__in_process(config.cache_mode, config.cache_path)
-        runner = Local_Runner(
+        application = Application(
             config,
             health,
             reader=_reader(config.stream, filled["url"]),
             state=State_Store(config.state_url),
             cache=cache,
+        )
+        runner = Local_Runner(
+            application,
             publish_interval_s=0.3,
             settings=Reconciler_Settings(refresh_ms=dict.fromkeys(_PERIODS, REFRESH_MS)),
             on_pass=lambda result: story.note(cache, result),
