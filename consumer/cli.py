@@ -97,19 +97,21 @@ def generate(
 
     The same options give the same bytes.
     """
+    from consumer.commands.generate import Wanted
     from consumer.commands.generate import generate as make
 
-    make(
-        out=out,
+    start_ms = None if start is None else _time_ms(start, "--start")
+    wanted = Wanted(
         records=records,
         seed=seed,
-        start_ms=None if start is None else _time_ms(start, "--start"),
+        start_ms=start_ms,
         hours=hours,
         fields=fields,
         dirt=dirt,
         duplicates=duplicates,
         late=late,
     )
+    make(out, wanted)
 
 
 @app.command()

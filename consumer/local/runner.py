@@ -47,7 +47,6 @@ READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not y
 class _Shard:
     info: Shard_Info
     lane: Lane | None = None
-    reader: threading.Thread | None = None
     gone: bool = False  # the stream no longer has it
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -204,10 +203,9 @@ class Local_Runner:
         reader = Shard_Reader(
             self._application.reader, shard.info.shard_id, self._application.position(consumer.state.number)
         )
-        shard.reader = threading.Thread(
+        threading.Thread(
             target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
-        )
-        shard.reader.start()
+        ).start()
 
     def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
         """One shard's thread: never far ahead of the engine, which is all there is to backpressure."""

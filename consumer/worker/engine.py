@@ -71,9 +71,8 @@ class Engine:
     ) -> Lane:
         """Start a partition: `recover` makes its consumer, then `on_open` may start reading; `on_taken` is called for
         every batch that left the inbox. `end` makes the steps of a shard that has no more."""
-        lane = Lane(partition, recover, on_open, on_taken, on_closed, end, Lane_Report(partition, self._health))
+        lane = Lane(partition, on_open, on_taken, on_closed, end, Lane_Report(partition, self._health), steps=recover)
         self.lanes[partition] = lane
-        lane.steps = recover
         self._advance(lane, None)
         return lane
 

@@ -41,7 +41,6 @@ class Lane:
     """
 
     partition: str
-    recover: Steps[Partition_Consumer]
     on_open: Callable[[Partition_Consumer], None]
     on_taken: Callable[[], None]
     on_closed: Callable[[str, BaseException | None], None]
