@@ -1,29 +1,21 @@
 """The command line: arguments come in, one function of the consumer is called, an exit code goes out: 0 done, 1 failed,
 2 wrong use, 130 stopped by Ctrl-C. What a command needs is imported when it runs, so that --help stays quick."""
 
-import io
 import os
-import resource
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from sa_stream.errors import Config_Error, SA_Stream_Error
+from consumer.process.address_space import require_address_space
+from consumer.process.last_words import DONE, FAILED, INTERRUPTED, end, end_by
+from consumer.process.signals import ignore_others
+from consumer.process.terminal import never_fail_to_print
 
 if TYPE_CHECKING:
     from sa_stream.config import SA__Config
-
-ADDRESS_SPACE_BYTES = 620 << 20  # below it, libraries of ours panic: 400 MB was too little, 700 enough, with two cores
-ADDRESS_SPACE_BYTES_A_CORE = 16 << 20  # stacks of the threads that they start for each
-SIGNS_OF_NO_MEMORY = (
-    *("failed to map segment", "Cannot allocate memory", "can't start new thread"),
-    "can't spawn worker thread",
-)
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="sa-stream",
@@ -62,39 +54,11 @@ def run(
     runner: Annotated[str | None, typer.Option(help="Who reads the shards: kcl or local.")] = None,
 ) -> None:
     """Consume the stream until stopped."""
-    _require_address_space()
-    from consumer.process.signals import ignore_others
-
+    require_address_space()
     ignore_others()
-    config = _config(runner=runner)
-    if not config.enabled:
-        typer.echo("sa-stream is switched off (SGRAPH_SEND__SA_ENABLED is false): nothing to do.", err=True)
-        return
-    config.require_input()
-    if config.source == "s3":
-        raise Config_Error(
-            "SGRAPH_SEND__SA_SOURCE=s3 is not part of this version: reading from S3 comes with a later one. "
-            "Set SGRAPH_SEND__SA_STREAM to read from Kinesis."
-        )
-    beat = _guarded(config)
     from consumer.commands.run import run as start
-    from consumer.process.log_setup import setup_logging
 
-    setup_logging(config)
-    start(config, beat)
-
-
-def _guarded(config: "SA__Config") -> Callable[[], None]:
-    """Behind the KCL, go on in a child process that is started anew when it hangs or crashes. (What reads by itself has
-    nothing to start anew with: whoever runs it sees that it has ended.)"""
-    if config.runner != "kcl":
-        return lambda: None
-    from consumer.process.guard import guard
-
-    outcome = guard(config.hang_timeout_s)
-    if isinstance(outcome, int):
-        sys.exit(outcome)
-    return outcome
+    start(_config(runner=runner))
 
 
 @app.command()
@@ -133,17 +97,21 @@ def generate(
 
     The same options give the same bytes.
     """
+    from consumer.commands.generate import Wanted
     from consumer.commands.generate import generate as make
 
-    make(
-        out=out,
+    start_ms = None if start is None else _time_ms(start, "--start")
+    wanted = Wanted(
         records=records,
         seed=seed,
-        start_ms=None if start is None else _time_ms(start, "--start"),
+        start_ms=start_ms,
         hours=hours,
         fields=fields,
-        rates={"dirt_rate": dirt, "duplicate_rate": duplicates, "late_rate": late},
+        dirt=dirt,
+        duplicates=duplicates,
+        late=late,
     )
+    make(out, wanted)
 
 
 @app.command()
@@ -200,7 +168,7 @@ def status(as_json: As_Json = False) -> None:
 
     Its shards, its stores, and whether it is ready.
     """
-    from consumer.commands.show import show_status
+    from consumer.commands.status import show_status
 
     show_status(_config(), as_json)
 
@@ -211,7 +179,7 @@ def doctor(as_json: As_Json = False) -> None:
 
     Also the order of the fields, by a few records of the stream. One line a check.
     """
-    _require_address_space()
+    require_address_space()
     from consumer.commands.doctor import doctor as examine
 
     if not examine(os.environ, as_json):
@@ -234,73 +202,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     a line of its log."""
     if os.environ.get("AWS_REGION"):  # which boto3 does not know, although every other SDK does
         os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that has only ASCII gets `\\xe9`, and no traceback
-            stream.reconfigure(errors="backslashreplace")
+    never_fail_to_print()
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_daemon = next((word for word in given if not word.startswith("-")), "") == "run"
     try:
         code = app(given, prog_name="sa-stream", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else DONE)
-    except SA_Stream_Error as error:
-        _fail(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED, is_daemon, error)
     except typer.exceptions.TyperException as error:  # wrong use: an unknown option, a missing argument
         if error.format_message():
-            _fail(f"{error.format_message()} (see sa-stream --help)", error.exit_code, is_daemon)
+            end(f"{error.format_message()} (see sa-stream --help)", error.exit_code, is_daemon)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except SystemExit:
+    except BaseException as error:
+        end_by(error, is_daemon)
         raise
-    except BaseException as error:  # a panic of Rust's is no Exception
-        short = _short_of_memory(error)
-        if short is None and not isinstance(error, Exception):
-            raise
-        _fail(short or f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
-
-
-def _require_address_space() -> None:
-    """Raises Config_Error for a limit under which libraries are known to panic, long before memory is used up."""
-    limit_bytes = resource.getrlimit(resource.RLIMIT_AS)[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    needed_bytes = ADDRESS_SPACE_BYTES + cores * ADDRESS_SPACE_BYTES_A_CORE
-    if limit_bytes != resource.RLIM_INFINITY and limit_bytes < needed_bytes:
-        raise Config_Error(
-            f"The address space of this process is limited to {limit_bytes >> 20} MiB (ulimit -v), and it needs "
-            f"{needed_bytes >> 20} MiB, most of which it never touches: lift that limit (ulimit -v unlimited), and "
-            "limit the memory of its container instead"
-        )
-
-
-def _short_of_memory(error: BaseException) -> str | None:
-    """A sentence, if it is memory that this program has not been given."""
-    is_known = isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS_OF_NO_MEMORY)
-    if not is_known:
-        return None
-    limit_bytes = resource.getrlimit(resource.RLIMIT_AS)[0]
-    limit = "" if limit_bytes == resource.RLIM_INFINITY else f", or lift ulimit -v ({limit_bytes >> 20} MiB now)"
-    return f"There is not enough memory to go on ({str(error)[:200]}): give this process or its container more{limit}"
-
-
-def _fail(message: str, code: int, is_daemon: bool, error: BaseException | None = None) -> NoReturn:
-    """Say why the program ends, and end it: of the daemon a line of its log, of a command a sentence. Only a mistake of
-    ours has a traceback."""
-    foreseen = error is None or isinstance(error, SA_Stream_Error) or _short_of_memory(error) is not None
-    form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
-    if is_daemon and form != "text":
-        from consumer.process.log_setup import fatal
-
-        fatal(message, None if foreseen else error, exit_code=code, kind=type(error).__name__ if error else "Usage")
-    else:
-        from consumer.process.terminal import printable
-
-        if error is not None and not foreseen:
-            lines = "".join(traceback.format_exception(error)).splitlines()
-            print("\n".join(map(printable, lines)), file=sys.stderr)
-        print(f"error: {printable(message)}", file=sys.stderr)
-    sys.exit(code)

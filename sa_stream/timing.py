@@ -101,6 +101,28 @@ class Moment:
         return Moment(self.ms + ms)
 
 
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before what failed is tried again: `least_ms`, twice as long after each failure, at most
+    `most_ms`. Whoever shares what failed with others adds the jitter.
+
+    failures  in a row, so far
+    """
+
+    least_ms: int
+    most_ms: int
+    failures: int = 0
+
+    def failed(self) -> int:
+        """Count one more failure in a row; how long (ms) to wait for the next try."""
+        wait_ms = min(self.most_ms, self.least_ms << min(self.failures, 30))
+        self.failures += 1
+        return wait_ms
+
+    def worked(self) -> None:
+        self.failures = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Now:
     """What time it is, on both clocks.

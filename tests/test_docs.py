@@ -11,7 +11,7 @@ import typer
 from consumer.cli import app
 from consumer.kcl.properties import BUILDERS, KNOWN
 from consumer.process.memory import Pressure
-from consumer.worker.engine import Quality
+from consumer.worker.lane_report import Quality
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View

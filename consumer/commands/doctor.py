@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumer.commands.show import fetch_health
+from consumer.commands.status import fetch_health
 from consumer.kcl.check import check_java, check_leases
 from consumer.kcl.properties import kcl_properties
 from consumer.process.terminal import printable

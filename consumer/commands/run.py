@@ -1,38 +1,80 @@
-"""`sa-stream run`: the daemon, until it is told to stop."""
+"""`sa-stream run`: the daemon, until it is told to stop. What is heavy is loaded in the process that does the work: its
+guard, which stays behind, is as small as this file."""
 
 import os
 import platform
 import signal
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import polars
-
-from consumer.kcl.runner import Kcl_Runner
-from consumer.local.runner import Local_Runner
-from consumer.process.log_setup import drain_log, log_lines_dropped
-from consumer.process.signals import stop_on_signals
-from sa_stream import __version__
-from sa_stream.api.http_server import Health_Server
 from sa_stream.config import SA__Config
-from sa_stream.health.notebook import Health
+from sa_stream.errors import Config_Error
 from sa_stream.log import STARTED, STOPPED, STOPPING, Log
-from sa_stream.timing import moment
+
+if TYPE_CHECKING:
+    from consumer.kcl.runner import Kcl_Runner
+    from consumer.local.runner import Local_Runner
 
 log = Log("run")
 
 
+def run(config: SA__Config) -> None:
+    """Read, aggregate and publish until SIGTERM, SIGINT or SIGHUP; then commit everything and return.
+
+    Behind the KCL, it goes on in a child process that is started anew when it hangs or crashes, and this one exits with
+    its code. Raises the error that no later try can mend.
+    """
+    if not config.enabled:
+        print("sa-stream is switched off (SGRAPH_SEND__SA_ENABLED is false): nothing to do.", file=sys.stderr)
+        return
+    config.require_input()
+    if config.source == "s3":
+        raise Config_Error(
+            "SGRAPH_SEND__SA_SOURCE=s3 is not part of this version: reading from S3 comes with a later one. "
+            "Set SGRAPH_SEND__SA_STREAM to read from Kinesis."
+        )
+    beat = _guarded(config)
+    from consumer.process.log_setup import setup_logging
+
+    setup_logging(config)
+    _work(config, beat)
+
+
+def _guarded(config: SA__Config) -> Callable[[], None]:
+    """A sign of life, to be given by whoever goes on. (What reads without the KCL has nothing to start anew with:
+    whoever runs it sees that it has ended.)"""
+    if config.runner != "kcl":
+        return lambda: None
+    from consumer.process.guard import guard
+
+    outcome = guard(config.hang_timeout_s)
+    if isinstance(outcome, int):
+        sys.exit(outcome)
+    return outcome
+
+
 def versions() -> dict[str, str]:
+    import polars
+
+    from sa_stream import __version__
+
     return {"sa-stream": __version__, "python": platform.python_version(), "polars": polars.__version__}
 
 
-def run(config: SA__Config, beat: Callable[[], None]) -> None:
-    """Read, aggregate and publish until SIGTERM, SIGINT or SIGHUP; then commit everything and return. `beat` is called
-    as a sign of life where somebody watches over it.
+def _work(config: SA__Config, beat: Callable[[], None]) -> None:
+    from consumer.kcl.runner import Kcl_Runner
+    from consumer.local.runner import Local_Runner
+    from consumer.process.log_setup import drain_log, log_lines_dropped
+    from consumer.process.signals import stop_on_signals
+    from consumer.worker.application import Application
+    from sa_stream.api.http_server import Health_Server
+    from sa_stream.health.notebook import Health
+    from sa_stream.timing import moment
 
-    Raises the error that no later try can mend.
-    """
     health = Health(moment(), config.commit_interval_s * 1000, versions())
-    runner = Kcl_Runner(config, health, os.environ, beat) if config.runner == "kcl" else Local_Runner(config, health)
+    application = Application(config, health)
+    runner = Kcl_Runner(application, os.environ, beat) if config.runner == "kcl" else Local_Runner(application)
     server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
     try:
         log.tell(STARTED, f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
@@ -46,6 +88,6 @@ def run(config: SA__Config, beat: Callable[[], None]) -> None:
         os._exit(0)
 
 
-def _stop(runner: Local_Runner | Kcl_Runner, number: signal.Signals) -> None:
+def _stop(runner: "Local_Runner | Kcl_Runner", number: signal.Signals) -> None:
     log.tell(STOPPING, f"{number.name}: commits what was read; a second one ends it at once")
     runner.stop()

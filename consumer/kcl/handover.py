@@ -31,7 +31,6 @@ class Handed_Over:
     child: socket.socket
     from_kcl: int
     to_kcl: int
-    pid: int
 
     def close(self) -> None:
         for descriptor in (self.from_kcl, self.to_kcl):
@@ -101,7 +100,7 @@ class Handover:
                 os.close(descriptor)
             child.close()
             return
-        self._on_pipes(Handed_Over(child, descriptors[0], descriptors[1], pid))
+        self._on_pipes(Handed_Over(child, descriptors[0], descriptors[1]))
 
     def _forget(self, child: socket.socket) -> None:
         self._waiting.discard(child)

@@ -25,6 +25,7 @@ from sa_stream.log import (
     Log,
     of_the_kcl,
 )
+from sa_stream.timing import Backoff
 
 log = Log("kcl")
 
@@ -47,8 +48,7 @@ _LINE_BYTES_MAX = 32 << 10  # of a line of output; more is another line
 _KILL_S = 5.0  # SIGKILL takes effect at once, unless the kernel holds on to the process
 _LAST_WORDS_S = 2.0
 
-BACKOFF_MS = 1_000  # doubled at each failure
-BACKOFF_MS_MAX = 60_000
+BACKOFF_MS_MIN, BACKOFF_MS_MAX = 1_000, 60_000
 HEALTHY_MS = 60_000  # who lived for so long starts with the shortest back-off again
 
 
@@ -148,7 +148,7 @@ class Supervisor:
         self._daemon: Multi_Lang_Daemon | None = None
         self._started_ms = 0
         self._due_ms: int | None = None  # of the next try; None: at once
-        self._backoff_ms = BACKOFF_MS
+        self._backoff = Backoff(BACKOFF_MS_MIN, BACKOFF_MS_MAX)
         self._reason = ""
         self._stopping = False
         self.state = "starting"
@@ -222,10 +222,10 @@ class Supervisor:
 
     def _failed(self, now_ms: int, code: int | None = None) -> None:
         if now_ms - self._started_ms >= HEALTHY_MS:
-            self._backoff_ms = BACKOFF_MS
-        self._due_ms = now_ms + self._backoff_ms
-        self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS_MAX)
-        wait_s = (self._due_ms - now_ms) // 1000
+            self._backoff.worked()
+        wait_ms = self._backoff.failed()
+        self._due_ms = now_ms + wait_ms
+        wait_s = wait_ms // 1000
         self.state = f"restarting: {self._reason}, next try in {wait_s} s"
         log.tell(KCL_ENDED, f"{self._reason}; the next try is in {wait_s} s", exit_code=code)
 

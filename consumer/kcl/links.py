@@ -7,7 +7,8 @@ from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
 from consumer.kcl.shard_link import Shard_Link
 from consumer.worker.application import Application
-from consumer.worker.engine import Answered_Later, Engine, Lane
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Answered_Later, Lane
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable, Unknown_Version

@@ -16,14 +16,12 @@ from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import Kcl_Tables, Owner
 from consumer.kcl.unread import Unread_Shards
 from consumer.worker.application import Application
-from consumer.worker.clock_watch import Clock_Watch
+from consumer.worker.course import Course
 from consumer.worker.engine import Engine
 from consumer.worker.field_scout import LOOK_S, Field_Scout
-from consumer.worker.readiness_log import Readiness_Log
 from sa_stream.commits.decisions import claim_runner, store_id
-from sa_stream.config import SA__Config
 from sa_stream.errors import Store_Unavailable
-from sa_stream.health.notebook import KCL_RUNNING, Health
+from sa_stream.health.notebook import KCL_RUNNING
 from sa_stream.log import COMMITTED, DISCOVERY_WAITS, KCL_RESTARTS, UNFINISHED, WORKER, Log
 from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.timing import BEGINNING_MS, moment, right_now
@@ -45,37 +43,34 @@ class Kcl_Runner:
     """
 
     def __init__(
-        self, config: SA__Config, health: Health, env: Mapping[str, str], beat: Callable[[], None] = lambda: None
+        self, application: Application, env: Mapping[str, str], beat: Callable[[], None] = lambda: None
     ) -> None:
-        self._application = Application(config, health)
-        self.engine = Engine(health, self._application.now, memory_limit_mb=config.memory_limit_mb, jvm=True)
+        config, self._health = application.config, application.health
+        self.engine = Engine(self._health, application.now, memory_limit_mb=config.memory_limit_mb, jvm=True)
+        self._application = application
         self._config = config
-        self._health = health
         self._env = env
         self._beat = beat
         self._java, self._class_path = find_java(env), class_path()
         self._properties = kcl_properties(config, env)  # wrong ones are told before anything is started
-        self._links = Shard_Links(self.engine, self._application, fetch_ahead(self._properties))
-        self._stop = threading.Event()
+        self._links = Shard_Links(self.engine, application, fetch_ahead(self._properties))
         self._fields_decided = threading.Event()
-        self._failure: BaseException | None = None
         self._unread = Unread_Shards(UNREAD_MS + 2 * config.commit_interval_s * 1000)
-        self._readiness = Readiness_Log(health)
-        self._clock_watch = Clock_Watch(health, self._application.reader.clock)
+        self._course = Course(application)
         self._next_tick_s = 0.0
 
     def stop(self) -> None:
         """Commit everything, release it, publish once more, and return from `run`. From a signal handler."""
-        self._stop.set()
+        self._course.stop.set()
 
     def run(self) -> None:
-        application = self._application
-        info = application.describe(self._stop)
+        application, course = self._application, self._course
+        info = application.describe(course.stop)
         if info is None:
             return
         application.state.check()
         application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
-        self.engine.check_memory(info.open_shards)
+        self.engine.memory.check(info.open_shards)
         claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
             log.tell(WORKER, f"this worker is {worker_id}", worker_id=worker_id, java=str(self._java))
@@ -86,17 +81,11 @@ class Kcl_Runner:
             self._tables.start()
             application.publisher.start()
             threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
-            try:
-                while not self._stop.is_set() and self._failure is None:
+            with course.under_way(self._shut_down):
+                while course.goes_on:
                     self.engine.poll()
                     self._tick()
-            except BaseException as error:
-                self._failure = error  # what failed in the middle of something commits nothing more
-                raise
-            finally:
-                self._shut_down()
-        if self._failure is not None:
-            raise self._application.explained(self._failure)
+        course.raise_failure()
 
     def _publish_interval_s(self) -> float:
         """There is news once a commit interval; each look costs listings of the state store."""
@@ -113,16 +102,16 @@ class Kcl_Runner:
         """Before the KCL starts, the first records tell how records are to be read."""
         scout = Field_Scout(self._application)
         try:
-            while not self._stop.is_set():
+            while not self._course.stop.is_set():
                 try:
                     if scout.decided():
                         self._fields_decided.set()
                         return
                 except Store_Unavailable as error:  # health has it from the call itself
                     log.tell(DISCOVERY_WAITS, f"the first records wait to be read: {error}")
-                self._stop.wait(LOOK_S)
+                self._course.stop.wait(LOOK_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
-            self._failure = error
+            self._course.failure = error
 
     # ------------------------------------------------------------------ now and then
 
@@ -133,9 +122,6 @@ class Kcl_Runner:
             return
         self._next_tick_s = now_s + TICK_S
         self._beat()
-        application = self._application
-        failures = self._links.failure, application.publisher.failure, application.failure, self._tables.failure
-        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
         if self._fields_decided.is_set():
             tables_trouble = self._tables.trouble(self._supervisor.state == KCL_RUNNING)
             trouble = tables_trouble or self._links.trouble(now_s)
@@ -145,8 +131,7 @@ class Kcl_Runner:
                 self._links.started_anew()
             self._supervisor.tick(int(now_s * 1000))
             self._health.kcl(self._supervisor.state, len(self._links.held), now.moment)
-        self._clock_watch.look(now)
-        self._readiness.tick(now.moment)
+        self._course.look(now, self._links.failure, self._tables.failure)
 
     def _on_pass(self, result: Pass_Result) -> None:
         """In the publisher's thread."""
@@ -162,7 +147,7 @@ class Kcl_Runner:
         self._tables.stop()
         links.uncommitted.clear()
         links.stopping = True
-        if self._failure is None:
+        if self._course.failure is None:
             supervisor.stop()
             while supervisor.alive and time.monotonic() < deadline_s - LAST_PASS_S:
                 if links.refused and not links.held:
@@ -175,10 +160,10 @@ class Kcl_Runner:
         supervisor.kill()
         links.hang_up()
         self.engine.shutdown()
-        if self._failure is None and not left:
+        if self._course.failure is None and not left:
             log.tell(COMMITTED, "everything that was read is committed, and every shard is released")
-        elif self._failure is None:
+        elif self._course.failure is None:
             names = ", ".join(left)
             log.tell(UNFINISHED, f"stopped without the last commit of {names}: it is read again", shards=left)
-        finished = self._failure is None and not left
+        finished = self._course.failure is None and not left
         self._application.publisher.stop(last_pass=finished, timeout_s=deadline_s - time.monotonic())

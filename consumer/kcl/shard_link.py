@@ -15,7 +15,8 @@ from typing import Protocol
 
 from consumer.kcl.handover import Handed_Over
 from consumer.kcl.properties import Fetch_Ahead
-from consumer.worker.engine import Engine, Lane
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Lane
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Lease_Lost, Source_Error, Store_Unavailable, Superseded
 from sa_stream.log import (

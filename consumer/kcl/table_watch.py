@@ -9,13 +9,13 @@ from consumer.kcl.tables import Kcl_Tables
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Store_Health
 from sa_stream.log import LEASES_WAIT, Log
-from sa_stream.timing import moment
+from sa_stream.timing import Backoff, moment
 
 log = Log("tables")
 
 LOOK_S = 10.0  # how often it looks; what is wrong twice in a row is believed
 TICK_S = 0.1
-WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0  # between two tries to prepare
+WAIT_MS_MIN, WAIT_MS_MAX = 500, 10_000  # between two tries to prepare
 
 
 class _State(Enum):
@@ -70,12 +70,13 @@ class Table_Watch:
         return trouble if running else None
 
     def _run(self) -> None:
-        wait_s, look_s, last = WAIT_S_MIN, 0.0, None
+        backoff, look_s, last = Backoff(WAIT_MS_MIN, WAIT_MS_MAX), 0.0, None
         while not self._stop.wait(TICK_S):
             try:
                 if self._next_start is _State.WANTED:
                     self._tables.prepare()
-                    self._trouble, last, wait_s = None, None, WAIT_S_MIN
+                    backoff.worked()
+                    self._trouble, last = None, None
                     self._prepared_once = True
                     self._next_start = _State.PREPARED
                 elif self._running and time.monotonic() >= look_s:
@@ -96,5 +97,4 @@ class Table_Watch:
                 self._health.failed(moment(), str(error))
                 if self._next_start is _State.WANTED:
                     log.tell(LEASES_WAIT, f"the KCL waits to be started: {error}")
-                    self._stop.wait(wait_s)
-                    wait_s = min(WAIT_S_MAX, wait_s * 2)
+                    self._stop.wait(backoff.failed() / 1000)

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from consumer.local.read_ahead import Read_Ahead
 from consumer.local.shard_finder import Shard_Finder
 from consumer.worker.application import Application
-from consumer.worker.clock_watch import Clock_Watch
-from consumer.worker.engine import BATCHES_AHEAD, Engine, Lane
-from consumer.worker.readiness_log import Readiness_Log
+from consumer.worker.course import Course
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Lane
 from sa_stream.commits.decisions import claim_runner
 from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.config import SA__Config
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
-from sa_stream.health.notebook import Health, Shard_Health
+from sa_stream.health.notebook import Shard_Health
 from sa_stream.health.readiness import STORE_GRACE_MS
 from sa_stream.log import (
     CHECKPOINT_TORN,
@@ -34,15 +33,14 @@ from sa_stream.log import (
 )
 from sa_stream.partitions import END, NOTHING_READ, Batch, Shard_Info
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
-from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
-from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
-from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import Moment, moment, right_now
 
 log = Log("runner")
 
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
+BATCHES_AHEAD = 3  # batches of a shard that may be read and not yet taken
 READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
 
 
@@ -50,7 +48,6 @@ READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not y
 class _Shard:
     info: Shard_Info
     lane: Lane | None = None
-    reader: threading.Thread | None = None
     gone: bool = False  # the stream no longer has it
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -92,43 +89,37 @@ class Local_Runner:
 
     def __init__(
         self,
-        config: SA__Config,
-        health: Health,
+        application: Application,
         *,
-        reader: Kinesis_Reader | None = None,
-        state: State_Store | None = None,
-        cache: Send__Cache__Client | None = None,
         publish_interval_s: float = 2.0,
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:
-        self.health = health
-        self.shards: dict[str, _Shard] = {}
-        self.application = Application(config, health, reader=reader, state=state, cache=cache)
-        self.engine = Engine(health, self.application.now, memory_limit_mb=config.memory_limit_mb)
-        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory_limit_bytes * READ_AHEAD_RATE))
-        self.reader = self.application.reader
+        config, self._health = application.config, application.health
+        self.engine = Engine(self._health, application.now, memory_limit_mb=config.memory_limit_mb)
+        self._application = application
+        self._shards: dict[str, _Shard] = {}
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory.limit_bytes * READ_AHEAD_RATE))
         self._publish_interval_s = publish_interval_s
         self._settings = settings
         self._on_pass = on_pass
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
+        self._course = Course(application)
         self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
     def stop(self) -> None:
         """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
-        self._stop.set()
+        self._course.stop.set()
 
     def run(self) -> None:
-        application = self.application
-        info = application.describe(self._stop)
+        application, course = self._application, self._course
+        info = application.describe(course.stop)
         if info is None:
             return
         application.state.check()
         with hold_lock(application.state) as lock:
             application.open(info, self._publish_interval_s, self._settings, self._on_pass)
             claim_runner(application.state, "local")
-            self.engine.check_memory(info.open_shards, READ_AHEAD_RATE)
+            self.engine.memory.check(info.open_shards, READ_AHEAD_RATE)
             application.publisher.start()
             self._finder = Shard_Finder(
                 application,
@@ -137,22 +128,12 @@ class Local_Runner:
                 _now_and_then(lock.refresh, REFRESH_S),
             )
             self._finder.start()
-            readiness_log = Readiness_Log(self.health)
-            clock_watch = Clock_Watch(self.health, self.reader.clock)
-            try:
-                while not self._stop.is_set() and self._failure is None:
+            with course.under_way(self._shut_down):
+                while course.goes_on:
                     self._open_found()
                     self.engine.poll()
-                    now = right_now()
-                    clock_watch.look(now)
-                    readiness_log.tick(now.moment)
-            except BaseException as error:
-                self._failure = error  # what failed in the middle of something commits nothing more
-                raise
-            finally:
-                self._shut_down()
-        if self._failure is not None:
-            raise self.application.explained(self._failure)
+                    course.look(right_now(), self._finder.failure)
+        course.raise_failure()
 
     # ------------------------------------------------------------------ shards
 
@@ -163,12 +144,10 @@ class Local_Runner:
             except queue.Empty:
                 break
             self._open(info, checkpoint)
-        failures = self._finder.failure, self.application.publisher.failure, self.application.failure
-        self._failure = self._failure or next((failure for failure in failures if failure is not None), None)
 
     def _checkpoint(self, partition: str) -> str | None:
         """The committed number. A torn one (a power cut) is no reason to stop: the snapshots know how far it was."""
-        data = self.application.store.get(checkpoint_key(partition))
+        data = self._application.store.get(checkpoint_key(partition))
         if data is None or data == END.encode() or data.isdigit():
             return None if data is None else data.decode()
         if partition not in self._torn:
@@ -182,25 +161,25 @@ class Local_Runner:
         return NOTHING_READ
 
     def _checkpoints(self) -> list[str]:
-        return [item.key.removeprefix(CHECKPOINTS_PREFIX) for item in self.application.store.list(CHECKPOINTS_PREFIX)]
+        return [item.key.removeprefix(CHECKPOINTS_PREFIX) for item in self._application.store.list(CHECKPOINTS_PREFIX)]
 
     def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
-        shard = self.shards[info.shard_id] = _Shard(info)
-        self.health.shard(info.shard_id, moment())
-        key, store = checkpoint_key(info.shard_id), self.application.store
+        shard = self._shards[info.shard_id] = _Shard(info)
+        self._health.shard(info.shard_id, moment())
+        key, store = checkpoint_key(info.shard_id), self._application.store
         shard.lane = self.engine.open(
             info.shard_id,
-            self.application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
+            self._application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
             lambda consumer: self._start_reading(shard, consumer),
             lambda: self._read_ahead.taken(info.shard_id),
             self._closed,
-            lambda consumer, now_ms: self.application.end_steps(consumer, shard.gone),
+            lambda consumer, now: self._application.end_steps(consumer, shard.gone),
         )
 
     def _closed(self, partition: str, error: BaseException | None) -> None:
         """A shard has left the engine: it ended, or failed. A failure of the whole kind ends the run; anything else is
         read again from the last commit."""
-        shard = self.shards.pop(partition)
+        shard = self._shards.pop(partition)
         shard.stop.set()
         self._read_ahead.forget(partition)
         if error is None:
@@ -214,25 +193,26 @@ class Local_Runner:
             )
         elif isinstance(error, (Lease_Lost, Superseded)):
             log.tell(SHARD_RESTARTS, f"{partition} starts again from its last commit: {error}", partition=partition)
-            self.health.forget(partition)
+            self._health.forget(partition)
             self._finder.again(partition)
         else:
-            self._failure = error
+            self._course.failure = error
 
     # ------------------------------------------------------------------ reading
 
     def _start_reading(self, shard: _Shard, consumer: Partition_Consumer) -> None:
-        reader = Shard_Reader(self.reader, shard.info.shard_id, self.application.position(consumer.state.number))
-        shard.reader = threading.Thread(
-            target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
+        reader = Shard_Reader(
+            self._application.reader, shard.info.shard_id, self._application.position(consumer.state.number)
         )
-        shard.reader.start()
+        threading.Thread(
+            target=self._read, args=(shard, reader), name=f"read-{shard.info.shard_id}", daemon=True
+        ).start()
 
     def _read(self, shard: _Shard, reader: Shard_Reader) -> None:
         """One shard's thread: never far ahead of the engine, which is all there is to backpressure."""
         assert shard.lane is not None
         partition, ahead = shard.info.shard_id, self._read_ahead
-        trouble = _Trouble(partition, self.health.shard(partition))
+        trouble = _Trouble(partition, self._health.shard(partition))
         while not shard.stop.wait(reader.wait_ms(moment()) / 1000):
             if not ahead.begin(partition, timeout_s=0.5):
                 continue
@@ -246,7 +226,7 @@ class Local_Runner:
             except Shard_Gone:  # what was left of it can no longer be read
                 shard.gone = True
             except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
-                self._failure = error
+                self._course.failure = error
                 return
             trouble.ok(moment())
             if batch is None:
@@ -261,21 +241,21 @@ class Local_Runner:
         """Commit what every shard has, within the time that a container gets."""
         deadline_s = time.monotonic() + SHUTDOWN_S
         self._finder.stop()
-        for shard in list(self.shards.values()):
+        for shard in list(self._shards.values()):
             shard.stop.set()
         for lane in list(self.engine.lanes.values()):
-            if self._failure is None:
+            if self._course.failure is None:
                 self.engine.close(lane)
-        while self._failure is None and self.engine.lanes and time.monotonic() < deadline_s:
+        while self._course.failure is None and self.engine.lanes and time.monotonic() < deadline_s:
             self.engine.poll()
-        finished = self._failure is None and not self.engine.lanes
+        finished = self._course.failure is None and not self.engine.lanes
         if finished:
             log.tell(COMMITTED, "everything that was read is committed")
-        elif self._failure is None:
+        elif self._course.failure is None:
             left = ", ".join(sorted(self.engine.lanes))
             log.tell(UNFINISHED, f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
-        self.application.publisher.stop(last_pass=finished)
+        self._application.publisher.stop(last_pass=finished)
 
 
 def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:

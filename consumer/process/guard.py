@@ -16,10 +16,10 @@ from types import FrameType
 from consumer.process.signals import ignore_others, stopping_signals
 from consumer.process.tied import die_with_parent
 from sa_stream.log import RESTARTED, Event
+from sa_stream.timing import Backoff
 
 BEAT_S = 1.0
-BACKOFF_S = 1.0  # doubled at each failure
-BACKOFF_S_MAX = 30.0
+BACKOFF_MS_MIN, BACKOFF_MS_MAX = 1_000, 30_000
 HEALTHY_S = 60.0  # who lived for so long starts with the shortest back-off again
 _LOOK_S = 0.5  # how often this process looks
 _LOOK_S_MAX = 1.0  # a longer pause between two looks was one of this process (or the machine), not of the daemon alone
@@ -72,7 +72,7 @@ class _Guard:
         before = {number: signal.signal(number, self._forward) for number in forwarded}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         before_waker = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        backoff_s = BACKOFF_S
+        backoff = Backoff(BACKOFF_MS_MIN, BACKOFF_MS_MAX)
         while True:
             started_s = time.monotonic()
             # A signal that comes while there are two of us must not be answered by the wrong one.
@@ -107,15 +107,15 @@ class _Guard:
             if self._asked is not None:
                 return 128 - code
             if time.monotonic() - started_s >= HEALTHY_S:
-                backoff_s = BACKOFF_S
+                backoff.worked()
+            wait_s = backoff.failed() / 1000
             why = (
                 f"gave no sign of life for {self._hang_timeout_s:g} s"
                 if self._hung
                 else f"was killed by {_name(-code)}"
             )
-            _say(RESTARTED, f"the daemon {why}; it starts again in {backoff_s:g} s", signal=_name(-code))
-            self._pause(wake, backoff_s)
-            backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
+            _say(RESTARTED, f"the daemon {why}; it starts again in {wait_s:g} s", signal=_name(-code))
+            self._pause(wake, wait_s)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self._asked = number

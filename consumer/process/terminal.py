@@ -1,6 +1,9 @@
 """Text from outside, made safe for a terminal: what an attacker put into a path must not move the cursor, change the
-title, or reverse the reading order of a line, and what a store quotes of our keys must not be read over a shoulder."""
+title, or reverse the reading order of a line, and what a store quotes of our keys must not be read over a shoulder.
+And ours, made safe for what that terminal can show."""
 
+import io
+import sys
 import unicodedata
 
 from sa_stream.secrecy import without_secrets
@@ -18,3 +21,10 @@ def printable(text: str) -> str:
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSAFE else character
         for character in text
     )
+
+
+def never_fail_to_print() -> None:
+    """A terminal that has only ASCII gets `\\xe9`, and no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from consumer.worker.publisher import Publisher
-from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state
+from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state, told_to
 from sa_stream.commits.decisions import (
     Field_Choice,
     Stream_Identity,
@@ -32,19 +32,19 @@ from sa_stream.config import LATEST, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.log import RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
-from sa_stream.partitions import NOTHING_READ, Shard_Info
+from sa_stream.partitions import NOTHING_READ, Batch, Shard_Info
 from sa_stream.records.intake import Intake
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
-from sa_stream.sources.kinesis_reader import Kinesis_Reader, Stream_Info
+from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Now, Stream_Retention, iso, moment, right_now
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, Backoff, Moment, Now, Stream_Retention, iso, right_now
 
 log = Log("runner")
 
-WAIT_S_MIN, WAIT_S_MAX = 0.5, 10.0
+WAIT_MS_MIN, WAIT_MS_MAX = 500, 10_000  # for a stream that does not answer at the start
 DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
 
 
@@ -53,6 +53,8 @@ class Application:
 
     state, cache  opened as the settings say unless given; store  the state store, watched by health
     failure       the error that ends the run, once the stream is another one than at the start
+
+    All that health says of Kinesis as a whole is said here.
     """
 
     def __init__(
@@ -79,17 +81,14 @@ class Application:
     def describe(self, stop: threading.Event) -> Stream_Info | None:
         """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
         stopped before. Raises Source_Error."""
-        wait_s = WAIT_S_MIN
+        backoff = Backoff(WAIT_MS_MIN, WAIT_MS_MAX)
         while not stop.is_set():
             try:
-                found = self.reader.describe()
-                self._kinesis_health.ok(moment())
-                return found
+                with told_to(self._kinesis_health):
+                    return self.reader.describe()
             except Store_Unavailable as error:
-                self._kinesis_health.failed(moment(), str(error))
                 log.tell(SOURCE_WAITS, str(error))
-                stop.wait(wait_s)
-                wait_s = min(WAIT_S_MAX, wait_s * 2)
+                stop.wait(backoff.failed() / 1000)
         return None
 
     def open(
@@ -151,14 +150,22 @@ class Application:
         another stream has taken the name."""
         if self.failure is not None:
             raise self.failure
-        try:
+        with told_to(self._kinesis_health):
             listed = self.reader.list_shards()
             self._check_stream()
-        except Store_Unavailable as error:
-            self._kinesis_health.failed(moment(), str(error))
-            raise
-        self._kinesis_health.ok(moment())
         return listed
+
+    def look_at(self, reader: Shard_Reader, now: Moment) -> Batch | None:
+        """Read of a shard that nobody has opened yet; health hears of an answer, and of none. (Of one that is open, the
+        shard's own health tells.) Raises Store_Unavailable, Source_Error, Shard_Gone."""
+        try:
+            batch = reader.read(now)
+        except Store_Unavailable as error:
+            self._kinesis_health.failed(now, str(error))
+            raise
+        if batch is not None:
+            self._kinesis_health.ok(now)
+        return batch
 
     def progress(self, partition: str) -> Progress | None:
         """The highest progress record of a partition; waits for the state store. Raises Store_Unavailable."""

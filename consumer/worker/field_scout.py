@@ -4,7 +4,7 @@ them is aggregated."""
 import time
 
 from consumer.worker.application import Application
-from sa_stream.errors import Field_List_Error, Shard_Gone, Store_Unavailable
+from sa_stream.errors import Field_List_Error, Shard_Gone
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import NOTHING_READ
 from sa_stream.records.decoder import unpacked
@@ -22,7 +22,6 @@ class Field_Scout:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._health: Health = application.health
-        self._kinesis_health = application.health.store("Kinesis")
         self._readers: dict[str, Shard_Reader] = {}
         self._lines: list[bytes] = []
         self._lines_since_s = 0.0
@@ -66,10 +65,7 @@ class Field_Scout:
             if reader.wait_ms(now):
                 continue
             try:
-                batch = reader.read(now)
-            except Store_Unavailable as error:
-                self._kinesis_health.failed(now, str(error))
-                raise
+                batch = application.look_at(reader, now)
             except Shard_Gone:  # trimmed since it was listed: it has no records to learn from
                 del self._readers[shard_id]
                 continue
@@ -77,6 +73,5 @@ class Field_Scout:
                 shard = self._health.shard(shard_id, now)
                 if not batch.payloads:  # an empty stream is ready; one with records is, once they are really read
                     shard.read(now, batch.millis_behind_latest, None)
-                self._kinesis_health.ok(now)
                 for payload in batch.payloads[:DETECT_LINES]:
                     self._lines += unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]

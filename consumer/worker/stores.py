@@ -1,6 +1,7 @@
 """Opens the state store and the cache service that the settings name, and lets health know how their calls go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sa_stream.config import SA__Config
@@ -24,18 +25,24 @@ def open_cache(config: SA__Config) -> Send__Cache__Client:
     return cache_client__in_process(config.cache_mode, config.cache_path)
 
 
+@contextmanager
+def told_to(health: Store_Health) -> Iterator[None]:
+    """What is asked of a store meanwhile: health hears how it went."""
+    try:
+        yield
+    except Store_Unavailable as error:
+        health.failed(moment(), str(error))
+        raise
+    health.ok(moment())
+
+
 class _Watched:
     def __init__(self, health: Store_Health) -> None:
         self._health = health
 
     def _call[R](self, function: Callable[..., R], *arguments: Any) -> R:
-        try:
-            result = function(*arguments)
-        except Store_Unavailable as error:
-            self._health.failed(moment(), str(error))
-            raise
-        self._health.ok(moment())
-        return result
+        with told_to(self._health):
+            return function(*arguments)
 
 
 class Watched_Store(_Watched):

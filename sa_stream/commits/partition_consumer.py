@@ -23,7 +23,7 @@ from sa_stream.records.decoder import unpacked
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
 from sa_stream.windows.fold import FOLD_ROWS
-from sa_stream.windows.partition_state import Partition_State
+from sa_stream.windows.partition_state import Partition_State, Shrunk
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
@@ -348,10 +348,10 @@ class Partition_Consumer:
             default=None,
         )
 
-    def shrink(self, start_ms: int) -> bool:
-        """Take less memory for a window (Partition_State.shrink); False if nothing was gained, or while steps are under
+    def shrink(self, start_ms: int) -> Shrunk | None:
+        """Take less memory for a window (Partition_State.shrink); None if nothing was gained, or while steps are under
         way."""
-        return not self._working and self.state.shrink(start_ms, self._new_lineage())
+        return None if self._working else self.state.shrink(start_ms, self._new_lineage())
 
     def evict(self) -> int:
         """Drop the windows whose partials are up to date from memory, after a commit all of them; how many. Nothing

@@ -6,6 +6,7 @@ neither on batches nor on anybody's clock, so whoever computes it again gets the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Self
 
 import numpy as np
@@ -52,6 +53,13 @@ class Verdicts:
     in_time: Bools
     late: Bools
     duplicate: Bools | None
+
+
+class Shrunk(Enum):
+    """What became of a window that was to take less memory, in a sentence's end."""
+
+    DROPPED = "leaves memory"
+    BOUNDED = "keeps its top paths"
 
 
 @dataclass(slots=True)
@@ -310,8 +318,8 @@ class Partition_State:
             del self.windows[start]
         return len(clean)
 
-    def shrink(self, start: int, lineage: str) -> bool:
-        """Take less memory for a window; False if nothing was gained. Not between loading and `take`, nor in a commit.
+    def shrink(self, start: int, lineage: str) -> Shrunk | None:
+        """Take less memory for a window; None if nothing was gained. Not between loading and `take`, nor in a commit.
 
         An untouched one is dropped, as its partial has it all. A touched one takes its bounded form, and is then no
         function of the records alone any more: the partition goes on in a new lineage, so that no key gets two
@@ -320,12 +328,12 @@ class Partition_State:
         """
         if start in self.windows and start not in self.touched:
             del self.windows[start]
-            return True
+            return Shrunk.DROPPED
         if start not in self.windows or not self.windows[start].shrink():
-            return False
+            return None
         self.lineage = lineage
         self._count("shrunk_windows", 1)
-        return True
+        return Shrunk.BOUNDED
 
     def closed_windows(self) -> list[int]:
         """Windows in memory that have ended here: they may leave memory once their partials are committed."""

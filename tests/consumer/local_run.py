@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.local.runner import Local_Runner
+from consumer.worker.application import Application
 from sa_stream.commits.keys import checkpoint_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
@@ -48,14 +49,14 @@ class Local_Run:
 
     def start(self) -> None:
         self.health = Health(moment(), 1_000)
-        self.runner = Local_Runner(
+        application = Application(
             self.config,
             self.health,
             reader=self._reader(),
             state=self.state,
             cache=self.cache,  # type: ignore[arg-type]
-            publish_interval_s=0.3,
         )
+        self.runner = Local_Runner(application, publish_interval_s=0.3)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

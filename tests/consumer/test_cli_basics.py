@@ -19,7 +19,8 @@ from rich.console import Console
 
 from consumer.cli import main
 from consumer.commands.doctor import examine
-from consumer.commands.show import keys_between, print_entries, show_status, status_page
+from consumer.commands.show import keys_between, print_entries
+from consumer.commands.status import show_status, status_page
 from consumer.worker.stores import open_cache
 from sa_stream.api.http_server import Health_Server
 from sa_stream.config import PREFIX, SA__Config
@@ -524,7 +525,7 @@ def test_a_daemon_that_answers_a_byte_now_and_then_is_not_waited_for(monkeypatch
 
     server = HTTPServer(("127.0.0.1", 0), Dripping)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("consumer.commands.show.HEALTH_S", 0.5)
+    monkeypatch.setattr("consumer.commands.status.HEALTH_S", 0.5)
     config = SA__Config(http_port=server.server_address[1])
     began_s = time.monotonic()
     with pytest.raises(Source_Error, match="Nobody answers"):

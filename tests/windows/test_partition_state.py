@@ -13,7 +13,7 @@ from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows import fold, paths, summaries
-from sa_stream.windows.partition_state import Partition_State
+from sa_stream.windows.partition_state import Partition_State, Shrunk
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
     LISTS,
@@ -351,7 +351,7 @@ def test_memory_is_left_alone_while_steps_are_under_way() -> None:
     worker.read([record(2, NOON_MS)], NOON_MS)
     steps = consumer.flush_steps(now_at(NOON_MS))
     next(steps)
-    assert (consumer.largest_window(), consumer.shrink(NOON_MS), consumer.evict()) == (None, False, 0)
+    assert (consumer.largest_window(), consumer.shrink(NOON_MS), consumer.evict()) == (None, None, 0)
 
 
 def test_a_shrunk_window_goes_on_in_a_new_lineage_under_keys_of_its_own() -> None:
@@ -367,7 +367,7 @@ def test_a_shrunk_window_goes_on_in_a_new_lineage_under_keys_of_its_own() -> Non
                 folded(worker, *records[place : place + 10])
             largest = shrinking.consumer.largest_window()
             assert largest == (shrinking.state.windows[NOON_MS].size_bytes, NOON_MS)
-            assert shrinking.consumer.shrink(NOON_MS)
+            assert shrinking.consumer.shrink(NOON_MS) is Shrunk.BOUNDED
             assert not shrinking.consumer.shrink(NOON_MS)
             assert shrinking.consumer.largest_window() is None
             for worker in (exact, shrinking):
@@ -386,6 +386,6 @@ def test_a_shrunk_window_goes_on_in_a_new_lineage_under_keys_of_its_own() -> Non
 def test_an_untouched_window_is_dropped_rather_than_cut_and_nothing_else_changes() -> None:
     worker = started()
     lineage = worker.state.lineage
-    assert worker.consumer.shrink(NOON_MS)
+    assert worker.consumer.shrink(NOON_MS) is Shrunk.DROPPED
     assert (worker.state.windows, worker.state.lineage) == ({}, lineage)
     assert not worker.consumer.shrink(NOON_MS)

@@ -1,18 +1,12 @@
 """`sa-stream demo`: a stream, a cache service, traffic and the consumer in one go, and a view of what they do."""
 
 import contextlib
-import json
 import os
-import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import boto3
 import botocore.session
@@ -20,19 +14,22 @@ from botocore.config import Config
 from rich.console import Console
 from rich.live import Live
 
-from consumer.commands.demo.recount import comparable
-from consumer.commands.demo.view import plain_lines, view
+from consumer.commands.demo.check import compare
+from consumer.commands.demo.source_process import Source_Process
+from consumer.commands.demo.story import Story
+from consumer.commands.demo.view import View
 from consumer.commands.run import versions
+from consumer.commands.screen import say
 from consumer.local.runner import Local_Runner
 from consumer.process.log_setup import log_lines_dropped, setup_logging
 from consumer.process.signals import STOPPING
+from consumer.worker.application import Application
 from sa_stream.api.http_server import Health_Server
 from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.health.notebook import Health
-from sa_stream.rollups.periods import cache_key, from_iso
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
-from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+from sa_stream.rollups.periods import cache_key
+from sa_stream.rollups.reconciler import Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
@@ -43,71 +40,7 @@ RECORDS = 200_000
 COMMIT_INTERVAL_S = 5
 REFRESH_MS = 1_000  # of partial entries: a demo shows more often than a daemon publishes
 CLOSES_WITHIN_MS = 70_000  # a window closes this long after its end: out-of-orderness, idle margin, a read
-CHECK_S = 20.0
 _PERIODS = ("30min", "hourly", "daily", "monthly")
-
-
-@dataclass(slots=True)
-class Story:
-    """What has happened so far, for the view and the last words."""
-
-    began_s: float = field(default_factory=time.monotonic)
-    filled_s: float = 0.0
-    first_final_s: float = 0.0
-    all_final_s: float = 0.0
-    stream_records: int = 0
-    until_ms: int = 0
-    final: dict[str, int] = field(default_factory=dict)  # key -> requests, in the order in which they became final
-    newest: dict[str, Any] | None = None  # the newest final entry
-    news: list[str] = field(default_factory=list)  # of this moment, for plain lines
-
-    def since_start_s(self) -> float:
-        return time.monotonic() - self.began_s
-
-
-class Source:
-    """The demo's stream, in a process of its own that ends with us."""
-
-    def __init__(self, stream: str, records: int, seed: int, hours: float) -> None:
-        command = [sys.executable, "-m", "consumer.commands.demo.source", stream, str(records), str(seed), str(hours)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        self._said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.put(json.loads(line))
-        self._said.put(None)
-
-    def hear(self, event: str, timeout_s: float = 120.0) -> dict[str, Any]:
-        """The next event of this name. Raises SA_Stream_Error if the process has ended or says nothing."""
-        while True:
-            try:
-                said = self._said.get(timeout=timeout_s)
-            except queue.Empty:
-                raise SA_Stream_Error(f"The embedded Kinesis did not answer within {timeout_s:g} s") from None
-            if said is None:
-                raise SA_Stream_Error("The process of the embedded Kinesis has ended; its message stands above")
-            if said["event"] == event:
-                return said
-
-    def tell(self, word: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_final: bool, keep: Path | None) -> None:
@@ -119,28 +52,31 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
     story = Story()
     health = Health(moment(), COMMIT_INTERVAL_S * 1000, versions())
     server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
-    _say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
-    source = Source(config.stream, records or RECORDS, seed, hours)
+    say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
+    source = Source_Process(config.stream, records or RECORDS, seed, hours)
     try:
         filled = source.hear("filled")
         story.filled_s, story.stream_records = story.since_start_s(), filled["records"]
         story.until_ms = filled["until_ms"]
         cache = cache_client__in_process(config.cache_mode, config.cache_path)
-        runner = Local_Runner(
+        application = Application(
             config,
             health,
             reader=_reader(config.stream, filled["url"]),
             state=State_Store(config.state_url),
             cache=cache,
+        )
+        runner = Local_Runner(
+            application,
             publish_interval_s=0.3,
             settings=Reconciler_Settings(refresh_ms=dict.fromkeys(_PERIODS, REFRESH_MS)),
-            on_pass=lambda result: _note(story, cache, result),
+            on_pass=lambda result: story.note(cache, result),
         )
         finished = _watch(console, story, health, runner, source if exit_when_final else None, hours)
         if finished:
             wrong = _last_words(console, story, source, cache)
         else:
-            _say(console, "stopped: everything that was read is committed")
+            say(console, "stopped: everything that was read is committed")
             wrong = False
     finally:
         source.stop()
@@ -191,23 +127,13 @@ def _reader(stream: str, url: str) -> Kinesis_Reader:
     return Kinesis_Reader(stream, client)
 
 
-def _note(story: Story, cache: Send__Cache__Client, result: Pass_Result) -> None:
-    """Write down what a round of publishing did."""
-    for written in result.written:
-        revised = f", revision {written.revision}" if written.revision else ""
-        if written.status == "final" or written.cache_key.startswith("30min"):
-            story.news.append(f"{written.cache_key} {written.status}: {written.total_requests:,} requests{revised}")
-        if written.status == "final":
-            story.final[written.cache_key] = written.total_requests
-            story.first_final_s = story.first_final_s or story.since_start_s()
-            if written.cache_key.startswith("30min") and (
-                story.newest is None or written.cache_key >= story.newest["cache_key"]
-            ):
-                story.newest = cache.retrieve_entry(NS_SA_AGGREGATE, written.cache_key)
-
-
 def _watch(
-    console: Console, story: Story, health: Health, runner: Local_Runner, until_final: Source | None, hours: float
+    console: Console,
+    story: Story,
+    health: Health,
+    runner: Local_Runner,
+    until_final: Source_Process | None,
+    hours: float,
 ) -> bool:
     """Run the consumer under the view: until all past windows are final and this source's stream is read to its end, or
     until Ctrl-C. True for the former."""
@@ -232,7 +158,7 @@ def _watch(
     paused = 0
     worker.start()
     try:
-        with _shown(console, story, health, runner):
+        with _shown(console, View(story, health, runner)):
             while worker.is_alive() and not interrupted:
                 time.sleep(0.2)
                 if not story.all_final_s and all(key in story.final for key in expected):
@@ -253,11 +179,11 @@ def _watch(
 
 
 @contextlib.contextmanager
-def _shown(console: Console, story: Story, health: Health, runner: Local_Runner) -> Iterator[None]:
+def _shown(console: Console, view: View) -> Iterator[None]:
     """The live view on a terminal, plain lines elsewhere."""
     stop = threading.Event()
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, get_renderable=lambda: view(story, health.view(), runner)):
+        with Live(console=console, refresh_per_second=4, get_renderable=view.panel):
             yield
         return
 
@@ -265,7 +191,7 @@ def _shown(console: Console, story: Story, health: Health, runner: Local_Runner)
         stopped = False
         while not stopped:  # once more at the end: what became final in the last second is news too
             stopped = stop.wait(1.0)
-            for line in plain_lines(story, health.view(), runner):
+            for line in view.plain_lines():
                 print(line, flush=True)
 
     printer = threading.Thread(target=print_lines, daemon=True)
@@ -277,47 +203,18 @@ def _shown(console: Console, story: Story, health: Health, runner: Local_Runner)
         printer.join()
 
 
-def _say(console: Console, line: str) -> None:
-    """One line, however narrow the terminal: others search it."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _last_words(console: Console, story: Story, source: Source, cache: Send__Cache__Client) -> bool:
+def _last_words(console: Console, story: Story, source: Source_Process, cache: Send__Cache__Client) -> bool:
     """Where the time went, and whether the entries are what a naive recount finds. True if they differ."""
-    _say(
+    say(
         console,
         f"time: {story.filled_s:.1f} s to start and to fill the stream with {story.stream_records:,} records, "
         f"first final window after {story.first_final_s:.1f} s, all {len(story.final)} final after "
         f"{story.all_final_s:.1f} s, stopped after {story.since_start_s():.1f} s",
     )
     source.tell("recount")
-    counted = source.hear("recount")["windows"]
-    compared = 0
-    differences: list[str] = []
-    for start_s, expected in counted.items():
-        key = cache_key("30min", int(start_s) * 1000)
-        entry = cache.retrieve_entry(NS_SA_AGGREGATE, key)
-        if key not in story.final or entry is None or from_iso(entry["window_end"]) > story.until_ms:
-            continue
-        compared += 1
-        found = comparable(entry)
-        expected["top_paths"] = [tuple(row) for row in expected["top_paths"]]
-        differences += [f"{key} {line}" for line in _differences(found, expected)]
+    compared, differences = compare(story, source.hear("recount")["windows"], cache)
     for line in differences:
-        _say(console, line)
+        say(console, line)
     verdict = f"{len(differences)} differences" if differences else "equal"
-    _say(console, f"check: {compared} final entries compared with a naive recount of what was generated: {verdict}")
+    say(console, f"check: {compared} final entries compared with a naive recount of what was generated: {verdict}")
     return bool(differences) or not compared
-
-
-def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What an entry says and a recount does not, each in a line."""
-    lines = []
-    for name, value in expected.items():
-        if isinstance(value, dict):
-            for part in sorted(value.keys() | found[name].keys()):
-                if value.get(part, 0) != found[name].get(part, 0):
-                    lines.append(f"{name} {part}: entry {found[name].get(part, 0)}, recount {value.get(part, 0)}")
-        elif found[name] != value:
-            lines.append(f"{name}: entry {found[name]}, recount {value}")
-    return lines

@@ -1,19 +1,17 @@
 """What the demo shows: the state of things in, something to look at out."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from consumer.commands.demo.story import Story
+from consumer.local.runner import Local_Runner
 from consumer.process.terminal import printable
-from sa_stream.health.notebook import Health_View
+from sa_stream.health.notebook import Health, Health_View
 from sa_stream.rollups.periods import iso
-
-if TYPE_CHECKING:
-    from consumer.commands.demo.demo import Story
-    from consumer.local.runner import Local_Runner
 
 FINAL_SHOWN = 8
 PATHS_SHOWN = 6
@@ -33,21 +31,56 @@ class _Rate:
         return self.per_s
 
 
-_rate = _Rate()
+class View:
+    """Both forms of it: `panel` for a terminal, `plain_lines` for a pipe or a file."""
 
+    def __init__(self, story: Story, health: Health, runner: Local_Runner) -> None:
+        self._story = story
+        self._health = health
+        self._runner = runner
+        self._rate = _Rate()
 
-def _facts(story: "Story", health: Health_View, runner: "Local_Runner") -> dict[str, str]:
-    lags = [shard.lag_ms for shard in health.shards.values() if shard.lag_ms is not None]
-    marks = [shard.watermark_ms for shard in health.shards.values()]
-    known = [mark for mark in marks if mark is not None]
-    watermark = iso(min(known))[11:19] if known and len(known) == len(marks) else "-"
-    return {
-        "records/s": f"{_rate.of(runner.engine.records, story.since_start_s()):,.0f}",
-        "records": f"{runner.engine.records:,}",
-        "lag": f"{max(lags) / 1000:,.1f} s" if lags else "-",
-        "watermark": watermark,
-        "final": str(len(story.final)),
-    }
+    def panel(self) -> RenderableType:
+        story, health = self._story, self._health.view()
+        facts = Table.grid(padding=(0, 3))
+        shown = self._facts(health)
+        facts.add_row(*(Text(name, style="dim") for name in shown))
+        facts.add_row(*(Text(value, style="bold") for value in shown.values()))
+        entries = Table(box=None, pad_edge=False, title="entries", title_justify="left", title_style="bold")
+        entries.add_column("key", no_wrap=True, min_width=24)
+        entries.add_column("status")
+        entries.add_column("requests", justify="right")
+        for start_ms, count in list(_open_windows(health).items())[-3:]:
+            entries.add_row(f"open {iso(start_ms)[:16]}", Text("open", style="yellow"), f"{count:,}")
+        for key, requests in list(reversed(story.final.items()))[:FINAL_SHOWN]:
+            entries.add_row(key, Text("final", style="green"), f"{requests:,}")
+        body = Table.grid(padding=(0, 4))
+        body.add_row(entries, _newest(story.newest) if story.newest else Text("no final window yet", style="dim"))
+        return Panel(
+            Group(facts, Text(), body), title="sa-stream", subtitle="Ctrl-C ends it", border_style="blue", expand=False
+        )
+
+    def plain_lines(self) -> list[str]:
+        """News first, then a line on how things are."""
+        story, health = self._story, self._health.view()
+        news, story.news = story.news, []
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts(health).items())
+        opened = ", ".join(f"{iso(start_ms)[11:16]}: {count:,}" for start_ms, count in _open_windows(health).items())
+        return [*(line for line in news if " final" in line), f"{facts}; open {opened or '-'}"]
+
+    def _facts(self, health: Health_View) -> dict[str, str]:
+        story, records = self._story, self._runner.engine.records
+        lags = [shard.lag_ms for shard in health.shards.values() if shard.lag_ms is not None]
+        marks = [shard.watermark_ms for shard in health.shards.values()]
+        known = [mark for mark in marks if mark is not None]
+        watermark = iso(min(known))[11:19] if known and len(known) == len(marks) else "-"
+        return {
+            "records/s": f"{self._rate.of(records, story.since_start_s()):,.0f}",
+            "records": f"{records:,}",
+            "lag": f"{max(lags) / 1000:,.1f} s" if lags else "-",
+            "watermark": watermark,
+            "final": str(len(story.final)),
+        }
 
 
 def _open_windows(health: Health_View) -> dict[int, int]:
@@ -56,27 +89,6 @@ def _open_windows(health: Health_View) -> dict[int, int]:
         for start_ms, count in shard.windows.items():
             windows[start_ms] = windows.get(start_ms, 0) + count
     return dict(sorted(windows.items()))
-
-
-def view(story: "Story", health: Health_View, runner: "Local_Runner") -> RenderableType:
-    """For a terminal."""
-    facts = Table.grid(padding=(0, 3))
-    shown = _facts(story, health, runner)
-    facts.add_row(*(Text(name, style="dim") for name in shown))
-    facts.add_row(*(Text(value, style="bold") for value in shown.values()))
-    entries = Table(box=None, pad_edge=False, title="entries", title_justify="left", title_style="bold")
-    entries.add_column("key", no_wrap=True, min_width=24)
-    entries.add_column("status")
-    entries.add_column("requests", justify="right")
-    for start_ms, count in list(_open_windows(health).items())[-3:]:
-        entries.add_row(f"open {iso(start_ms)[:16]}", Text("open", style="yellow"), f"{count:,}")
-    for key, requests in list(reversed(story.final.items()))[:FINAL_SHOWN]:
-        entries.add_row(key, Text("final", style="green"), f"{requests:,}")
-    body = Table.grid(padding=(0, 4))
-    body.add_row(entries, _newest(story.newest) if story.newest else Text("no final window yet", style="dim"))
-    return Panel(
-        Group(facts, Text(), body), title="sa-stream", subtitle="Ctrl-C ends it", border_style="blue", expand=False
-    )
 
 
 def _newest(entry: dict[str, Any]) -> RenderableType:
@@ -93,11 +105,3 @@ def _newest(entry: dict[str, Any]) -> RenderableType:
         f"p95 {(entry['percentiles']['time_taken'] or {}).get('p95') or 0:.3f} s"
     )
     return Group(paths, Text(classes), Text(numbers, style="dim"))
-
-
-def plain_lines(story: "Story", health: Health_View, runner: "Local_Runner") -> list[str]:
-    """For a pipe or a file: news first, then a line on how things are."""
-    news, story.news = story.news, []
-    facts = ", ".join(f"{name} {value}" for name, value in _facts(story, health, runner).items())
-    opened = ", ".join(f"{iso(start_ms)[11:16]}: {count:,}" for start_ms, count in _open_windows(health).items())
-    return [*(line for line in news if " final" in line), f"{facts}; open {opened or '-'}"]

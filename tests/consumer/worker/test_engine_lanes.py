@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumer.worker import engine as engine_module
-from consumer.worker.engine import Engine, Lane
+from consumer.worker import memory_watch
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Lane
 from sa_stream.commits.operations import Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
@@ -154,7 +155,7 @@ def test_a_lane_that_is_closed_while_it_recovers_leaves_when_it_has(rig: Rig) ->
 
 def test_a_closing_lane_does_not_wait_for_room_in_memory(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.deliver(1)
-    monkeypatch.setattr(engine_module, "resident_bytes", lambda: 950 << 20)
+    monkeypatch.setattr(memory_watch, "resident_bytes", lambda: 950 << 20)
     rig.turn(lambda: rig.checkpoints == ["1"])
     rig.deliver(2)
     rig.engine.close(rig.lane)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.worker import engine as engine_module
-from consumer.worker.engine import Engine, Lane
+from consumer.worker import memory_watch
+from consumer.worker.engine import Engine
+from consumer.worker.lane import Lane
 from sa_stream.commits.operations import Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
@@ -49,7 +50,7 @@ class Rig:
         self.held: list[int] = []  # windows in memory whenever a batch was taken
         self.checkpoints: list[str] = []
         self._lineages = count()
-        monkeypatch.setattr(engine_module, "resident_bytes", lambda: self.resident_mb << 20)
+        monkeypatch.setattr(memory_watch, "resident_bytes", lambda: self.resident_mb << 20)
         self.health = Health(Moment(NOW_MS))
         self.engine = Engine(self.health, lambda: now_at(self.now_ms), memory_limit_mb=LIMIT_MB)
         self.store = State_Store(f"file://{folder}")
@@ -206,7 +207,7 @@ def test_a_limit_that_cannot_work_with_so_many_shards_is_said_at_the_start(
     shards: int, limit_mb: int, read_ahead_rate: float, needed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Engine(Health(Moment(0)), memory_limit_mb=limit_mb)
-    engine.check_memory(shards, read_ahead_rate)
+    engine.memory.check(shards, read_ahead_rate)
     engine.shutdown()
     told = [entry.getMessage() for entry in caplog.records if getattr(entry, "event", "") == "memory_small"]
     assert bool(told) == bool(needed)

@@ -112,13 +112,8 @@ def config(stream: str) -> SA__Config:
 def test_a_run_with_another_streams_cache_ends_with_a_sentence(kinesis: Memory_Kinesis) -> None:
     cache = cache_client__in_process("memory")
     claim_cache(cache, "sa-stream", "two")
-    runner = Local_Runner(
-        config("one"),
-        Health(moment()),
-        state=State_Store("memory://"),
-        cache=cache,
-        publish_interval_s=0.05,
-    )
+    application = Application(config("one"), Health(moment()), state=State_Store("memory://"), cache=cache)
+    runner = Local_Runner(application, publish_interval_s=0.05)
     with pytest.raises(Config_Error, match="'two'"):
         runner.run()
 

@@ -119,7 +119,8 @@ def test_a_stream_made_anew_that_looks_the_same_is_found_out_within_a_minute(
 def test_a_local_runner_ends_when_its_stream_is_made_anew(stream: Stream) -> None:
     health = Health(moment())
     state = State_Store("memory://")
-    runner = Local_Runner(config(), health, state=state, cache=cache_client__in_process("memory", ""))
+    cache = cache_client__in_process("memory", "")
+    runner = Local_Runner(Application(config(), health, state=state, cache=cache))
     ended: list[BaseException] = []
 
     def run() -> None:
@@ -144,6 +145,7 @@ def test_a_local_runner_ends_when_its_stream_is_made_anew(stream: Stream) -> Non
 def test_a_local_runner_refuses_a_state_that_workers_of_the_kcl_read_for(stream: Stream) -> None:
     state = State_Store("memory://")
     claim_runner(state, "kcl")
-    runner = Local_Runner(config(), Health(moment()), state=state, cache=cache_client__in_process("memory", ""))
+    cache = cache_client__in_process("memory", "")
+    runner = Local_Runner(Application(config(), Health(moment()), state=state, cache=cache))
     with pytest.raises(Config_Error, match="SGRAPH_SEND__SA_RUNNER=kcl"):
         runner.run()

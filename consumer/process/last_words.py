@@ -1,0 +1,48 @@
+"""How a process ends by an error: the error comes in, one sentence that the user can act on and an exit code go out.
+Only a mistake of ours has a traceback. Imports nothing heavy, as whatever is heavy may be what failed."""
+
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+from consumer.process.address_space import short_of_memory
+from sa_stream.errors import Config_Error, SA_Stream_Error
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def end_by(error: BaseException, is_daemon: bool) -> None:
+    """Exit as this error deserves it; comes back from one that means what it says: an exit, and what is no Exception
+    (a panic of Rust's), unless it was for want of memory."""
+    if isinstance(error, SystemExit):
+        return
+    if isinstance(error, SA_Stream_Error):
+        end(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED, is_daemon, error)
+    if isinstance(error, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    short = short_of_memory(error)
+    if short is not None or isinstance(error, Exception):
+        end(short or f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
+
+
+def end(message: str, code: int, is_daemon: bool, error: BaseException | None = None) -> NoReturn:
+    """Say why the program ends, and end it: of the daemon a line of its log, of a command a sentence."""
+    foreseen = error is None or isinstance(error, SA_Stream_Error) or short_of_memory(error) is not None
+    form = os.environ.get("SGRAPH_SEND__SA_LOG_FORMAT", "").lower() or ("text" if sys.stderr.isatty() else "json")
+    if is_daemon and form != "text":
+        from consumer.process.log_setup import fatal
+
+        fatal(message, None if foreseen else error, exit_code=code, kind=type(error).__name__ if error else "Usage")
+    else:
+        from consumer.process.terminal import printable
+
+        if error is not None and not foreseen:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            print("\n".join(map(printable, lines)), file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,147 @@
+"""What people hear of one partition: how its consumer stands comes in after every step, what health shows and the lines
+of the log go out. Records that are in no number, and losses, are told once and not by chance."""
+
+from dataclasses import dataclass
+
+from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.errors import Store_Unavailable
+from sa_stream.health.notebook import Health, Shard_Health
+from sa_stream.log import DEAD_LETTERS, LOSS, MALFORMED, PARTITION_FAILED, WAITING, Log
+from sa_stream.partitions import NOTHING_READ, Batch
+from sa_stream.records.columns import REASONS
+from sa_stream.timing import BEGINNING_MS, Moment, iso
+
+log = Log("engine")
+
+LOSS_TOLD_MS = 60_000  # of one kind and shard, not more often
+MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
+_MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
+_DEAD_LETTERS = (*REASONS, "set_aside_records")
+
+
+@dataclass(slots=True)
+class Quality:
+    """How many of the latest records are malformed, from a partition's counters.
+
+    records, malformed  as of the last verdict
+    """
+
+    records: int
+    malformed: int
+
+    @classmethod
+    def of(cls, counters: dict[str, int]) -> "Quality":
+        return cls(counters.get("records", 0), sum(counters.get(reason, 0) for reason in _MALFORMED))
+
+    def verdict(self, counters: dict[str, int]) -> str | None:
+        """What is wrong with the records since the last verdict ('': nothing); None while they are few."""
+        now = Quality.of(counters)
+        records, malformed = now.records - self.records, now.malformed - self.malformed
+        if records < MALFORMED_OF:
+            return None
+        self.records, self.malformed = now.records, now.malformed
+        if malformed * 2 <= records:
+            return ""
+        return (
+            f"has {malformed} malformed ones among its last {records} records: set SGRAPH_SEND__SA_FIELDS to the "
+            "fields of the real-time log configuration, in the order in which they come"
+        )
+
+
+class Lane_Report:
+    """Of one partition, while it is in the engine."""
+
+    def __init__(self, partition: str, health: Health) -> None:
+        self._partition = partition
+        self._health = health
+        self._quality = Quality(0, 0)
+        self._dead_letters = 0  # as of the last time that somebody was told
+        self._losses_told: dict[str, Moment] = {}  # by kind, when somebody was told last
+
+    @property
+    def _pen(self) -> Shard_Health:
+        return self._health.shard(self._partition)
+
+    # ------------------------------------------------------------------ on its way
+
+    def opened(self, consumer: Partition_Consumer) -> None:
+        """Its state was recovered; what was dropped before is no news."""
+        state = consumer.state
+        self._quality = Quality.of(state.counters)
+        self._dead_letters = _dead_letters(state.counters)
+        self._pen.resumed(None if state.number == NOTHING_READ else state.number)
+
+    def read(self, batch: Batch, now: Moment) -> None:
+        number = batch.sequence_numbers[-1] if batch.sequence_numbers else None
+        self._pen.read(now, batch.millis_behind_latest, number)
+
+    def waits(self, error: Store_Unavailable, first: bool) -> None:
+        """A call failed, and is made again; the log hears of the first failure in a row."""
+        if first:
+            log.tell(WAITING, f"{self._partition} waits, and tries again: {error}", partition=self._partition)
+        self._pen.blocked(str(error))
+
+    def goes_on(self) -> None:
+        self._pen.blocked(None)
+
+    def worked(self, consumer: Partition_Consumer, now: Moment) -> None:
+        """Its steps are done, and it stays."""
+        pen, state = self._pen, consumer.state
+        if not state.touched:
+            pen.committed(consumer.last_commit.moment)
+            self._tell_dead_letters(state.counters)
+        if state.published_watermark_ms > BEGINNING_MS:
+            pen.watermark(state.published_watermark_ms)
+        self._judge(state.counters)
+        self._tell_losses(consumer, now)
+        pen.counters(state.counters)
+        pen.windows({start: window.total_requests for start, window in state.windows.items()})
+
+    def left(self, consumer: Partition_Consumer, ended: bool, now: Moment) -> None:
+        """Its last steps are done: all that it had is committed. `ended`: and the shard has no more."""
+        self._tell_losses(consumer, now)
+        if ended:
+            self._pen.ended()
+
+    def failed(self, failure: Exception) -> None:
+        log.tell(PARTITION_FAILED, f"{self._partition} stops: {failure}", failure, partition=self._partition)
+
+    # ------------------------------------------------------------------ what nobody may find out by chance
+
+    def _judge(self, counters: dict[str, int]) -> None:
+        """Say so when most records are malformed: a wrong field list must not look like a stream without traffic."""
+        verdict = self._quality.verdict(counters)
+        if verdict is not None:
+            self._pen.malformed(verdict or None)
+            if verdict:
+                log.tell(MALFORMED, f"{self._partition} {verdict}", partition=self._partition)
+
+    def _tell_dead_letters(self, counters: dict[str, int]) -> None:
+        """One line a commit that left records out, for alarms."""
+        written = _dead_letters(counters)
+        count, self._dead_letters = written - self._dead_letters, written
+        if count > 0:
+            message = f"{self._partition}: {count} records are in no number; the dead letters say why"
+            log.tell(DEAD_LETTERS, message, partition=self._partition, count=count)
+
+    def _tell_losses(self, consumer: Partition_Consumer, now: Moment) -> None:
+        """Every loss is an event: what was lost is in no number."""
+        losses, consumer.state.losses = consumer.state.losses, []
+        for loss in losses:
+            told = self._losses_told.get(loss.kind)
+            if told is not None and now - told < LOSS_TOLD_MS:
+                continue  # reading at the edge of the retention, which goes on taking
+            self._losses_told[loss.kind] = now
+            since = iso(loss.since_ms)
+            log.tell(
+                LOSS,
+                f"{self._partition}: {loss.why}. It vouches for windows from {since} on; earlier ones stay as they are",
+                partition=self._partition,
+                kind=loss.kind,
+                since=since,
+            )
+            self._health.lost(self._partition, f"{loss.why}, and it vouches for windows from {since} on")
+
+
+def _dead_letters(counters: dict[str, int]) -> int:
+    return sum(counters.get(reason, 0) for reason in _DEAD_LETTERS)
