@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sa_stream.timing import window_start_ms
+from sa_stream.timing import WINDOW_MS
 from tests.log_lines import line_of
 from tests.real.kcl.scene import Kcl_Daemon, Scene, staged
 from tests.real.processes import until
@@ -122,6 +122,6 @@ def _counted(daemon: Kcl_Daemon) -> int:
     """Requests in the window of now, of all shards."""
     with urllib.request.urlopen(f"{daemon.url}/health", timeout=5) as answer:
         shards = json.load(answer)["shards"].values()
-    now = datetime.fromtimestamp(window_start_ms(time.time_ns() // 1_000_000) / 1000, UTC)
+    now = datetime.fromtimestamp(time.time_ns() // 1_000_000 // WINDOW_MS * WINDOW_MS / 1000, UTC)
     key = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     return sum(shard["open_windows"].get(key, 0) for shard in shards)

@@ -29,7 +29,7 @@ from sa_stream.errors import EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Una
 from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.secrecy import hide_credentials
 from sa_stream.sources.source_clock import Source_Clock
-from sa_stream.timing import HOUR_MS, Moment, right_now
+from sa_stream.timing import HOUR_MS, Backoff, Moment, right_now
 
 READ_INTERVAL_MS = 200  # Kinesis allows 5 GetRecords a second and shard
 IDLE_INTERVAL_MS = 1_000  # at the tip there is nothing to hurry for
@@ -289,7 +289,7 @@ class Shard_Reader:
         if not self.sequence_number and self._since_ms is None and start != "TRIM_HORIZON":
             raise ValueError(f"A shard starts at TRIM_HORIZON, AT_TIMESTAMP:<ms> or a sequence number, not {start!r}")
         self._iterator: str | None = None
-        self._failures = 0
+        self._backoff = Backoff(BACKOFF_MS_MIN, BACKOFF_MS_MAX)
 
     def read(self, now: Moment) -> Batch | None:
         """The next records, at most 10,000 and 10 MiB, perhaps none; None once the shard has ended.
@@ -308,7 +308,7 @@ class Shard_Reader:
         except Store_Unavailable:
             self._back_off(now)
             raise
-        self._failures = 0
+        self._backoff.worked()
         self._iterator = answer.NextShardIterator
         self.ended = answer.NextShardIterator is None
         behind_ms = answer.MillisBehindLatest or 0
@@ -366,6 +366,5 @@ class Shard_Reader:
 
     def _back_off(self, now: Moment) -> None:
         """Twice as long after each failure in a row, with jitter, so that shards do not come back all at once."""
-        wait_ms = min(BACKOFF_MS_MAX, BACKOFF_MS_MIN << min(self._failures, 10))
-        self._failures += 1
+        wait_ms = self._backoff.failed()
         self.ready_at = now + random.randint(wait_ms // 2, wait_ms)
