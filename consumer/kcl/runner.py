@@ -19,6 +19,7 @@ from consumer.worker.application import Application
 from consumer.worker.course import Course
 from consumer.worker.engine import Engine
 from consumer.worker.field_scout import LOOK_S, Field_Scout
+from consumer.worker.publisher import shared_publish_s
 from sa_stream.commits.decisions import claim_runner, store_id
 from sa_stream.errors import Store_Unavailable
 from sa_stream.health.notebook import KCL_RUNNING
@@ -31,7 +32,6 @@ log = Log("runner")
 SHUTDOWN_S = 18.0  # with what is left to do then, 20: ECS sends SIGKILL after 30 unless it is told otherwise
 LAST_PASS_S = 2.0  # of it, for publishing what was committed last
 UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
-PUBLISH_S_MAX = 10.0
 TICK_S = 0.25
 
 
@@ -69,7 +69,7 @@ class Kcl_Runner:
         if info is None:
             return
         application.state.check()
-        application.open(info, self._publish_interval_s(), on_pass=self._on_pass)
+        application.open(info, shared_publish_s(self._config.commit_interval_s), on_pass=self._on_pass)
         self.engine.memory.check(info.open_shards)
         claim_runner(application.state, "kcl")
         with Worker_Identity(self._config.work_dir) as worker_id, Handover(self.engine, self._links.connect) as socket:
@@ -86,10 +86,6 @@ class Kcl_Runner:
                     self.engine.poll()
                     self._tick()
         course.raise_failure()
-
-    def _publish_interval_s(self) -> float:
-        """There is news once a commit interval; each look costs listings of the state store."""
-        return max(1.0, min(PUBLISH_S_MAX, self._config.commit_interval_s / 6))
 
     def _daemon_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
         from_ms = self._application.start.from_ms

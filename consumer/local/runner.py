@@ -14,6 +14,7 @@ from consumer.worker.application import Application
 from consumer.worker.course import Course
 from consumer.worker.engine import Engine
 from consumer.worker.lane import Lane
+from consumer.worker.publisher import PUBLISH_S
 from sa_stream.commits.decisions import claim_runner
 from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
 from sa_stream.commits.partition_consumer import Partition_Consumer
@@ -91,7 +92,7 @@ class Local_Runner:
         self,
         application: Application,
         *,
-        publish_interval_s: float = 2.0,
+        publish_interval_s: float = PUBLISH_S,
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:

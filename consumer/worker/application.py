@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from consumer.worker.publisher import Publisher
+from consumer.worker.publisher import PUBLISH_S, Publisher
 from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state, told_to
 from sa_stream.commits.decisions import (
     Field_Choice,
@@ -94,7 +94,7 @@ class Application:
     def open(
         self,
         info: Stream_Info,
-        publish_interval_s: float = 2.0,
+        publish_interval_s: float = PUBLISH_S,
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:

@@ -18,6 +18,8 @@ from sa_stream.timing import Now, moment, right_now
 
 log = Log("publisher")
 
+PUBLISH_S = 2.0  # between two passes of the only worker
+PUBLISH_S_MAX = 10.0  # ... of one of many
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
 CLAIM_S = 600.0  # between two looks at whose the cache is
 
@@ -131,3 +133,9 @@ def _without_delays(reconciler: Reconciler) -> Reconciler:
     anew = Reconciler(reconciler.store, reconciler.cache, reconciler.list_shards, reconciler.timing, settings)
     anew.memory.looks_of(reconciler.memory)
     return anew
+
+
+def shared_publish_s(commit_interval_s: float) -> float:
+    """Between two passes of a worker that is one of many: there is news once a commit interval, and each look costs
+    listings of the state store."""
+    return max(1.0, min(PUBLISH_S_MAX, commit_interval_s / 6))
