@@ -8,6 +8,7 @@ from sa_stream.partitions import Batch
 
 BATCH_BYTES_MAX = 10 << 20  # what Kinesis answers at most
 RECORD_BYTES = 200  # what a record takes beside its payload
+ANSWER_RATE = 3  # an answer that is read and decoded takes so many times what its batch does
 
 
 class Read_Ahead:
@@ -34,7 +35,7 @@ class Read_Ahead:
             may = self._changed.wait_for(lambda: self._may(partition), timeout_s)
             self._waiting.discard(partition)
             if may:
-                self._reserved[partition] = self._last.get(partition, BATCH_BYTES_MAX)
+                self._reserved[partition] = self._expected(partition)
             self._changed.notify_all()
             return may
 
@@ -73,4 +74,7 @@ class Read_Ahead:
         if any(len(self._ahead.get(other, ())) < ahead for other in self._waiting):
             return False
         held_bytes = self.size_bytes
-        return not held_bytes or held_bytes + self._last.get(partition, BATCH_BYTES_MAX) <= self._bytes_max
+        return not held_bytes or held_bytes + self._expected(partition) <= self._bytes_max
+
+    def _expected(self, partition: str) -> int:
+        return ANSWER_RATE * self._last.get(partition, BATCH_BYTES_MAX)

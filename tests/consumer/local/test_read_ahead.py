@@ -36,14 +36,14 @@ def test_a_shard_is_no_more_than_so_many_batches_ahead() -> None:
 
 
 def test_all_shards_together_are_no_more_than_so_many_bytes_ahead() -> None:
-    ahead = ahead_of(bytes_max=45 * KB)
+    ahead = ahead_of(bytes_max=65 * KB)
     assert [read(ahead, name) for name in "abcdef"] == [True] * 4 + [False] * 2
     ahead.taken("b")
     assert read(ahead, "e")
     assert not read(ahead, "b")
 
 
-def test_a_read_under_way_counts_as_the_last_one_did_and_the_first_as_the_largest() -> None:
+def test_a_read_under_way_counts_as_three_of_the_last_one_and_the_first_as_three_of_the_largest() -> None:
     ahead = Read_Ahead(3, BATCH_BYTES_MAX)
     assert ahead.begin("a", 0)
     assert not ahead.begin("b", 0)
@@ -52,6 +52,15 @@ def test_a_read_under_way_counts_as_the_last_one_did_and_the_first_as_the_larges
     ahead.taken("a")
     assert read(ahead, "b", KB)
     assert ahead.begin("a", 0)
+
+
+def test_few_answers_are_decoded_at_a_time() -> None:
+    ahead = ahead_of(bytes_max=65 * KB)
+    assert [ahead.begin(name, 0) for name in "abc"] == [True, True, False]
+    ahead.read("a", batch(10 * KB))
+    assert not ahead.begin("c", 0)
+    ahead.read("b", batch(10 * KB))
+    assert ahead.begin("c", 0)
 
 
 def test_one_batch_may_always_be_read_however_large_it_is() -> None:
@@ -73,7 +82,7 @@ def test_what_was_not_read_and_what_a_shard_leaves_behind_counts_no_more() -> No
 
 
 def test_who_waits_goes_on_as_soon_as_there_is_room_and_those_that_are_least_ahead_go_first() -> None:
-    ahead = ahead_of(bytes_max=20 * KB)
+    ahead = ahead_of(bytes_max=40 * KB)
     assert read(ahead, "a")
     assert read(ahead, "a")
     went: list[str] = []
