@@ -90,7 +90,11 @@ RETENTION_CHANGED = Event(
 
 # ---- a worker's life
 
-STARTED = Event("started", INFO, "no", "the daemon begins: its stream, and where its health is")
+STARTED = Event(
+    *("started", INFO, "no"),
+    "the daemon begins: its stream, where its health is, how many files it may open (`open_files`, the hard limit of "
+    "its container), and so how many shards it can read (`shards_max`)",
+)
 WORKER = Event("worker", INFO, "no", "the name under which the KCL has this worker in its lease table")
 FIELDS = Event("fields", INFO, "no", "`auto` has found the field list by the first records")
 POSITION_CLAMPED = Event(

@@ -66,6 +66,7 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     from consumer.kcl.runner import Kcl_Runner
     from consumer.local.runner import Local_Runner
     from consumer.process.log_setup import drain_log, log_lines_dropped
+    from consumer.process.open_files import allow_most, shards_allowed
     from consumer.process.signals import stop_on_signals
     from consumer.worker.application import Application
     from sa_stream.api.http_server import Health_Server
@@ -77,7 +78,14 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     runner = Kcl_Runner(application, os.environ, beat) if config.runner == "kcl" else Local_Runner(application)
     server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
     try:
-        log.tell(STARTED, f"reading {config.stream}; health on {server.url}/health", stream=config.stream)
+        open_files = allow_most()
+        log.tell(
+            STARTED,
+            f"reading {config.stream}; health on {server.url}/health",
+            stream=config.stream,
+            open_files=open_files,
+            shards_max=shards_allowed(open_files),
+        )
         stop_on_signals(lambda number: _stop(runner, number))
         runner.run()
         log.tell(STOPPED, "stopped as asked")

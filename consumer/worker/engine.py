@@ -56,7 +56,8 @@ class Engine:
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
         self._running: set[Future[Any]] = set()  # calls in the pool
         self._retries: list[tuple[Moment, int, Lane]] = []
-        self._retry_number = 0
+        self._looks: list[tuple[Moment, int, Lane]] = []  # when time alone gives a lane something to do
+        self._number = 0  # of what is in these heaps
 
     # ------------------------------------------------------------------ verbs
 
@@ -118,8 +119,13 @@ class Engine:
         while self._retries and self._retries[0][0] <= moment:
             _, _, lane = heapq.heappop(self._retries)
             self._perform(lane)
-        for lane in list(self.lanes.values()):
+        while self._looks and self._looks[0][0] <= moment:
+            _, _, lane = heapq.heappop(self._looks)
+            lane.next_look = None
             self._work(lane)
+        if self.memory.acts:
+            for lane in list(self.lanes.values()):
+                self._work(lane)
 
     @property
     def busy(self) -> bool:
@@ -180,8 +186,15 @@ class Engine:
         elif consumer.due(now):
             lane.steps = consumer.work_steps(now)
         else:
+            self._look_later(lane, consumer.due_at)
             return
         self._advance(lane, None)
+
+    def _look_later(self, lane: Lane, at: Moment) -> None:
+        if lane.next_look is None or at < lane.next_look:
+            lane.next_look = at
+            self._number += 1
+            heapq.heappush(self._looks, (at, self._number, lane))
 
     def _advance(self, lane: Lane, result: Any, error: Exception | None = None) -> None:
         """Run the lane's protocol up to its next call."""
@@ -231,9 +244,9 @@ class Engine:
         """Hold the line: the same call again, after twice as long each time, with jitter."""
         lane.report.waits(error, first=not lane.backoff.failures)
         wait_ms = lane.backoff.failed()
-        self._retry_number += 1
+        self._number += 1
         at = self._clock().moment + random.randint(wait_ms // 2, wait_ms)
-        heapq.heappush(self._retries, (at, self._retry_number, lane))
+        heapq.heappush(self._retries, (at, self._number, lane))
 
     def _finished(self, lane: Lane, value: Any) -> None:
         now = self._clock().moment
@@ -246,8 +259,8 @@ class Engine:
             lane.report.left(lane.consumer, lane.ending, now)
             self._leave(lane, None)
             return
-        consumer: Partition_Consumer = lane.consumer
-        lane.report.worked(consumer, now)
+        lane.report.worked(lane.consumer, now)
+        self._look_later(lane, now)
 
     def _leave(self, lane: Lane, error: BaseException | None) -> None:
         del self.lanes[lane.partition]

@@ -10,7 +10,7 @@ from consumer.worker.lane_report import Lane_Report
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.partitions import Batch
-from sa_stream.timing import Backoff, Now
+from sa_stream.timing import Backoff, Moment, Now
 
 RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000  # between two tries of a call, before the jitter
 
@@ -37,6 +37,7 @@ class Lane:
     steps    the protocol that is under way, if any; `call` is what it waits for, `backoff` of its failures in a row
     closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush;
              `emptying`: that flush is under way
+    next_look  when the engine looks at it, if nothing happens before
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
     """
@@ -56,6 +57,7 @@ class Lane:
     flushing: bool = False
     one_batch: bool = False
     emptying: bool = False
+    next_look: Moment | None = None
     ending: bool = False
     leaving: bool = False
 

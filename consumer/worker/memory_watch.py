@@ -27,10 +27,12 @@ LOOK_MS = 50
 class Memory_Watch:
     """limit_mb  MEMORY_LIMIT_MB; jvm: the KCL's process takes its share of the container
     paused    memory is short: no batch is to be taken, but for one of a lane that says so (`one_batch`)
+    acts      something has changed for all lanes since the tick before
     """
 
     def __init__(self, health: Health, limit_mb: int, jvm: bool, now: Moment) -> None:
         self.paused = False
+        self.acts = False
         self._health = health
         self._pressure = Pressure(memory_limit_bytes(limit_mb, jvm))
         self._next_look = now
@@ -61,16 +63,19 @@ class Memory_Watch:
         if now >= self._next_release:
             self._next_release = now + RELEASE_MEMORY_MS
             release_memory()
+        self.acts = False
         if now < self._next_look:
             return
         self._next_look = now + LOOK_MS
         level = self._pressure.look(resident_bytes(), now)
         if (level == PAUSE) != self.paused:
             self._turn(level == PAUSE)
+            self.acts = True
         if level == OK or not self._pressure.shrink_due(now):
             return
         if self.paused:
             _make_room(lanes)
+            self.acts = True
         else:
             self._shrink_largest(lanes)
         release_memory()

@@ -183,6 +183,12 @@ class Partition_Consumer:
             for segment in self._segments
         )
 
+    @property
+    def due_at(self) -> Moment:
+        """When `due` turns true by time alone."""
+        commit_at = self.last_commit.moment + self.state.timing.commit_interval_ms
+        return min(commit_at, self._segments[0].since + JOIN_MS) if self._segments else commit_at
+
     def commit_due(self, now: Now) -> bool:
         """Every commit interval, and whenever a window has closed."""
         return (

@@ -253,4 +253,10 @@ class Health:
     def view(self) -> Health_View:
         """A copy of everything, as of one moment."""
         with self._lock:
-            return copy.deepcopy(self._view)
+            # What is in them is replaced as a whole, and never changed: a copy of each is enough.
+            view = copy.copy(self._view)
+            view.shards = {name: copy.copy(shard) for name, shard in view.shards.items()}
+            view.stores = {name: copy.copy(store) for name, store in view.stores.items()}
+            view.kcl = copy.copy(view.kcl)
+            view.gone, view.lost = dict(view.gone), dict(view.lost)
+            return view

@@ -1,1 +1,1 @@
-"""Where records come from: Kinesis, log files, the traffic generator, the in-memory Kinesis."""
+"""Where records come from: Kinesis, the messages of the KCL, log files."""

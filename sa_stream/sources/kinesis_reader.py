@@ -33,6 +33,7 @@ from sa_stream.timing import HOUR_MS, Backoff, Moment, right_now
 
 READ_INTERVAL_MS = 200  # Kinesis allows 5 GetRecords a second and shard
 IDLE_INTERVAL_MS = 1_000  # at the tip there is nothing to hurry for
+CONNECTIONS_MAX = 1_000  # that are kept: of fewer than there are readers, most would be made anew for each call
 BACKOFF_MS_MIN = 500
 BACKOFF_MS_MAX = 30_000
 
@@ -232,7 +233,13 @@ class Kinesis_Reader:
     def _make_client(self) -> Any:
         region = self.stream.split(":")[3] if self.stream.count(":") >= 5 else None
         # One attempt a call: waiting and trying again is the business of `ready_at_ms`, which blocks nobody.
-        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"total_max_attempts": 1},
+            tcp_keepalive=True,
+            max_pool_connections=CONNECTIONS_MAX,
+        )
         try:
             session = boto3.session.Session()
             client = session.client("kinesis", region_name=region, config=config)

@@ -1,1 +1,1 @@
-"""Columns to half hours: clocks, duplicates, accumulators, summaries, and the format in which they are stored."""
+"""Columns to half hours: clocks, duplicates, what is vouched for, and the sums and sketches of a window."""

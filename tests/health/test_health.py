@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -286,3 +287,38 @@ def test_what_is_shown_of_times_is_counted_back_from_now_whatever_the_clock_show
     shown = detail(working().view(), Now(START_MS + 3_600_000, START + 1_000))  # the clock was stepped by an hour
     assert shown["shards"]["shard-0"]["last_read"] == "2026-02-16T15:29:59Z"
     assert shown["uptime_s"] == 1
+
+
+def test_a_view_stays_as_it_was_while_everybody_writes_on() -> None:
+    health = Health(START, 60_000)
+    shard, store = health.shard("a", START), health.store("state store")
+    shard.windows({START_MS: 1})
+    shard.counters({"records": 1})
+    store.ok(START)
+    health.kcl("running", 0, START)
+    before = health.view()
+    shard.windows({START_MS: 2})
+    shard.counters({"records": 2})
+    shard.read(START + 1, 7, "9")
+    store.failed(START + 1, "away")
+    health.gone("b", 5)
+    health.lost("b", "all")
+    health.unread({"c": START})
+    health.kcl("running", 1, START)
+    assert (before.shards["a"].windows, before.shards["a"].counters) == ({START_MS: 1}, {"records": 1})
+    assert (before.shards["a"].lag_ms, before.stores["state store"].reason) == (None, "")
+    assert (before.gone, before.lost) == ({}, {})
+    assert before.kcl is not None
+    assert (before.kcl.idle_since, before.kcl.unread) == (START, {})
+
+
+def test_a_thousand_shards_are_copied_in_a_few_milliseconds() -> None:
+    health = Health(START, 60_000)
+    for number in range(1_000):
+        shard = health.shard(f"shardId-{number:012d}", START)
+        shard.windows({START_MS + number: 1, START_MS: 2})
+        shard.counters(dict.fromkeys(("records", "aggregated", "duplicates", "late"), number))
+    began_s = time.process_time()
+    for _ in range(20):
+        health.view()
+    assert (time.process_time() - began_s) / 20 < 0.010

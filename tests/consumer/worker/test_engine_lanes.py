@@ -17,7 +17,7 @@ from sa_stream.commits.shared import Shared, Start
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import END, Batch, Shard_Info
 from sa_stream.records.intake import Intake
-from sa_stream.timing import BEGINNING_MS, Moment, Timing
+from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing
 from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
 
 NOW_MS = 1_771_252_200_000
@@ -87,6 +87,18 @@ class Rig:
             if done():
                 return
         raise AssertionError("the engine did not get there")
+
+    def count_looks(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Whenever the engine asks whether the partition has something to do."""
+        looks: list[int] = []
+        due = Partition_Consumer.due
+
+        def counted(consumer: Partition_Consumer, now: Now) -> bool:
+            looks.append(now.wall_ms)
+            return due(consumer, now)
+
+        monkeypatch.setattr(Partition_Consumer, "due", counted)
+        return looks
 
     def deliver(self, *numbers: int) -> None:
         self.engine.take(self.lane, batch(*numbers))
@@ -183,3 +195,24 @@ def test_a_batch_that_comes_during_the_last_flush_does_not_hold_it_up(rig: Rig) 
     rig.store.gate.set()
     rig.turn(lambda: rig.closed)
     assert (rig.closed, rig.checkpoints, rig.consumer.state.touched) == ([None], ["1"], {})
+
+
+def test_a_lane_is_looked_at_when_it_has_something_to_do_and_not_with_every_wake_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand idle shards must not cost a thousand looks at each."""
+    rig.deliver(1)
+    rig.turn(lambda: rig.consumer.state.number == "1")
+    looks = rig.count_looks(monkeypatch)
+    for _ in range(500):  # 10 s in which nothing is due
+        rig.engine.poll(0)
+        rig.now_ms += 20
+    assert len(looks) <= 3
+    rig.now_ms += Timing().commit_interval_ms
+    rig.turn(lambda: rig.checkpoints == ["1"])
+
+
+def test_what_was_received_is_folded_a_second_later_though_nothing_else_happens(rig: Rig) -> None:
+    rig.deliver(1)
+    rig.turn(lambda: rig.consumer.state.number == "1")
+    assert rig.now_ms >= NOW_MS + 1_000
