@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from tests.simulation.options import SWITCHED, VARIABLE, switches
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
-logging.disable()  # what is broken on purpose here is told a thousand times
 
 TAIL = 60
 
@@ -64,6 +63,7 @@ def main() -> int:
     )
     parser.add_argument("--without", default="", help="without these of the harsher faults")
     options = parser.parse_args()
+    logging.disable()  # what is broken on purpose here is told a thousand times
     if chosen := switches(options.set, options.only, options.without):
         os.environ[VARIABLE] = json.dumps(chosen)
     if options.seed is not None:

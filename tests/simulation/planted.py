@@ -20,7 +20,7 @@ from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.timing import Now
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.partition_state import Partition_State
+from sa_stream.windows.partition_state import Partition_State, Placed
 from tests.simulation.planting import patched, planted
 
 
@@ -108,9 +108,9 @@ def ids_forgotten_by_event_time() -> Iterator[None]:
     original_take, original_see = Partition_State.take, Recent_Ids.see
     minutes: list[Any] = []
 
-    def take(self: Partition_State, columns: Any, *more: Any) -> Any:
-        minutes.append((columns.event_ms // 60_000).astype(np.int32))
-        return original_take(self, columns, *more)
+    def take(self: Partition_State, placed: Placed, *more: Any) -> Any:
+        minutes.append((placed.columns.event_ms // 60_000).astype(np.int32))
+        return original_take(self, placed, *more)
 
     def see(self: Recent_Ids, ids: Any, arrival_minutes: Any) -> Any:
         events = minutes.pop()
