@@ -42,6 +42,8 @@ class Dropped:
     def joined(cls, parts: Sequence["Dropped"]) -> "Dropped":
         if not parts:
             return cls(NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS)
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             np.concatenate([part.payload for part in parts]),
             np.concatenate([part.line for part in parts]),

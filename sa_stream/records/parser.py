@@ -52,6 +52,8 @@ class Parser:
             frame = pl.DataFrame(schema=schema | {"status": pl.Int16, "bytes": pl.Int64})
             lost = Dropped.joined(dropped)
             return Columns(frame, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms)
+        if len(parts) == 1 and not dropped:
+            return parts[0]
         lost = Dropped.joined([*dropped, *(part.dropped for part in parts)])
         columns = parts[0] if len(parts) == 1 else Columns.concatenated(parts, arrivals_ms).in_order()
         columns.dropped = lost
