@@ -170,6 +170,7 @@ SETTINGS = (
     Setting("DROP_FIELDS", "names of fields that are in the records and must not be read, with commas between"),
     Setting("PATH_RULES", "JSON list of `[regular expression, replacement]` pairs for ids in paths", _path_rules),
     Setting("DEAD_LETTER_TEXT", "keep the scrubbed text of malformed records", _bool),
+    Setting("DEAD_LETTER_DAYS", "dead letters are deleted after so many days", _integer(1, 3_650)),
     Setting("SAMPLING_PERCENT", "the sampling rate that the distribution is set to", _integer(1, 100)),
     Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _http_url),
     Setting(
@@ -235,6 +236,7 @@ class SA__Config(Type_Safe):
     drop_fields         : str  = ''
     path_rules          : str  = ''
     dead_letter_text    : bool = False
+    dead_letter_days    : int  = 30
     sampling_percent    : int  = 100
     cache_url           : str  = ''
     cache_api_key_name  : str  = 'x-api-key'

@@ -40,7 +40,7 @@ from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Set
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, Backoff, Moment, Now, Stream_Retention, iso, right_now
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, Backoff, Moment, Now, Stream_Retention, iso, right_now
 
 log = Log("runner")
 
@@ -116,7 +116,9 @@ class Application:
         self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
         cache = Watched_Cache(self.cache, self.health.store("cache service"))
-        settings = settings or Reconciler_Settings(sampling_percent=config.sampling_percent)
+        settings = settings or Reconciler_Settings(
+            sampling_percent=config.sampling_percent, dead_letter_ms=config.dead_letter_days * DAY_MS
+        )
         reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
         self.publisher = Publisher(
             reconciler,

@@ -13,7 +13,7 @@ from sa_stream.log import ENTRY, PUBLISHING_FAILED, PUBLISHING_WAITS, Log
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
-from sa_stream.rollups.retirement import clean_up_steps
+from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
 from sa_stream.timing import Now, moment, right_now
 
 log = Log("publisher")
@@ -21,6 +21,7 @@ log = Log("publisher")
 PUBLISH_S = 2.0  # between two passes of the only worker
 PUBLISH_S_MAX = 10.0  # ... of one of many
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
+DEAD_LETTERS_S = 86_400.0  # between two looks at what is to be kept for weeks
 CLAIM_S = 600.0  # between two looks at whose the cache is
 
 
@@ -53,7 +54,7 @@ class Publisher:
         self.failure: BaseException | None = None
         self._stop = threading.Event()
         self._last_pass = False
-        self._clean_up_s = time.monotonic() + CLEAN_UP_S
+        self._clean_up_s = self._dead_letters_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -125,6 +126,9 @@ class Publisher:
             return
         self._clean_up_s = now_s + CLEAN_UP_S
         drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled))
+        if now_s >= self._dead_letters_s:
+            self._dead_letters_s = now_s + DEAD_LETTERS_S
+            drive(forget_dead_letters_steps(self._store, self._reconciler.settings.dead_letter_ms))
 
 
 def _without_delays(reconciler: Reconciler) -> Reconciler:

@@ -52,7 +52,7 @@ from sa_stream.rollups.wanted import (
     with_forgotten,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import MINUTE_MS, WINDOW_MS, Now, Timing
+from sa_stream.timing import DAY_MS, MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
 log = Log("reconciler")
@@ -73,6 +73,7 @@ class Reconciler_Settings:
     verify_ms   how long something that was seen equal is believed without reading the cache again
     grace_ms    how long a superseded summary is kept for those who may still be reading it; how far apart two reads of
                 an entry are that prove it published; when a key that was written is looked at for the second time
+    dead_letter_ms  how long dead letters are kept
     """
 
     sampling_percent: float = 100
@@ -87,6 +88,7 @@ class Reconciler_Settings:
     verify_ms: int = 5 * MINUTE_MS
     grace_ms: int = 10 * MINUTE_MS
     remembered_max: int = 20_000
+    dead_letter_ms: int = 30 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,14 @@ from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import restore_end_steps
 from sa_stream.partitions import NOTHING_READ, RETIRED
+from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import MONTHLY
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
+
+DELETED_AT_ONCE = 1_000  # objects a call: S3 takes no more in one
 
 
 def retirable(stream: Stream_View, settled: Mapping[int, Sources]) -> list[str]:
@@ -114,6 +117,27 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
         yield call(store.create, destroyed_secret_key(month), b"")
         yield call(store.delete, keys)
     return list(closed)
+
+
+def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:
+    """Delete dead letters that were written longer ago than this, by the store's own clock; how many. Nothing reads
+    them but people."""
+    store_clock_ms = yield from _store_clock_steps(store)
+    deleted = 0
+    folders: Sequence[str] = yield call(store.list_folders, DEAD_LETTERS_PREFIX)
+    for folder in folders:  # a partition each
+        listed: Sequence[Listed] = yield call(store.list, f"{folder}/")
+        old = [item.key for item in listed if store_clock_ms - item.modified_ms >= kept_ms]
+        for begin in range(0, len(old), DELETED_AT_ONCE):
+            yield call(store.delete, old[begin : begin + DELETED_AT_ONCE])
+        deleted += len(old)
+    return deleted
+
+
+def _store_clock_steps(store: Store) -> Steps[int]:
+    """Not after what the store's clock shows now: the newest progress record was written now or earlier."""
+    listed: Sequence[Listed] = yield call(store.list, PROGRESS_PREFIX)
+    return max((item.modified_ms for item in listed), default=BEGINNING_MS)
 
 
 def clean_up_steps(store: Store, cache: Cache, stream: Stream_View, settled: Mapping[int, Sources]) -> Steps[None]:

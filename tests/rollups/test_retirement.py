@@ -18,6 +18,7 @@ from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
 from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.rollups.retirement import (
     clean_up_steps,
+    forget_dead_letters_steps,
     forget_partials_steps,
     forget_secrets_steps,
     retirable,
@@ -390,3 +391,21 @@ def test_snapshots_of_a_retired_shard_are_gone():
     put_progress(store, Progress("p", END, "l", W, W, True))
     drive(retire_steps(store, "p", W))
     assert [item.key for item in store.list("")] == [progress_key("p", RETIRED, W, RETIRED)]
+
+
+def test_dead_letters_are_kept_for_their_days_by_the_store_s_clock_and_then_deleted():
+    store = Aged_Store(ahead_ms=30 * DAY_MS)
+    put_progress(store, record("9", W))
+    keys = [f"dead-letters/{name}/{number}/000000" for name in ("a", "b") for number in range(1_001)]
+    for key in keys:
+        store.put(key, b"{}")
+    store.young = {keys[0]}
+    assert drive(forget_dead_letters_steps(store, 31 * DAY_MS)) == 0
+    assert drive(forget_dead_letters_steps(store, 30 * DAY_MS)) == 2_001
+    assert [item.key for item in store.list("dead-letters/")] == [keys[0]]
+
+
+def test_without_a_progress_record_nobody_knows_the_store_s_clock_and_no_dead_letter_goes():
+    store = Aged_Store()
+    store.put("dead-letters/a/1/000000", b"{}")
+    assert drive(forget_dead_letters_steps(store, 1)) == 0
