@@ -66,6 +66,7 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     from consumer.kcl.runner import Kcl_Runner
     from consumer.local.runner import Local_Runner
     from consumer.process.log_setup import drain_log, log_lines_dropped
+    from consumer.process.memory import share_arenas
     from consumer.process.open_files import allow_most, shards_allowed
     from consumer.process.signals import stop_on_signals
     from consumer.worker.application import Application
@@ -73,6 +74,7 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     from sa_stream.health.notebook import Health
     from sa_stream.timing import moment
 
+    share_arenas()
     health = Health(moment(), config.commit_interval_s * 1000, versions())
     application = Application(config, health)
     runner = Kcl_Runner(application, os.environ, beat) if config.runner == "kcl" else Local_Runner(application)

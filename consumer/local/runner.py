@@ -43,6 +43,7 @@ log = Log("runner")
 SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
 BATCHES_AHEAD = 3  # batches of a shard that may be read and not yet taken
 READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
+READ_AHEAD_BYTES_MAX = 64 << 20  # however much there is: more makes nothing faster
 
 
 @dataclass(slots=True)
@@ -100,7 +101,8 @@ class Local_Runner:
         self.engine = Engine(self._health, application.now, memory_limit_mb=config.memory_limit_mb)
         self._application = application
         self._shards: dict[str, _Shard] = {}
-        self._read_ahead = Read_Ahead(BATCHES_AHEAD, int(self.engine.memory.limit_bytes * READ_AHEAD_RATE))
+        ahead_bytes = min(READ_AHEAD_BYTES_MAX, int(self.engine.memory.limit_bytes * READ_AHEAD_RATE))
+        self._read_ahead = Read_Ahead(BATCHES_AHEAD, ahead_bytes)
         self._publish_interval_s = publish_interval_s
         self._settings = settings
         self._on_pass = on_pass

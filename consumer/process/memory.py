@@ -17,7 +17,7 @@ MARGIN_RATE = 0.1  # of a container's memory: for what is in no process, and for
 LIMIT_BYTES_LEAST = 256 * MIB  # with less, the engine would pause before it has read anything
 PHYSICAL_RATE = 0.5  # without a container, of the machine's memory
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # malloc.h
 
 
 def release_memory() -> None:
@@ -35,6 +35,13 @@ def keep_memory() -> None:
         library.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
         library.mallopt(_M_TOP_PAD, 16 << 20)
+
+
+def share_arenas() -> None:
+    """Let all threads take memory from the same two places. Each thread's own would keep what its largest answer took:
+    with 16 readers a third of the whole. Before any thread has started; glibc only."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 # ---------------------------------------------------------------------- how much there is

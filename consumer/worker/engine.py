@@ -24,6 +24,7 @@ from sa_stream.timing import Moment, Now, right_now
 
 POOL_THREADS = 8
 TICK_S = 0.05
+WAITING_BYTES_MAX = 32 << 20  # of payloads of all lanes that wait for more to be folded with; beyond it none waits
 
 
 class Engine:
@@ -58,6 +59,7 @@ class Engine:
         self._retries: list[tuple[Moment, int, Lane]] = []
         self._looks: list[tuple[Moment, int, Lane]] = []  # when time alone gives a lane something to do
         self._number = 0  # of what is in these heaps
+        self._waiting_bytes = 0
 
     # ------------------------------------------------------------------ verbs
 
@@ -104,6 +106,7 @@ class Engine:
         if self.lanes.get(lane.partition) is lane:
             del self.lanes[lane.partition]
             lane.steps = lane.call = None
+            self._count_waiting(lane, 0)
 
     def poll(self, timeout_s: float = TICK_S) -> None:
         """Wait for something to do, at most so long, and do all there is."""
@@ -174,7 +177,8 @@ class Engine:
                 self.records += len(batch.payloads)
                 lane.report.read(batch, now.moment)
                 lane.on_taken()
-            if consumer.due(now):
+                self._count_waiting(lane, consumer.waiting_bytes)
+            if self._is_due(lane, consumer, now):
                 break
         if lane.ending:
             lane.leaving = True
@@ -183,12 +187,20 @@ class Engine:
             lane.leaving = lane.closing and (self.memory.paused or not lane.inbox)
             lane.flushing, lane.emptying = False, True
             lane.steps = consumer.flush_steps(now)
-        elif consumer.due(now):
+        elif self._is_due(lane, consumer, now):
             lane.steps = consumer.work_steps(now)
         else:
             self._look_later(lane, consumer.due_at)
             return
         self._advance(lane, None)
+
+    def _is_due(self, lane: Lane, consumer: Partition_Consumer, now: Now) -> bool:
+        crowded = lane.waiting_bytes > 0 and self._waiting_bytes > WAITING_BYTES_MAX
+        return crowded or consumer.due(now)
+
+    def _count_waiting(self, lane: Lane, size_bytes: int) -> None:
+        self._waiting_bytes += size_bytes - lane.waiting_bytes
+        lane.waiting_bytes = size_bytes
 
     def _look_later(self, lane: Lane, at: Moment) -> None:
         if lane.next_look is None or at < lane.next_look:
@@ -260,9 +272,11 @@ class Engine:
             self._leave(lane, None)
             return
         lane.report.worked(lane.consumer, now)
+        self._count_waiting(lane, lane.consumer.waiting_bytes)
         self._look_later(lane, now)
 
     def _leave(self, lane: Lane, error: BaseException | None) -> None:
         del self.lanes[lane.partition]
         lane.steps = lane.call = None
+        self._count_waiting(lane, 0)
         lane.on_closed(lane.partition, error)

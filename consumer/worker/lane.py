@@ -38,6 +38,7 @@ class Lane:
     closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush;
              `emptying`: that flush is under way
     next_look  when the engine looks at it, if nothing happens before
+    waiting_bytes  received and not yet folded, as of the last look
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
     """
@@ -58,6 +59,7 @@ class Lane:
     one_batch: bool = False
     emptying: bool = False
     next_look: Moment | None = None
+    waiting_bytes: int = 0
     ending: bool = False
     leaving: bool = False
 

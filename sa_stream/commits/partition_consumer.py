@@ -184,6 +184,11 @@ class Partition_Consumer:
         )
 
     @property
+    def waiting_bytes(self) -> int:
+        """Of payloads that were received and not yet folded, about."""
+        return sum(segment.size_bytes for segment in self._segments)
+
+    @property
     def due_at(self) -> Moment:
         """When `due` turns true by time alone."""
         commit_at = self.last_commit.moment + self.state.timing.commit_interval_ms
