@@ -28,7 +28,7 @@ test: lint ## every check that CI runs
 test-kcl: setup-dev ## only the tests with the real KCL, its child processes and emulators
 	$(PYTEST) tests/real/kcl $(ARGS)
 
-lint: setup-dev ## the checks that run nothing: style, format, types, import contracts, containers
+lint: setup-dev ## the checks that run nothing: style, format, types, imports, unread names, sizes, containers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -55,7 +55,8 @@ FATAL = Event(
 LOSS = Event(
     *("loss", ERROR, "yes"),
     "something of a shard was lost, or may be: `kind` says what (`retention`, `snapshot`, `partial`, `secret`, "
-    "`set-aside`), `since` from when on the shard vouches again. See [Something was lost](#something-was-lost)",
+    "`month`, `set-aside`), `since` from when on the shard vouches again. See [Something was "
+    "lost](#something-was-lost)",
 )
 DEAD_LETTERS = Event("dead_letters", INFO, "yes", "a commit left `count` records of a shard in the dead letters")
 SHARD_GONE = Event(

@@ -5,7 +5,7 @@ field list, so that the same traffic can be written in any list.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -429,11 +429,3 @@ def ordinary_lines(
         else:
             lines.append(line_of(_ordinary(rng, start_s, hours, len(lines)), fields))
     return b"\n".join(lines) + b"\n"
-
-
-def ordinary_records(seed: int, count: int, start_s: float, hours: float) -> Iterable[tuple[int, bytes]]:
-    """(event time in ms, line) by ascending event time: for tests that put records into a stream."""
-    rng = random.Random(seed)
-    made = [_ordinary(rng, start_s, hours, number) for number in range(count)]
-    for values in sorted(made, key=lambda one: float(one["timestamp"])):
-        yield int(values["timestamp"].replace(".", "")), line_of(values)

@@ -129,7 +129,7 @@ OWNED = {
 KNOWN = INTEGERS | DECIMALS | BOOLEANS | TEXTS | CHOICES.keys()
 
 # Starts a shard's child. The daemon splits it at spaces, whatever the quotes; so the paths, which may hold spaces, come
-# in the environment (see daemon.py), and the shell splits the rest at its IFS.
+# in the environment (see jvm.py), and the shell splits the rest at its IFS.
 CHILD_COMMAND = '/bin/sh -c exec${IFS}"$SA_STREAM_PYTHON"${IFS}-I${IFS}-S${IFS}"$SA_STREAM_SHARD_CHILD"'
 
 # Two reads a second of 2,000 records are the 2 MB/s that a shard gives, with lines of 500 bytes. The KCL holds several

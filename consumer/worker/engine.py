@@ -8,6 +8,7 @@ import os
 import queue
 import random
 import selectors
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -57,7 +58,8 @@ class Engine:
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="store")
         self._running: set[Future[Any]] = set()  # calls in the pool
         self._retries: list[tuple[Moment, int, Lane]] = []
-        self._looks: list[tuple[Moment, int, Lane]] = []  # when time alone gives a lane something to do
+        # When time alone gives a lane something to do. One that has left must not be held by this.
+        self._looks: list[tuple[Moment, int, weakref.ref[Lane]]] = []
         self._number = 0  # of what is in these heaps
         self._waiting_bytes = 0
 
@@ -123,9 +125,11 @@ class Engine:
             _, _, lane = heapq.heappop(self._retries)
             self._perform(lane)
         while self._looks and self._looks[0][0] <= moment:
-            _, _, lane = heapq.heappop(self._looks)
-            lane.next_look = None
-            self._work(lane)
+            at, _, left = heapq.heappop(self._looks)
+            here = left()
+            if here is not None:
+                here.looks.discard(at)
+                self._work(here)
         if self.memory.acts:
             for lane in list(self.lanes.values()):
                 self._work(lane)
@@ -203,10 +207,10 @@ class Engine:
         lane.waiting_bytes = size_bytes
 
     def _look_later(self, lane: Lane, at: Moment) -> None:
-        if lane.next_look is None or at < lane.next_look:
-            lane.next_look = at
+        if at not in lane.looks:
+            lane.looks.add(at)
             self._number += 1
-            heapq.heappush(self._looks, (at, self._number, lane))
+            heapq.heappush(self._looks, (at, self._number, weakref.ref(lane)))
 
     def _advance(self, lane: Lane, result: Any, error: Exception | None = None) -> None:
         """Run the lane's protocol up to its next call."""

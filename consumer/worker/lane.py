@@ -28,7 +28,7 @@ class Answered_Later:
         return self.ask(*arguments)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Lane:
     """One partition's way through the engine.
 
@@ -37,7 +37,7 @@ class Lane:
     steps    the protocol that is under way, if any; `call` is what it waits for, `backoff` of its failures in a row
     closing  flush, then leave; `flushing`: flush, and stay; `one_batch`: take one though memory is short, and flush;
              `emptying`: that flush is under way
-    next_look  when the engine looks at it, if nothing happens before
+    looks    when the engine looks at it, if nothing happens before
     waiting_bytes  received and not yet folded, as of the last look
     ending   everything was received, the shard has no more: `end`, then leave
     leaving  the steps under way are the last: they began after everything was received
@@ -58,7 +58,7 @@ class Lane:
     flushing: bool = False
     one_batch: bool = False
     emptying: bool = False
-    next_look: Moment | None = None
+    looks: set[Moment] = field(default_factory=set)
     waiting_bytes: int = 0
     ending: bool = False
     leaving: bool = False

@@ -174,6 +174,7 @@ def recover_steps(shared: Shared, shard: Shard_Info, checkpoint: str | None, now
             began_ms=now_ms,
             first_vouched=True,
             losses=[Loss(SNAPSHOT, now_ms)],
+            committed_number=number if checkpoint is not None else "",  # what is below it is nothing to go on from
         )
 
     if checkpoint is not None:

@@ -16,7 +16,7 @@ import xxhash
 from sa_stream.embedded.generator import Chunk
 from sa_stream.embedded.memory_kinesis import HASH_KEYS, Memory_Kinesis, hash_key
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
-from sa_stream.timing import HOUR_MS
+from sa_stream.timing import HOUR_MS, Backoff
 
 
 def put_into(out: str, chunks: Iterable[Chunk]) -> int:
@@ -122,13 +122,14 @@ def put_lines(
         for begin in range(0, len(lines), 500):
             records = [{"Data": line, "PartitionKey": partition_key(line)} for line in lines[begin : begin + 500]]
             count += len(records)
-            for attempt in range(attempts_max):
+            backoff = Backoff(100, 5_000)
+            for _ in range(attempts_max):
                 answers = client.put_records(Records=records, **which)["Records"]
                 pairs = zip(records, answers, strict=True)
                 records = [record for record, answer in pairs if answer.get("ErrorCode")]
                 if not records:
                     break
-                sleep_s(min(5.0, 0.1 * 2**attempt))
+                sleep_s(backoff.failed() / 1000)
             else:
                 raise Store_Unavailable(
                     f"Kinesis refused {len(records)} records of {stream} {attempts_max} times: the stream has too few "

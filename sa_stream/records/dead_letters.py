@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, Field_List, Field_Lists, kind_of
+from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, MISSING_BYTES, Field_List, Field_Lists, kind_of
 from sa_stream.records.privacy import scrub
 from sa_stream.timing import MINUTE_MS
 
@@ -106,7 +106,7 @@ def dead_letter_text(line: bytes, fields: Field_List | None) -> str:
     if len(line) > RAW_BYTES_MAX:
         values[-1] = b""  # half an address is no address to the scrub
     if fields is None or (len(values) != fields.count and len(line) <= RAW_BYTES_MAX):
-        return "\t".join(value.decode() if value in (b"", b"-") else f"[{kind_of(value)}]" for value in values)[
+        return "\t".join(value.decode() if value in MISSING_BYTES else f"[{kind_of(value)}]" for value in values)[
             :TEXT_CHARS_MAX
         ]
     hidden = _HIDDEN | fields.dropped

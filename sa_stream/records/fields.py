@@ -15,6 +15,7 @@ from sa_stream.errors import Field_List_Error
 
 NO_VALUE = "-"  # what CloudFront writes where a field has none
 MISSING = ("", NO_VALUE)
+MISSING_BYTES = tuple(value.encode() for value in MISSING)
 
 FIELDS_SETTING = "SGRAPH_SEND__SA_FIELDS"
 DROP_SETTING = "SGRAPH_SEND__SA_DROP_FIELDS"
@@ -306,7 +307,6 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("text", rb".*"),
     )
 )
-_MISSING = tuple(value.encode() for value in MISSING)
 
 
 def detect(lines: Sequence[bytes]) -> Field_List:
@@ -341,7 +341,7 @@ def _misfits(names: tuple[str, ...], rows: Sequence[list[bytes]]) -> list[int]:
         shape = _SHAPES.get(name)
         if shape is None:
             continue
-        values = [row[position] for row in rows if row[position] not in _MISSING]
+        values = [row[position] for row in rows if row[position] not in MISSING_BYTES]
         strange = sum(shape.fullmatch(value) is None for value in values)
         if 2 * strange > len(values) and 4 * strange >= len(rows):
             found.append(position)
@@ -373,7 +373,7 @@ def _refusal(rows: Sequence[list[bytes]], judged: Sequence[list[bytes]], misfits
 
 
 def _kind(rows: Sequence[list[bytes]], position: int) -> str:
-    kinds = Counter(kind_of(row[position]) for row in rows if row[position] not in _MISSING)
+    kinds = Counter(kind_of(row[position]) for row in rows if row[position] not in MISSING_BYTES)
     return kinds.most_common(1)[0][0] if kinds else NO_VALUE
 
 

@@ -112,8 +112,10 @@ class Stream_View:
     def _knows_parents(self, partition: str) -> bool:
         """Whether something is known of all parents of a shard that has not started. One of which nothing is may still
         be there, unread, and only this list lacks it."""
-        known = self.retired.keys() | self._lost.keys() | self._listed.keys() | self.progress.keys()
-        return known.issuperset(self._named_parents(partition))
+        return all(
+            parent in self._listed or parent in self.progress or parent in self.retired or parent in self._lost
+            for parent in self._named_parents(partition)
+        )
 
     def children(self, partition: str) -> list[str]:
         return self._children[partition]

@@ -33,7 +33,8 @@ class First_Start:
         return max(self.from_ms, self.kept_ms, min(arrival_ms, self.sure_ms))
 
 
-RETENTION, SNAPSHOT, PARTIAL, SECRET, ASIDE = "retention", "snapshot", "partial", "secret", "set-aside"
+RETENTION, SNAPSHOT, PARTIAL, SECRET, MONTH = "retention", "snapshot", "partial", "secret", "month"
+ASIDE = "set-aside"
 
 
 _WHY = {
@@ -41,6 +42,7 @@ _WHY = {
     SNAPSHOT: "its last snapshot is missing or torn",
     PARTIAL: "the partial of a window is missing or torn",
     SECRET: "a hash secret was torn, and another one has taken its place",
+    MONTH: "a record of a month came whose hash secret is destroyed, so that month is over, read to its end or not",
     ASIDE: "records on which the program fails again and again were passed over",
 }
 

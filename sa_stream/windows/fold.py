@@ -170,7 +170,7 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
             durations.add_long([_exact_micros(values[place]) for place in long], numbers[long].tolist())
 
 
-_UNKNOWN, _MISSING, _LONG = -1, -2, -3
+_UNKNOWN, _NO_NUMBER, _LONG = -1, -2, -3
 # text -> whole microseconds: the same few thousand texts come again and again
 _known_micros: dict[str | None, int] = {}
 
@@ -178,7 +178,7 @@ _known_micros: dict[str | None, int] = {}
 def _micros(value: str | None) -> int:
     found = _known_micros.get(value)
     if found is None:
-        found = _MISSING
+        found = _NO_NUMBER
         if value is not None and _NUMBER.fullmatch(value) and len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
             exact = _exact_micros(value)
             found = exact if exact <= DURATION_US_MAX >> 12 else _LONG

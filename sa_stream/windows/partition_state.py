@@ -16,7 +16,7 @@ from sa_stream.partitions import NOTHING_READ, Partial_Name
 from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped, Int64s
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
-from sa_stream.windows.coverage import ASIDE, PARTIAL, RETENTION, SECRET, First_Start, Loss
+from sa_stream.windows.coverage import ASIDE, MONTH, PARTIAL, RETENTION, SECRET, First_Start, Loss
 from sa_stream.windows.fold import Hashed, fold, hash_columns
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
@@ -288,7 +288,10 @@ class Partition_State:
         it is no function of the records alone: in a new lineage."""
         if end_ms > self.amendable_from_ms:
             self.amendable_from_ms, self.lineage = end_ms, lineage
-            self.since_ms = max(self.since_ms, end_ms - self.timing.coverage_margin_ms)
+            since_ms = end_ms - self.timing.coverage_margin_ms
+            if self.since_ms < since_ms:
+                self.since_ms = since_ms
+                self.losses.append(Loss(MONTH, since_ms))
             self.first_start = None
 
     def knows_secret(self, month: str, tag: int) -> bool:

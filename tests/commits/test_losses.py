@@ -2,14 +2,14 @@
 
 import pytest
 
-from sa_stream.commits.keys import RETENTIONS_PREFIX, snapshot_key
+from sa_stream.commits.keys import RETENTIONS_PREFIX, destroyed_secret_key, snapshot_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.retention import observe_steps
 from sa_stream.commits.shared import Start
 from sa_stream.errors import Superseded
 from sa_stream.partitions import END
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing, month_of
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
 from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, empty_tip, now_at, record
 
@@ -292,6 +292,26 @@ def test_a_torn_snapshot_above_is_nobody_who_has_moved_past() -> None:
     again.read([record(2, NOON_MS)], NOON_MS)
     again.flush(NOON_MS)
     assert again.checkpoint == "2"
+
+
+def test_a_leftover_below_the_checkpoint_is_nobody_who_has_moved_past() -> None:
+    """The snapshot at the checkpoint was torn by a power cut, and the one before it is still there; what comes first is
+    a record of a month whose secret is destroyed."""
+    worker = working(record(100, NOON_MS))
+    leftover = {key: worker.store.objects[key] for key in worker.store.keys("snapshots/")}
+    worker.read([record(200, NOON_MS + 1)], NOON_MS + 1_000)
+    worker.flush(NOON_MS + 1_000)
+    for key in worker.store.keys("snapshots/"):
+        worker.store.put(key, b"torn")
+    worker.store.objects.update(leftover)
+    month = month_of(NOON_MS)
+    worker.store.delete(worker.store.keys("secrets/"))
+    worker.store.put(destroyed_secret_key(month), b"")
+    later_ms = NOON_MS + 40 * DAY_MS
+    again = anew(worker, later_ms, worker.state.timing)
+    again.read([record(300, NOON_MS + 2, later_ms)], later_ms)
+    again.flush(later_ms)
+    assert (again.checkpoint, again.state.counters["too_late"]) == ("300", 1)
 
 
 def test_a_missing_partial_says_that_somebody_has_moved_past_where_somebody_has() -> None:

@@ -5,6 +5,7 @@ Each is registered by its name (tests/simulation/planting.py). Rules that were m
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def dropped_from_the_map_before_published() -> Iterator[None]:
 
     def published(self: Any, *arguments: Any) -> None:
         original(self, *arguments)
-        self._published = lambda window_ms, name: True
+        self._shared = replace(self._shared, published=lambda partition, window_ms, name: True)
 
     original = consumer_module.Partition_Consumer.__init__
     with (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.records import decoder
 from sa_stream.sources.log_files import LINE_BYTES_MAX, Log_Files
 
 LINES = b"".join(b"line %d\n" % i for i in range(50_000))
@@ -178,3 +179,7 @@ def test_an_s3_that_does_not_answer_is_unavailable(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(Store_Unavailable, match="does not answer"):
         Log_Files(["s3://bucket/p"])
+
+
+def test_a_file_s_longest_line_is_the_longest_that_the_decoder_takes() -> None:
+    assert LINE_BYTES_MAX == decoder.LINE_BYTES_MAX

@@ -1,6 +1,8 @@
 """How a lane of the engine ends: everything that it took is committed before it leaves, and it always leaves."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +20,7 @@ from sa_stream.health.notebook import Health
 from sa_stream.partitions import END, Batch, Shard_Info
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing
-from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, now_at, record
+from tests.windows.partition_feed import LISTS, Dict_Store, Record, batch_of, empty_tip, now_at, record
 
 NOW_MS = 1_771_252_200_000
 LIMIT_MB = 1_000
@@ -216,3 +218,20 @@ def test_what_was_received_is_folded_a_second_later_though_nothing_else_happens(
     rig.deliver(1)
     rig.turn(lambda: rig.consumer.state.number == "1")
     assert rig.now_ms >= NOW_MS + 1_000
+
+
+def test_of_a_lane_that_is_busy_for_long_only_the_next_looks_are_kept(rig: Rig) -> None:
+    for number in range(300):
+        rig.engine.take(rig.lane, empty_tip(NOW_MS + number))
+        rig.engine.poll(0)
+        rig.now_ms += 100
+    assert len(rig.engine._looks) <= 5
+
+
+def test_a_lane_that_was_dropped_is_held_by_nobody(rig: Rig) -> None:
+    rig.deliver(1)
+    dropped = weakref.ref(rig.lane)
+    rig.engine.drop(rig.lane)
+    del rig.lane
+    gc.collect()
+    assert dropped() is None
