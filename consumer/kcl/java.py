@@ -1,4 +1,4 @@
-"""Finds what the KCL's daemon runs on: the environment comes in, a Java that is new enough and a class path go out."""
+"""Finds what the KCL's JVM runs on: the environment comes in, a Java that is new enough and a class path go out."""
 
 import os
 import re

@@ -36,7 +36,7 @@ _DEFAULT_OPTIONS = (
     ("-XX:TieredStopAtLevel=1", ("Tiered",)),
 )
 _OPTIONS = (
-    "-XX:+ExitOnOutOfMemoryError",  # half a daemon is worse than a restart
+    "-XX:+ExitOnOutOfMemoryError",  # half a JVM is worse than a restart
     "-XX:+ErrorFileToStderr",  # the report of a crash goes where it is read
     "-XX:-UsePerfData",  # leaves a file behind
 )
@@ -54,7 +54,7 @@ HEALTHY_MS = 60_000  # who lived for so long starts with the shortest back-off a
 
 class Multi_Lang_Daemon:
     """Runs from construction on, in a process group of its own with its children. To be made in the main thread: the
-    daemon is killed when the thread ends that started it. Raises OSError if it cannot be started.
+    JVM is killed when the thread ends that started it. Raises OSError if it cannot be started.
 
     socket_path  where its children hand over their pipes
     env          its environment; our own settings, secrets among them, are kept from it
@@ -99,11 +99,11 @@ class Multi_Lang_Daemon:
         return self._process.returncode
 
     def terminate(self) -> None:
-        """SIGTERM to the daemon alone: its children are needed for the last commits."""
+        """SIGTERM to the JVM alone: its children are needed for the last commits."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """SIGKILL to the daemon and its children."""
+        """SIGKILL to the JVM and its children."""
         if self._process.returncode is None:
             self._kill_group()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -136,16 +136,16 @@ class Multi_Lang_Daemon:
 
 
 class Supervisor:
-    """Keeps a daemon running. Any end that was not asked for is a failure, exit code 0 too.
+    """Keeps a JVM running. Any end that was not asked for is a failure, exit code 0 too.
 
-    start      makes a running daemon; called from `tick`, so in the thread that calls that
+    start      makes a running JVM; called from `tick`, so in the thread that calls that
     may_start  asked at each tick before that, until it says yes
     """
 
     def __init__(self, start: Callable[[], Multi_Lang_Daemon], may_start: Callable[[], bool] = lambda: True) -> None:
         self._start = start
         self._may_start = may_start
-        self._daemon: Multi_Lang_Daemon | None = None
+        self._jvm: Multi_Lang_Daemon | None = None
         self._started_ms = 0
         self._due_ms: int | None = None  # of the next try; None: at once
         self._backoff = Backoff(BACKOFF_MS_MIN, BACKOFF_MS_MAX)
@@ -155,41 +155,41 @@ class Supervisor:
 
     @property
     def alive(self) -> bool:
-        """There is a daemon, and it has not ended."""
-        return self._daemon is not None and self._daemon.exit_code() is None
+        """There is a JVM, and it has not ended."""
+        return self._jvm is not None and self._jvm.exit_code() is None
 
     def tick(self, now_ms: int) -> None:
         """To be called every second or more often. now_ms: of any clock that does not go back."""
-        if self._daemon is not None:
-            self._look_after(self._daemon, now_ms)
+        if self._jvm is not None:
+            self._look_after(self._jvm, now_ms)
         if self._stopping:
-            self.state = "stopping" if self._daemon is not None else "stopped"
-        elif self._daemon is None and (self._due_ms is None or now_ms >= self._due_ms):
+            self.state = "stopping" if self._jvm is not None else "stopped"
+        elif self._jvm is None and (self._due_ms is None or now_ms >= self._due_ms):
             self._begin(now_ms)
-        elif self._daemon is None:
+        elif self._jvm is None:
             self.state = f"restarting: {self._reason}, next try in {-(-((self._due_ms or 0) - now_ms) // 1000)} s"
 
     def restart(self, reason: str) -> None:
-        """Kill the daemon; it is started anew like one that ended by itself."""
-        if self._daemon is not None and not self._stopping:
+        """Kill the JVM; it is started anew like one that ended by itself."""
+        if self._jvm is not None and not self._stopping:
             self._reason = reason
             self.state = f"restarting: {reason}"
-            self._daemon.kill()
+            self._jvm.kill()
 
     def stop(self) -> None:
-        """SIGTERM, and no restart: the daemon has its shards commit and releases them."""
+        """SIGTERM, and no restart: the JVM has its shards commit and releases them."""
         self._stopping = True
-        if self._daemon is not None and self._daemon.initialized:
-            self._daemon.terminate()
-        elif self._daemon is not None:  # it has no shards yet, and would only wait for its grace to be over
-            self._daemon.kill()
-        self.state = "stopping" if self._daemon is not None else "stopped"
+        if self._jvm is not None and self._jvm.initialized:
+            self._jvm.terminate()
+        elif self._jvm is not None:  # it has no shards yet, and would only wait for its grace to be over
+            self._jvm.kill()
+        self.state = "stopping" if self._jvm is not None else "stopped"
 
     def kill(self) -> None:
         """End it at once, with its children, and start no other."""
         self._stopping = True
-        if self._daemon is not None:
-            self._daemon.kill()
+        if self._jvm is not None:
+            self._jvm.kill()
         self.state = "stopped"
 
     def _begin(self, now_ms: int) -> None:
@@ -198,22 +198,22 @@ class Supervisor:
             return
         self._started_ms = now_ms
         try:
-            self._daemon = self._start()
+            self._jvm = self._start()
         except OSError as error:
             self._reason = f"it could not be started: {error}"
             self._failed(now_ms)
             return
         self._reason = ""
-        log.tell(KCL_STARTED, "the KCL's process is starting", pid=self._daemon.pid)
+        log.tell(KCL_STARTED, "the KCL's process is starting", pid=self._jvm.pid)
         self.state = "starting"
 
-    def _look_after(self, daemon: Multi_Lang_Daemon, now_ms: int) -> None:
-        code = daemon.exit_code()
+    def _look_after(self, jvm: Multi_Lang_Daemon, now_ms: int) -> None:
+        code = jvm.exit_code()
         if code is None:
-            if daemon.initialized and not self._reason:
+            if jvm.initialized and not self._reason:
                 self.state = "running"
             return
-        self._daemon = None
+        self._jvm = None
         if self._stopping:
             log.tell(KCL_STOPPED, f"the KCL's process {ending(code)}", exit_code=code)
             return

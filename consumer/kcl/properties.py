@@ -1,6 +1,6 @@
 """The KCL's properties file: settings and environment come in, checked properties go out and into a file of our own.
 
-The daemon itself passes over a name that it does not know, and takes a number that is none for 0, both in silence. So
+The JVM itself passes over a name that it does not know, and takes a number that is none for 0, both in silence. So
 names and values are checked here, against a table made from the setters of KCL 3.1.3's classes (package
 software.amazon.kinesis.multilang: MultiLangDaemonConfig, config.MultiLangDaemonConfiguration and config.*Bean).
 """
@@ -106,7 +106,7 @@ CHOICES = {
     "workerMetricsBillingMode": ("PAY_PER_REQUEST", "PROVISIONED"),
     "coordinatorStateBillingMode": ("PAY_PER_REQUEST", "PROVISIONED"),
 }
-# Properties of the SDK's builders: any name that the builder has; the daemon ends with an error at another.
+# Properties of the SDK's builders: any name that the builder has; the JVM ends with an error at another.
 BUILDERS = re.compile(
     r"(?:kinesisClient|dynamoDbClient|cloudWatchClient|kinesisCredentialsProvider|dynamoDBCredentialsProvider"
     r"|cloudWatchCredentialsProvider)(?:\.[A-Za-z][A-Za-z0-9]*)+"
@@ -128,7 +128,7 @@ OWNED = {
 }
 KNOWN = INTEGERS | DECIMALS | BOOLEANS | TEXTS | CHOICES.keys()
 
-# Starts a shard's child. The daemon splits it at spaces, whatever the quotes; so the paths, which may hold spaces, come
+# Starts a shard's child. The JVM splits it at spaces, whatever the quotes; so the paths, which may hold spaces, come
 # in the environment (see jvm.py), and the shell splits the rest at its IFS.
 CHILD_COMMAND = '/bin/sh -c exec${IFS}"$SA_STREAM_PYTHON"${IFS}-I${IFS}-S${IFS}"$SA_STREAM_SHARD_CHILD"'
 
@@ -136,7 +136,7 @@ CHILD_COMMAND = '/bin/sh -c exec${IFS}"$SA_STREAM_PYTHON"${IFS}-I${IFS}-S${IFS}"
 # answers a shard, and messages made of them, in a heap of 256 MB.
 RECORDS_MAX = 2_000
 IDLE_TIME_MS = 500  # between reads of a shard; 200 is the least, and Kinesis gives all its readers five reads a second
-SHUTDOWN_GRACE_MS = 15_000  # unset, the daemon asks no shard for its last commit
+SHUTDOWN_GRACE_MS = 15_000  # unset, the JVM asks no shard for its last commit
 # How many answers the KCL holds that it has fetched before the one that it delivers is done with (KCL 3.1.3):
 QUEUED_POLLING = 3  # SimpleRecordsFetcherFactory.maxPendingProcessRecordsInput; no property sets it
 QUEUED_FANOUT = 11  # FanOutRecordsPublisher.MAX_EVENT_BURST_FROM_SERVICE, the bound of its delivery queue
@@ -148,7 +148,7 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f"}
 
 
 def kcl_properties(config: SA__Config, env: Mapping[str, str]) -> dict[str, str]:
-    """What the daemon is told: ours, then what SGRAPH_SEND__SA_KCL__<property> says (empty ones count as not set).
+    """What the JVM is told: ours, then what SGRAPH_SEND__SA_KCL__<property> says (empty ones count as not set).
 
     Raises Config_Error for a property that is unknown, ours to decide, or has a value that cannot be.
     """
@@ -184,7 +184,7 @@ def kcl_properties(config: SA__Config, env: Mapping[str, str]) -> dict[str, str]
             name = variable.removeprefix(RESERVED_PREFIX)
             _check_name(variable, name)
             _check_value(variable, name, env[variable])
-            if name.startswith("AwsCredentialsProvider"):  # the daemon knows both spellings; ours must not be beside it
+            if name.startswith("AwsCredentialsProvider"):  # the JVM knows both spellings; ours must not be beside it
                 name = "a" + name[1:]
             properties[name] = env[variable]
     return properties

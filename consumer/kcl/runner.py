@@ -77,7 +77,7 @@ class Kcl_Runner:
             owner = Owner(application.stream, store_id(application.state), application.state.url)
             tables = Kcl_Tables(self._properties, owner, worker_id)
             self._tables = Table_Watch(tables, self._health.store("DynamoDB"))
-            self._supervisor = Supervisor(self._daemon_maker(worker_id, socket), self._tables.prepared)
+            self._supervisor = Supervisor(self._jvm_maker(worker_id, socket), self._tables.prepared)
             self._tables.start()
             application.publisher.start()
             threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
@@ -87,7 +87,7 @@ class Kcl_Runner:
                     self._tick()
         course.raise_failure()
 
-    def _daemon_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
+    def _jvm_maker(self, worker_id: str, socket: str) -> Callable[[], Multi_Lang_Daemon]:
         from_ms = self._application.start.from_ms
         path = write_properties(
             self._config.work_dir, self._properties, worker_id, None if from_ms == BEGINNING_MS else from_ms

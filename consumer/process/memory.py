@@ -12,7 +12,7 @@ from pathlib import Path
 from sa_stream.timing import Moment
 
 MIB = 1 << 20
-JVM_BYTES = 400 * MIB  # resident, of the KCL's daemon and its children
+JVM_BYTES = 400 * MIB  # resident, of the KCL's JVM and its children
 MARGIN_RATE = 0.1  # of a container's memory: for what is in no process, and for the time that it takes to react
 LIMIT_BYTES_LEAST = 256 * MIB  # with less, the engine would pause before it has read anything
 PHYSICAL_RATE = 0.5  # without a container, of the machine's memory

@@ -1,4 +1,4 @@
-"""What the KCL's daemon says to a record processor, and what it is told: lines of JSON come out of a pipe, messages and
+"""What the KCL's JVM says to a record processor, and what it is told: lines of JSON come out of a pipe, messages and
 batches go out; answers are made here too.
 
 A message of 10,000 records is a line of several megabytes. It is read into one buffer that is used again for the next,

@@ -22,7 +22,7 @@ from consumer.cli import app
 from sa_stream.commits.decisions import claim_application
 from sa_stream.config import RESERVED_PREFIX, SETTINGS, SA__Config
 from sa_stream.embedded.cache_server import KEY_VARIABLES
-from sa_stream.log import DEAD_LETTERS, NOT_READY
+from sa_stream.log import DEAD_LETTERS, FATAL, LOSS, NOT_READY, SHARD_GONE, STREAM_REPLACED
 from sa_stream.storage.state_store import State_Store
 from tests.containers.files import DOCKERFILE, PROJECT, compose, image, instructions, template
 from tests.real.processes import PREFIX
@@ -205,12 +205,19 @@ def test_the_task_runs_the_image_as_it_is_meant() -> None:
 
 
 def test_alarms_read_the_events_that_are_logged() -> None:
-    """`not_ready` and `dead_letters`, at the place of a log line where the filters look."""
-    sources = "".join(path.read_text() for path in (PROJECT / "consumer").rglob("*.py"))
-    for resource, event in (("NotReadyFilter", NOT_READY), ("DeadLettersFilter", DEAD_LETTERS)):
-        assert RESOURCES[resource]["Properties"]["FilterPattern"] == f'{{ $.event = "{event.name}" }}'
-    (transformation,) = RESOURCES["DeadLettersFilter"]["Properties"]["MetricTransformations"]
+    """At the place of a log line where the filters look, and only events for which a person should be called."""
+    filters = {
+        name: resource["Properties"]
+        for name, resource in RESOURCES.items()
+        if resource["Type"].endswith("MetricFilter")
+    }
+    named = [event for found in filters.values() for event in re.findall(r'\.event = "(\w+)"', found["FilterPattern"])]
+    expected = (NOT_READY, FATAL, LOSS, SHARD_GONE, STREAM_REPLACED, DEAD_LETTERS)
+    assert sorted(named) == sorted(event.name for event in expected)
+    assert {event.alarm[:3] for event in expected} == {"yes"}
+    (transformation,) = filters["DeadLettersFilter"]["MetricTransformations"]
     assert transformation["MetricValue"] == "$.fields.count"
+    sources = "".join(path.read_text() for path in (PROJECT / "consumer").rglob("*.py"))
     assert re.search(r"tell\(\s*DEAD_LETTERS,[^)]*\bcount=", sources), "dead_letters is logged without its count"
 
 
