@@ -1,6 +1,7 @@
 """What these tests start and ask: processes on 127.0.0.1, their logs, their health, and waits that say what they wait
 for. Nothing here knows what the numbers should be."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 from urllib.error import HTTPError
@@ -29,6 +31,8 @@ SA_STREAM = str(Path(sys.executable).parent / "sa-stream")  # the command that p
 CACHE_KEY = "a-key-for/tests+only="
 PREFIX = "SGRAPH_SEND__SA_"
 TRACEBACK = "Traceback (most recent call last)"
+PORTS_FROM, PORTS_EACH = 20_000, 1_000
+_ports = count(os.getpid())
 
 
 def until[R](what: str, look: Callable[[], R], within_s: float, every_s: float = 0.05, show: object = None) -> R:
@@ -43,8 +47,13 @@ def until[R](what: str, look: Callable[[], R], within_s: float, every_s: float =
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody else gets: below those that the system gives out by itself (also to outgoing connections, so
+    that one which a test has let go may be gone before its daemon comes), and of this test process alone."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = PORTS_FROM + PORTS_EACH * worker + next(_ports) % PORTS_EACH
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def clean_env(**more: str) -> dict[str, str]:
