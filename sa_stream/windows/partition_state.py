@@ -27,6 +27,8 @@ CONTENT_FIELDS = 12  # of version 1; what came later has defaults
 RETENTION_GAPS = "retention_gaps"  # counter: how often records may have been lost
 GONE = "gone"  # counter: the stream had forgotten the shard before it was read to its end
 SET_ASIDE_RECORDS = "set_aside_records"  # counter: records that were passed over unread
+ID_MONTHS = 2  # the newest, of which ids within the horizon of duplicates may be though no window is left
+SECRETS_DIFFER = -1  # a tag that no secret has
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +348,8 @@ class Partition_State:
 
     def to_bytes(self) -> bytes:
         """Everything but the windows, which have partials of their own. Equal states give equal bytes."""
-        months = {month_of(start) for start in self.partials}
+        # those of the ids too: a child has ids of its parents before it has a window
+        months = {month_of(start) for start in self.partials}.union(sorted(self.secret_tags)[-ID_MONTHS:])
         return pack(
             KIND,
             [
@@ -413,8 +416,7 @@ class Partition_State:
             followed=names,
             began_ms=position_ms,
             amendable_from_ms=min(parent.amendable_from_ms for parent in parents),
-            # of parents that differ, none: a wrong tag would only cost coverage, a missing one is learnt again
-            secret_tags=dict(set.intersection(*(set(parent.secret_tags.items()) for parent in parents))),
+            secret_tags=_tags_of(parents),
             record_watermark_ms=min(parent.record_watermark_ms for parent in parents),
             newest_arrival_ms=min(parent.newest_arrival_ms for parent in parents),
             published_watermark_ms=min(parent.published_watermark_ms for parent in parents),
@@ -425,3 +427,13 @@ class Partition_State:
                 [parent.ids.content(parent.newest_arrival_ms // MINUTE_MS) for parent in parents],
             ),
         )
+
+
+def _tags_of(parents: Sequence[Partition_State]) -> dict[str, int]:
+    """The tags of the secrets that the parents' ids were made with. Where they differ one that no secret has, so that
+    the first record of that month tells the loss: some of the ids will not be found again."""
+    tags: dict[str, int] = {}
+    for parent in parents:
+        for month, tag in parent.secret_tags.items():
+            tags[month] = tag if tags.get(month, tag) == tag else SECRETS_DIFFER
+    return tags

@@ -247,6 +247,24 @@ def test_a_child_knows_the_ids_of_all_its_parents_and_has_passed_what_all_have()
     assert taken(child, *again).counters["duplicates"] == 2
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "knows"),
+    [({"2026-02": 7}, {}, True), ({}, {"2026-02": 7}, True), ({"2026-02": 7}, {"2026-02": 8}, False)],
+    ids=["left alone", "right alone", "two that differ"],
+)
+def test_a_child_knows_which_secrets_its_parents_ids_were_made_with(
+    left: dict[str, int], right: dict[str, int], knows: bool
+) -> None:
+    """Or a duplicate would be counted where the secret was torn in between."""
+    parents = fresh(), fresh()
+    parents[0].secret_tags, parents[1].secret_tags = left, right
+    child = Partition_State.child_of("c", parents, "new", Timing())
+    kept = Partition_State.from_bytes(child.to_bytes(), Timing())
+    for state in (child, kept):
+        assert not state.knows_secret("2026-02", 8)  # asked first: an unknown tag is learnt
+        assert state.knows_secret("2026-02", 7) is knows
+
+
 def test_a_child_behind_one_parents_clock_finds_the_same_duplicates_in_any_batches() -> None:
     """Its first arrivals may lie before the newest of one parent: an id keeps its latest minute."""
     left = taken(fresh(), record(1, NOON_MS))
