@@ -24,6 +24,7 @@ from botocore.config import Config
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__remote
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from tests.real.stream_client import Stream_Client
 from tests.real.stream_server import STREAM
 
 PROJECT = Path(__file__).parents[2]
@@ -211,8 +212,8 @@ class Done:
     err: str
 
 
-class Stream:
-    """The embedded Kinesis with a history, and a client of it that is nobody's code under test."""
+class Stream(Stream_Client):
+    """The embedded Kinesis with a history."""
 
     def __init__(self, world: World, options: dict[str, Any]) -> None:
         self.process = world.start("stream", ["-m", "tests.real.stream_server", json.dumps(options)], clean_env())
@@ -220,42 +221,12 @@ class Stream:
         self.url: str = said["url"]
         self.until_ms: int = said["until_ms"]
         session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
-        self.client = session.client("kinesis", endpoint_url=self.url, config=Config(proxies={}))
+        super().__init__(session.client("kinesis", endpoint_url=self.url, config=Config(proxies={})), STREAM)
 
     def pause(self) -> None:
         """No more live records; what is there can be read in large pages."""
         self.process.tell("pause")
         until("the stream to pause", lambda: '"paused"' in self.process.out(), 20)
-
-    def shards(self) -> list[dict[str, Any]]:
-        """By id, so that parents come before children."""
-        return sorted(self.client.list_shards(StreamName=STREAM)["Shards"], key=lambda shard: shard["ShardId"])
-
-    def open_shards(self) -> list[dict[str, Any]]:
-        opened = [shard for shard in self.shards() if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
-        return sorted(opened, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
-
-    def records(self, shard_id: str) -> list[tuple[bytes, int, str]]:
-        """(payload, arrival in ms, sequence number) of everything in a shard."""
-        iterator = self.client.get_shard_iterator(
-            StreamName=STREAM, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        found: list[tuple[bytes, int, str]] = []
-        while iterator:
-            answer = self.client.get_records(ShardIterator=iterator)
-            for record in answer["Records"]:
-                arrival_ms = round(record["ApproximateArrivalTimestamp"].timestamp() * 1000)
-                found.append((record["Data"], arrival_ms, record["SequenceNumber"]))
-            iterator = answer.get("NextShardIterator") if answer["Records"] else None
-        return found
-
-    def split(self, shard: dict[str, Any]) -> None:
-        low, high = (int(shard["HashKeyRange"][name]) for name in ("StartingHashKey", "EndingHashKey"))
-        middle = str((low + high + 1) // 2)
-        self.client.split_shard(StreamName=STREAM, ShardToSplit=shard["ShardId"], NewStartingHashKey=middle)
-
-    def merge(self, left: dict[str, Any], right: dict[str, Any]) -> None:
-        self.client.merge_shards(StreamName=STREAM, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"])
 
 
 class Cache:

@@ -31,6 +31,7 @@ from tests.real.counting import closed_keys, differences, expected_of
 from tests.real.kcl.emulators import Emulators, emulators
 from tests.real.kcl.process_tree import Seen, descendants, kill, marked, still_there
 from tests.real.processes import CACHE_KEY, PREFIX, TRACEBACK, Cache, Daemon, World, clean_env, free_port, until
+from tests.real.stream_client import Stream_Client
 
 WINDOW_MS = 1_800_000
 IDLE_MARGIN_S = 5  # an idle shard follows the clock at this distance more than the out-of-orderness
@@ -52,12 +53,11 @@ KCL_PROPERTIES = {  # what the KCL does every few seconds or minutes, several ti
 }
 
 
-class Kcl_Stream:
-    """A stream of the emulator, asked by a client that is nobody's code under test."""
+class Kcl_Stream(Stream_Client):
+    """A stream of the emulator, which takes a moment for every change."""
 
     def __init__(self, client: Any, name: str, shards: int) -> None:
-        self.client = client
-        self.name = name
+        super().__init__(client, name)
         client.create_stream(StreamName=name, ShardCount=shards)
         self._wait_active()
 
@@ -67,38 +67,12 @@ class Kcl_Stream:
 
         until(f"{self.name} to be active", lambda: status() == "ACTIVE", 20)
 
-    def shards(self) -> list[dict[str, Any]]:
-        """By id, so that parents come before children."""
-        return sorted(self.client.list_shards(StreamName=self.name)["Shards"], key=lambda shard: shard["ShardId"])
-
-    def open_shards(self) -> list[dict[str, Any]]:
-        """By their hash keys, so that neighbours are neighbours."""
-        opened = [shard for shard in self.shards() if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
-        return sorted(opened, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
-
-    def records(self, shard_id: str) -> list[tuple[bytes, int, str]]:
-        """(payload, arrival in ms, sequence number) of everything in a shard."""
-        which = {"StreamName": self.name, "ShardId": shard_id, "ShardIteratorType": "TRIM_HORIZON"}
-        iterator = self.client.get_shard_iterator(**which)["ShardIterator"]
-        found: list[tuple[bytes, int, str]] = []
-        while iterator:
-            answer = self.client.get_records(ShardIterator=iterator)
-            for record in answer["Records"]:
-                arrival_ms = round(record["ApproximateArrivalTimestamp"].timestamp() * 1000)
-                found.append((record["Data"], arrival_ms, record["SequenceNumber"]))
-            iterator = answer.get("NextShardIterator") if answer["MillisBehindLatest"] else None
-        return found
-
     def split(self, shard: dict[str, Any]) -> None:
-        low, high = (int(shard["HashKeyRange"][name]) for name in ("StartingHashKey", "EndingHashKey"))
-        middle = str((low + high + 1) // 2)
-        self.client.split_shard(StreamName=self.name, ShardToSplit=shard["ShardId"], NewStartingHashKey=middle)
+        super().split(shard)
         self._wait_active()
 
     def merge(self, left: dict[str, Any], right: dict[str, Any]) -> None:
-        self.client.merge_shards(
-            StreamName=self.name, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"]
-        )
+        super().merge(left, right)
         self._wait_active()
 
     def delete(self) -> None:
