@@ -184,11 +184,12 @@ class Engine:
                 self._count_waiting(lane, consumer.waiting_bytes)
             if self._is_due(lane, consumer, now):
                 break
+        closes = lane.closing and (self.memory.paused or not lane.inbox)
         if lane.ending:
             lane.leaving = True
             lane.steps = lane.end(consumer, now)
-        elif lane.flushing or (lane.closing and (self.memory.paused or not lane.inbox)):
-            lane.leaving = lane.closing and (self.memory.paused or not lane.inbox)
+        elif lane.flushing or closes:
+            lane.leaving = closes
             lane.flushing, lane.emptying = False, True
             lane.steps = consumer.flush_steps(now)
         elif self._is_due(lane, consumer, now):
