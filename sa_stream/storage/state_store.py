@@ -27,6 +27,8 @@ CAUSE_CHARACTERS_MAX = 300
 # Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
 _SEGMENT = r"[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
+# A delete in another thread has just cleaned up the empty directory that a put was about to use, or to make.
+_RACED = re.compile(r"\(os error 2\)|Unable to create dir .*\(os error 17\)")
 _WEB_PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 
@@ -232,8 +234,7 @@ class State_Store:
                 obstore.put(self._store, key, data, mode=mode, use_multipart=False)
                 return
             except (BaseError, OSError) as error:
-                # A delete in another thread has just cleaned up the empty directory that this put was about to use.
-                raced = self.scheme == "file" and "os error 2)" in str(error) and os.path.isdir(self.location)
+                raced = self.scheme == "file" and _RACED.search(str(error)) and os.path.isdir(self.location)
                 if not raced or attempt == PUTS_MAX - 1:
                     raise
 

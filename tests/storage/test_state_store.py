@@ -128,6 +128,31 @@ def test_threads_put_list_and_delete_side_by_side(store: State_Store) -> None:
     assert store.list("") == []
 
 
+def test_a_directory_that_comes_and_goes_fails_no_put(tmp_path: Path) -> None:
+    """Deletes clean up the empty directory that puts beside them are about to use, or to make."""
+    store, folder = State_Store(f"file://{tmp_path}"), tmp_path / "t"
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                folder.mkdir()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def work(worker: int) -> None:
+        for _ in range(500):
+            store.put(f"t/{worker}", b"1")
+            store.delete(f"t/{worker}")
+
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(come_and_go)
+        try:
+            list(pool.map(work, range(3)))
+        finally:
+            done.set()
+
+
 def test_check_leaves_nothing_behind(store: State_Store) -> None:
     store.check()
     assert store.list("") == []
