@@ -159,6 +159,8 @@ def recover_steps(shared: Shared, shard: Shard_Info, checkpoint: str | None, now
     state = yield from _snapshot_steps(store, partition, checkpoint, timing)
     if state is not None:
         yield from _catch_up_with_progress_steps(store, state)
+        if state.first_vouched:  # somebody may have read on from here what the stream has trimmed since
+            state.lineage = new_lineage
         return state
 
     def lost(number: str) -> Partition_State:

@@ -239,9 +239,10 @@ class Partition_State:
         """The first record since the start, before it is taken in, settles what is vouched for."""
         if self.first_start is not None:
             self.since_ms = self.first_start.since_first_ms(arrival_ms, self.timing.coverage_margin_ms)
-            self.position_ms = min(self.position_ms, arrival_ms)
         if self.first_vouched:  # whatever our clock said at the start
             self.since_ms = max(self.since_ms, arrival_ms)
+        if self.first_start is not None or self.first_vouched:  # a backlog that is older than where the start stood
+            self.position_ms = min(self.position_ms, arrival_ms)
         self.first_start, self.first_vouched = None, False
 
     def may_have_lost_records(self, now_ms: int, position_ms: int) -> bool:
@@ -421,6 +422,7 @@ class Partition_State:
             newest_arrival_ms=min(parent.newest_arrival_ms for parent in parents),
             published_watermark_ms=min(parent.published_watermark_ms for parent in parents),
             since_ms=max(parent.since_ms for parent in parents),
+            first_vouched=any(parent.first_vouched for parent in parents),
             position_ms=position_ms,
             ids=Recent_Ids.from_content(
                 timing.dedupe_horizon_minutes,

@@ -193,6 +193,46 @@ def test_where_nothing_came_for_a_while_the_stream_is_asked_for_its_retention_be
     assert not asked
 
 
+def without_snapshot(now_ms: int) -> Worker:
+    """Started again after its snapshot was lost, with a backlog to read."""
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    worker.store.delete(worker.store.keys("snapshots/"))
+    return anew(worker, now_ms, Timing())
+
+
+def test_what_is_trimmed_of_a_backlog_that_is_read_after_a_lost_snapshot_begins_a_new_lineage() -> None:
+    """Else the one who read it in time and the one who did not would write two contents under one key."""
+    began_ms = NOON_MS + 20 * HOUR_MS
+    worker = without_snapshot(began_ms)
+    worker.read([record(2, NOON_MS + HOUR_MS)], began_ms)
+    worker.flush(began_ms)
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-b", began_ms)
+    now_ms = NOON_MS + 40 * HOUR_MS
+    again = anew(worker, now_ms, Timing(), "line-c")
+    again.read([record(9, now_ms - 20 * HOUR_MS)], now_ms)
+    again.flush(now_ms)
+    assert (again.state.lineage, again.state.since_ms) == ("line-c-1", began_ms)
+    assert again.state.counters["retention_gaps"] == 1
+
+
+def test_whoever_starts_where_nothing_was_read_since_a_loss_begins_a_new_lineage() -> None:
+    """Another may have read on from there, and left no snapshot, before the stream trimmed what came next."""
+    worker = without_snapshot(NOON_MS + 20 * HOUR_MS)
+    worker.read([record(1, NOON_MS, NOON_MS)], NOON_MS + 20 * HOUR_MS)  # once more
+    worker.flush(NOON_MS + 20 * HOUR_MS)
+    assert anew(worker, NOON_MS + 30 * HOUR_MS, Timing(), "line-c").state.lineage == "line-c"
+
+
+def test_a_child_vouches_for_nothing_before_its_first_record_if_its_parent_did_not() -> None:
+    """Our clock may have been behind when the parent's snapshot was lost, and what the parent still had was nothing."""
+    worker = without_snapshot(NOON_MS + HOUR_MS)
+    worker.end(NOON_MS + HOUR_MS)
+    first_ms = NOON_MS + 3 * HOUR_MS
+    child = Worker(worker.store, None, first_ms, Timing(), "child", (PARTITION,), "line-c")
+    child.read([record(5, first_ms, first_ms)], first_ms)
+    assert child.state.since_ms == first_ms
+
+
 # ---------------------------------------------------------------------- a tip whose time is unknown
 
 

@@ -109,14 +109,16 @@ class At_Rest:
         )
 
     def _waits_for_retention(self) -> bool:
-        """Whether a shard was trimmed with its children, and nobody can know before the longest retention is over."""
+        """Whether a shard was trimmed with its children, and nobody can know before the longest retention is over by
+        the clock of what was read; or could not until lately."""
         world, progress = self.world, self.world.best_progress()
         known = {shard.shard_id for shard in world.list_shards(whole=True)}
         known.update(parent for own in progress.values() for parent in own.parents)
         longest_ms = max((retention_ms for _, retention_ms in world.observed), default=0)
-        return any(
-            own.position_ms + longest_ms > world.now_ms for partition, own in progress.items() if partition not in known
-        )
+        clock_ms = min(world.now_ms, max((own.position_ms for own in progress.values()), default=BEGINNING_MS))
+        if any(own.position_ms + longest_ms >= clock_ms for name, own in progress.items() if name not in known):
+            self.waited_ms = world.now_ms
+        return world.now_ms < self.waited_ms + FINAL_WITHIN_MS
 
     def _settled(self, key: str, entry: dict[str, Any] | None, expected: dict[str, Any] | None) -> None:
         if entry is not None and entry["status"] != "final" and self._waits_for_retention():

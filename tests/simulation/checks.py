@@ -65,6 +65,7 @@ class Checks(At_Rest):
         self.highest: dict[str, tuple[bool, int]] = {}  # entry -> the highest (final, revision) ever written
         self.listed: set[tuple[str, str, int]] = set()  # (entry, partition, number) of every source ever named
         self.passed: list[tuple[int, int]] = []  # at rest: when, and up to which time every shard has passed
+        self.waited_ms = BEGINNING_MS  # at rest: when windows last waited for the longest retention
 
     def covers(self, since_ms: int, start_ms: int) -> bool:
         return since_ms == BEGINNING_MS or start_ms >= since_ms + self.world.timing.coverage_margin_ms
