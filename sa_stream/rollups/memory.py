@@ -60,6 +60,11 @@ class Memory:
         known = self._known.get(key)
         return known if known is not None and self.now - known.read < self._verify_ms else None
 
+    def shown(self, key: str) -> bool:
+        """Whether there was an entry when the cache was last read or written."""
+        known = self._known.get(key)
+        return known is not None and known.brief is not None
+
     def of_this_pass(self, key: str) -> bool:
         known = self._known.get(key)
         return known is not None and known.pass_number == self.pass_number

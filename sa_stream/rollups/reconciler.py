@@ -110,7 +110,8 @@ class Pass_Result:
     skipped       reason -> how many were left for a later pass
     settled       window -> all partials that the stream names of it, if two reads of the cache, grace_ms apart, have
                   shown an entry that lists them (or one that is final, and never lists them, as nobody vouches for that
-                  time any more): the map of a partition may forget these once they are old enough
+                  time any more), and everything that it is part of has an entry: the map of a partition may forget
+                  these once they are old enough
     progress      partition -> its present, for lag and health
     stream        the view of the stream that the pass had; None if it had none
     passed_ms     every shard has passed windows that end up to here (BEGINNING_MS: none)
@@ -184,6 +185,9 @@ class Reconciler:
         for period in ROLLUPS:
             for start_ms in sorted(todo[period]):
                 yield from self._rollup(stream, period, start_ms)
+        result.settled = {
+            window_ms: sources for window_ms, sources in result.settled.items() if self._rolled_up(window_ms)
+        }
         yield from self._publication.delete_superseded_steps(now.moment, self.settings.grace_ms)
         return result
 
@@ -277,6 +281,11 @@ class Reconciler:
                 yield from self._write(period, start_ms, found, wanted)
             return
         yield from self._restore(period, start_ms, found)
+
+    def _rolled_up(self, window_ms: int) -> bool:
+        """Whether every roll-up of a window has an entry. One without would count as empty, and be left out of what is
+        above it, once no map names the window any more."""
+        return all(self.memory.shown(cache_key(period, start_ms)) for period, start_ms in parents(HALF_HOUR, window_ms))
 
     def _children(self, stream: Stream_View, period: str, start_ms: int, fresh: bool = False) -> Steps[Wanted]:
         """What a roll-up should say, from the entries below it. `fresh`: as they are in this pass."""

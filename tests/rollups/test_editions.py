@@ -94,6 +94,22 @@ def test_a_map_may_forget_a_window_after_two_reads_that_are_long_enough_apart_an
     assert W not in stream.run(LATER + 2 * GRACE + 2).settled
 
 
+def test_a_map_may_not_forget_a_window_that_is_not_rolled_up_yet():
+    """Its summary is lost before its hour was made of it: without the map, the hour would count as empty in its day."""
+    stream = Stream("a")
+    stream.commit("a", 1, NEXT, {W: 5})
+
+    def without_summaries(operation: Call) -> Any:
+        lost = operation.name.endswith(".get") and operation.arguments[0].startswith("summaries/30min/")
+        return None if lost else operation()
+
+    for passes in range(4):
+        assert W not in stream.run(LATER + passes * GRACE, perform=without_summaries).settled
+    assert set(stream.entries) == {HALF}
+    stream.settle(LATER + 5 * GRACE)
+    assert W in stream.run(LATER + 7 * GRACE).settled
+
+
 @pytest.mark.parametrize("step_ms", [-DAY_MS, DAY_MS])
 def test_a_clock_that_steps_makes_the_wait_neither_shorter_nor_longer(step_ms: int):
     stream = Stream("a")

@@ -16,6 +16,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "editions_not_looked_at": 12,
     "final_replaced_by_partial": 3,
     "first_read_vouches_by_todays_retention": 67,
+    "forgotten_before_it_is_rolled_up": 40174,
     "handed_over_without_what_was_read": 5,
     "ids_forgotten_by_event_time": 2,
     "lost_end_taken_for_skipped": 147,
