@@ -163,6 +163,8 @@ class Work:
         now_ms = self.now_ms
         if self.secrets_torn or link.shard_id in self.damaged or self.damaged.intersection(parents):
             self.losses.append(now_ms + MINUTE_MS)
+        if state.first_vouched and len(parents) > 1 and not set(parents) <= self.best_progress().keys():
+            self.losses.append(now_ms + MINUTE_MS)  # one of them was trimmed unread: when it ended nobody knows
         floor_ms = self.vouch_floor_ms(now_ms)
         if link.checkpoint is None and self.born_ms < floor_ms:
             self.losses.append(floor_ms)
