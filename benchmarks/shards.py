@@ -16,6 +16,7 @@ from benchmarks.engine import Shard, now_at
 from consumer.process.memory import release_memory
 from sa_stream.commits.operations import drive
 from sa_stream.commits.protocol import commit_steps, load_steps, recover_steps
+from sa_stream.commits.remains import Remains
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Shared, Start
 from sa_stream.partitions import Batch, Shard_Info
@@ -157,7 +158,7 @@ def _leave_copies(state: Partition_State, store: State_Store) -> None:
         copy.partition = _name(i)
         copy.windows = dict(state.windows)
         copy.touched = dict.fromkeys(state.windows, state.number)
-        drive(commit_steps(copy, store, lambda number: None))
+        drive(commit_steps(copy, store, lambda number: None, Remains()))
 
 
 def _name(i: int) -> str:

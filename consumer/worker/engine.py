@@ -13,10 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from consumer.worker.gathering import Gathering
 from consumer.worker.lane import Answered_Later, Ending, Lane
 from consumer.worker.lane_report import Lane_Report
 from consumer.worker.memory_watch import Memory_Watch
-from sa_stream.commits.operations import Steps
+from sa_stream.commits.operations import Call, Steps, Together
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.health.notebook import Health
@@ -217,7 +218,8 @@ class Engine:
         """Run the lane's protocol up to its next call."""
         assert lane.steps is not None
         try:
-            lane.call = lane.steps.throw(error) if error is not None else lane.steps.send(result)
+            operation = lane.steps.throw(error) if error is not None else lane.steps.send(result)
+            lane.call = Gathering(operation, self._submit) if isinstance(operation, Together) else operation
         except StopIteration as stop:
             lane.steps = lane.call = None
             self._finished(lane, stop.value)
@@ -235,13 +237,20 @@ class Engine:
 
     def _perform(self, lane: Lane) -> None:
         if lane.call is not None and self.lanes.get(lane.partition) is lane:
-            if isinstance(lane.call.function, Answered_Later):
+            future: Future[Any]
+            if isinstance(lane.call, Gathering):
+                future = lane.call.start()
+            elif isinstance(lane.call.function, Answered_Later):
                 future = lane.call()
             else:
-                future = self._pool.submit(lane.call)
-                self._running.add(future)
-                future.add_done_callback(self._running.discard)
+                future = self._submit(lane.call)
             future.add_done_callback(lambda done: self._tell(lane, ("called", done)))
+
+    def _submit(self, call: Call) -> Future[Any]:
+        future = self._pool.submit(call)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
     def _called(self, lane: Lane, done: Future[Any]) -> None:
         error = done.exception()

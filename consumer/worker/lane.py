@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from consumer.worker.gathering import Gathering
 from consumer.worker.lane_report import Lane_Report
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
@@ -52,7 +53,7 @@ class Lane:
     consumer: Partition_Consumer | None = None
     inbox: deque[Batch | None] = field(default_factory=deque)
     steps: Steps[Any] | None = None
-    call: Call | None = None
+    call: Call | Gathering | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_MS_MIN, RETRY_MS_MAX))
     closing: bool = False
     flushing: bool = False

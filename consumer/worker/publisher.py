@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
-from sa_stream.commits.operations import drive
+from sa_stream.commits.operations import Call, Operation, Together, drive
 from sa_stream.commits.ports import Store
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
@@ -22,6 +24,7 @@ PUBLISH_S = 2.0  # between two passes of the only worker
 PUBLISH_S_MAX = 10.0  # ... of one of many
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
 DEAD_LETTERS_S = 86_400.0  # between two looks at what is to be kept for weeks
+CALLS_AT_ONCE = 8  # that a pass makes at the same time
 CLAIM_S = 600.0  # between two looks at whose the cache is
 
 
@@ -56,6 +59,7 @@ class Publisher:
         self._last_pass = False
         self._clean_up_s = self._dead_letters_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
+        self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="publisher")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -80,6 +84,7 @@ class Publisher:
         if self._last_pass and self.failure is None:
             self._reconciler = _without_delays(self._reconciler)
             self._pass()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _pass(self) -> None:
         try:
@@ -91,6 +96,12 @@ class Publisher:
             log.tell(PUBLISHING_FAILED, f"this round of publishing failed: {error}")
         except Exception as error:  # noqa: BLE001 - the thread lives on; readiness says that nothing is published
             log.tell(PUBLISHING_FAILED, f"this round of publishing failed: {error!r}", error)
+
+    def _perform(self, operation: Operation) -> Any:
+        """What is yielded together is made at the same time; the first failure ends the round."""
+        if isinstance(operation, Together):
+            return list(self._pool.map(Call.__call__, operation.calls))
+        return operation()
 
     def _is_ours(self) -> bool:
         """Whether the cache is ours to write, as far as it was looked up."""
@@ -105,7 +116,7 @@ class Publisher:
         return True
 
     def _round(self) -> None:
-        result = drive(self._reconciler.pass_steps(self._clock()))
+        result = drive(self._reconciler.pass_steps(self._clock()), self._perform)
         self._settled = result.settled
         for written in result.written:
             log.tell(
@@ -125,7 +136,7 @@ class Publisher:
         if result.stream is None or now_s < self._clean_up_s:
             return
         self._clean_up_s = now_s + CLEAN_UP_S
-        drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled))
+        drive(clean_up_steps(self._store, self._reconciler.cache, result.stream, result.settled), self._perform)
         if now_s >= self._dead_letters_s:
             self._dead_letters_s = now_s + DEAD_LETTERS_S
             drive(forget_dead_letters_steps(self._store, self._reconciler.settings.dead_letter_ms))

@@ -14,8 +14,9 @@ import numpy as np
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.protocol import Checkpoint, commit_steps, is_overtaken_steps, load_steps, window_is_old
+from sa_stream.commits.remains import Remains
 from sa_stream.commits.shared import Shared
-from sa_stream.errors import Corrupt_State, Superseded
+from sa_stream.errors import Superseded
 from sa_stream.partitions import Batch
 from sa_stream.records.columns import REASONS, Columns, Dropped
 from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters
@@ -26,6 +27,7 @@ from sa_stream.windows.fold import FOLD_ROWS
 from sa_stream.windows.partition_state import Partition_State, Shrunk
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
+ON_TIME = (0, 0)
 JOIN_MS = 1_000  # nothing waits longer than this for others to join it
 
 
@@ -35,15 +37,12 @@ class _Segment:
 
     since       when its first batch was received
     lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
-    gap_from_ms when set, nothing came from this arrival time on for a while, so long ago that a retention which was
-                shortened may be why
     aside       when set, these records are not to be read
     tip         an empty answer at the tip of the stream that came after these records
     """
 
     since: Moment
     lost_at_ms: int | None = None
-    gap_from_ms: int | None = None
     payloads: list[bytes] = field(default_factory=list)
     arrivals_ms: list[int] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
@@ -74,6 +73,7 @@ class Partition_Consumer:
         self._secrets = shared.secrets
         self._new_lineage = shared.new_lineage
         state.read_with(intake.settings(state.timing), shared.new_lineage)
+        self._remains = Remains.of(state)
         self._set_aside = shared.poison.set_aside(state.partition)
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
         self._segments: list[_Segment] = []
@@ -81,6 +81,7 @@ class Partition_Consumer:
         self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
         self._position_ms = state.position_ms  # of what was received, folded or not
         self._source_ms = BEGINNING_MS  # the source's clock was here or later
+        self._read_late = ON_TIME  # since the last commit, farthest behind: the source's clock, and where reading stood
         self._committed_edge = self._edge()
         self._first_uncommitted = ""  # number of the first record folded since the last commit
         self._working = False  # while steps are under way
@@ -98,11 +99,10 @@ class Partition_Consumer:
         if batch.arrivals_ms:
             self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
         self._source_ms = max(self._source_ms, now.wall_ms)
-        lost = self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms)
-        gap_from_ms = self._gap(batch, first)
-        if lost or gap_from_ms is not None:
-            lost_at_ms = self._source_ms if lost else None
-            self._segments.append(_Segment(now.moment, lost_at_ms=lost_at_ms, gap_from_ms=gap_from_ms))
+        if self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms):
+            self._segments.append(_Segment(now.moment, lost_at_ms=self._source_ms))
+            self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
+        self._remember_lag()
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
         if first < len(batch.payloads):
@@ -122,17 +122,14 @@ class Partition_Consumer:
                 self._segments.append(_Segment(now.moment))
             self._segments[-1].tip = batch
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
-        if lost:
-            self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
 
-    def _gap(self, batch: Batch, first: int) -> int | None:
-        """From when on nothing came, if the stream may have taken it since its retention was asked for: it never takes
-        what is younger than the shortest retention that there is."""
-        if not BEGINNING_MS < self._position_ms < self.state.timing.surely_kept_from_ms(self._source_ms):
-            return None
-        at_tip = not batch.payloads and batch.millis_behind_latest == 0
-        came_ms = batch.arrivals_ms[first] if first < len(batch.payloads) else self._source_ms if at_tip else 0
-        return self._position_ms if came_ms - self._position_ms > self.state.timing.coverage_margin_ms else None
+    def _remember_lag(self) -> None:
+        """The stream may have trimmed what came next, if its retention was shortened since we asked for it. It never
+        takes what is younger than the shortest retention that there is."""
+        if BEGINNING_MS < self._position_ms < self.state.timing.surely_kept_from_ms(self._source_ms):
+            self._read_late = max(
+                self._read_late, (self._source_ms, self._position_ms), key=lambda late: late[0] - late[1]
+            )
 
     def _open_segment(self, now: Now, aside: Set_Aside | None) -> _Segment:
         """The last one if more records may join it, else a new one."""
@@ -223,20 +220,18 @@ class Partition_Consumer:
         self._working = True
         yield from self._fold_steps(now)
         self._source_ms = source_ms = max(self._source_ms, now.wall_ms)
-        if self.state.position_ms < self.state.timing.surely_kept_from_ms(source_ms):
-            yield from self._ask_steps(self.state.position_ms)
         if gone:
             self.state.is_gone(source_ms, self._new_lineage())
         elif self.state.may_have_lost_records(source_ms, self.state.position_ms):
             self.state.lose(source_ms, self._new_lineage())
+        else:
+            self._remember_lag()
         yield from self._commit_steps(now, ended=True)
         self._working = False
 
     def _fold_steps(self, now: Now) -> Steps[None]:
         while self._segments:
             segment = self._segments[0]
-            if segment.lost_at_ms is None and segment.gap_from_ms is not None:
-                yield from self._ask_steps(segment.gap_from_ms)
             self._segments.pop(0)
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
@@ -254,12 +249,14 @@ class Partition_Consumer:
             if segment.payloads and self.careful:
                 yield from self._commit_steps(now, ended=False)
 
-    def _ask_steps(self, position_ms: int) -> Steps[None]:
-        """Ask how long the stream keeps its records by now, before what was read counts as all there was."""
+    def _ask_steps(self) -> Steps[None]:
+        """Ask how long the stream keeps its records by now, before what was read far behind its tip counts as all that
+        there was."""
+        (source_ms, position_ms), self._read_late = self._read_late, ON_TIME
         stream = self.state.timing.stream
-        if stream is not None:
+        if source_ms > position_ms and stream is not None:
             yield call(stream.ask)
-            if self.state.may_have_lost_records(self._source_ms, position_ms):
+            if self.state.may_have_lost_records(source_ms, position_ms):
                 self.state.lose(self._source_ms, self._new_lineage())
 
     def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
@@ -286,11 +283,9 @@ class Partition_Consumer:
                 starts = self.state.starts(placed)
             elif not self.state.knows_secret(month, tag := self._secrets.tag(month)):
                 self.state.lose_secret(month, tag, now.wall_ms, self._new_lineage())
-        for start in starts:
-            try:
-                yield from load_steps(self._store, self.state, [start])
-            except Corrupt_State:  # a wrong number must never become final: vouch only for what comes now
-                self.state.lose_window(start, now.wall_ms, self._new_lineage())
+        for start in (yield from load_steps(self._store, self.state, starts)):
+            # a wrong number must never become final: vouch only for what comes now
+            self.state.lose_window(start, now.wall_ms, self._new_lineage())
         dropped = self.state.take(placed, segment.numbers, self._secrets.seeds, self._intake)
         yield from self._bury_steps(segment, columns, dropped)
 
@@ -330,6 +325,7 @@ class Partition_Consumer:
             yield call(self._store.put, letter.key(), letter.to_json())
 
     def _commit_steps(self, now: Now, ended: bool) -> Steps[None]:
+        yield from self._ask_steps()
         if self._first_uncommitted:
             self.folding = self._first_uncommitted, self.state.number
         prunable = []
@@ -338,7 +334,7 @@ class Partition_Consumer:
             if old and (yield call(self._shared.published, self.state.partition, start, name)):
                 prunable.append(start)
         redelivered = self._last_delivered >= int(self.state.number)
-        yield from commit_steps(self.state, self._store, self._checkpoint, ended, prunable, redelivered)
+        yield from commit_steps(self.state, self._store, self._checkpoint, self._remains, ended, prunable, redelivered)
         self.last_commit = now
         self._committed_edge = self._edge()
         self._first_uncommitted, self.folding = "", None

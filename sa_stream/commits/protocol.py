@@ -6,22 +6,23 @@ crash between any two steps repeats work and changes nothing, and a worker that 
 writes is true, but it cannot commit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import batched
 
 from sa_stream.commits.codec import decode_progress, encode_progress
 from sa_stream.commits.keys import (
     parse_progress_key,
     parse_snapshot_key,
     partial_key,
-    partials_prefix,
     progress_key,
     progress_prefix,
     snapshot_key,
     snapshots_prefix,
 )
-from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.operations import Call, Steps, call, together
 from sa_stream.commits.ports import Store
 from sa_stream.commits.progress import Progress
+from sa_stream.commits.remains import CALLS_MAX, Remains, leftovers_steps
 from sa_stream.commits.shared import Shared
 from sa_stream.errors import Corrupt_State, Superseded
 from sa_stream.partitions import END, NOTHING_READ, Partial_Name, Shard_Info, sortable
@@ -40,6 +41,7 @@ def commit_steps(
     state: Partition_State,
     store: Store,
     checkpoint: Checkpoint,
+    remains: Remains,
     ended: bool = False,
     prunable: Sequence[int] = (),
     redelivered: bool = True,
@@ -50,7 +52,7 @@ def commit_steps(
     2  put the snapshot
     3  put the progress
     4  checkpoint(n): the commit point, fenced by the lease
-    5  only after that was confirmed: delete what it made obsolete
+    5  only after that was confirmed: delete what the commit *before* has made obsolete; at the end all that is
 
     Without a new record since the last commit only step 3 happens, and replaces its own last progress. So it is too
     while the source still delivers again what the snapshot has seen (not `redelivered`): it takes no checkpoint at a
@@ -64,56 +66,42 @@ def commit_steps(
     # Before the first record there is nothing to go on from: whoever starts then starts anew, and may find less.
     fresh = ended or (redelivered and not known and number != NOTHING_READ)
 
-    for start in touched:
-        name = Partial_Name(state.lineage, state.touched[start])
-        yield call(store.put, partial_key(start, partition, name), state.windows[start].to_bytes())
-        state.partials[start] = name
+    for group in batched(touched, CALLS_MAX):
+        yield from together(_partial_puts(state, store, group))
+        for start in group:
+            remains.partial(state, start)
+            state.partials[start] = Partial_Name(state.lineage, state.touched[start])
     state.touched.clear()
     for start in state.closed_windows():
         del state.windows[start]
     if fresh:  # else the same key would get another map: pruning waits for the next record
         for start in prunable:
             state.partials.pop(start, None)
-        yield call(store.put, snapshot_key(partition, number, state.lineage), state.to_bytes())
+        snapshot = snapshot_key(partition, number, state.lineage)
+        yield call(store.put, snapshot, state.to_bytes())
 
     progress = progress_of(state, number, ended)
     key = progress_key(partition, number, progress.watermark_ms, state.lineage)
-    before = state.committed_progress
-    if fresh or key != before:
+    if fresh or key != remains.progress:
         yield call(store.put, key, encode_progress(progress))
-        state.committed_progress = key
 
-    if not fresh:  # an equal checkpoint is not fenced; a higher watermark at the same number says all the lower did
-        if before and before != key:
-            yield call(store.delete, [before])
-        return
-    yield call(checkpoint, number)
-    state.committed_number, state.committed_lineage = number, state.lineage
-
-    obsolete = yield from _obsolete_steps(store, partition, number, progress, touched)
+    if fresh:
+        yield call(checkpoint, number)
+        state.committed_number, state.committed_lineage = number, state.lineage
+        leftovers = yield from leftovers_steps(state, store, remains, touched, key)
+        obsolete = remains.confirmed(snapshot, key, leftovers)
+        if ended:
+            obsolete += remains.replaced
+    else:  # an equal checkpoint is not fenced; a higher watermark at the same number says all the lower did
+        obsolete = remains.idle(key)
     if obsolete:
         yield call(store.delete, obsolete)
 
 
-def _obsolete_steps(
-    store: Store, partition: str, number: str, progress: Progress, touched: Sequence[int]
-) -> Steps[list[str]]:
-    """Snapshots and progress below n, and partials of the same lineage below those that are named."""
-    order, obsolete = sortable(number), []
-    for listed in (yield call(store.list, snapshots_prefix(partition))):
-        if parse_snapshot_key(listed.key)[1] < order:
-            obsolete.append(listed.key)
-    for listed in (yield call(store.list, progress_prefix(partition))):
-        _, found, watermark_ms, lineage = parse_progress_key(listed.key)
-        older = found == order and lineage == progress.lineage and watermark_ms < progress.watermark_ms
-        if found < order or older:
-            obsolete.append(listed.key)
-    for start in touched:
-        named = partial_key(start, partition, progress.partials[start])
-        for listed in (yield call(store.list, partials_prefix(start, partition, progress.lineage))):
-            if listed.key < named:
-                obsolete.append(listed.key)
-    return obsolete
+def _partial_puts(state: Partition_State, store: Store, starts: Iterable[int]) -> Iterator[Call]:
+    for start in starts:
+        name = Partial_Name(state.lineage, state.touched[start])
+        yield call(store.put, partial_key(start, state.partition, name), state.windows[start].to_bytes())
 
 
 def progress_of(state: Partition_State, number: str, ended: bool) -> Progress:
@@ -269,9 +257,10 @@ def _snapshot_steps(
 
 def _is_whole_steps(store: Store, state: Partition_State) -> Steps[bool]:
     """Whether every partial that a snapshot names is there."""
-    for start, name in state.partials.items():
-        listed = yield call(store.list, partials_prefix(start, state.partition, name.lineage))
-        if partial_key(start, state.partition, name) not in {item.key for item in listed}:
+    keys = [partial_key(start, state.partition, name) for start, name in state.partials.items()]
+    for group in batched(keys, CALLS_MAX):
+        listings = yield from together(call(store.list, key.rpartition("/")[0]) for key in group)
+        if any(key not in {item.key for item in listed} for key, listed in zip(group, listings, strict=True)):
             return False
     return True
 
@@ -304,24 +293,31 @@ def _ended_parent_steps(store: Store, parent: str, timing: Timing) -> Steps[Part
     return state
 
 
-def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> Steps[None]:
-    """Bring back the partials of windows that are not in memory, before records touch them.
+def load_steps(store: Store, state: Partition_State, starts: Sequence[int]) -> Steps[list[int]]:
+    """Bring back the partials of windows that are not in memory, before records touch them. Those that could not be:
+    a partial is torn, or gone.
 
     One that we named and that is gone was deleted by somebody who has gone past us: Superseded. Whoever does that has a
-    snapshot to go on from; if nobody has, it is lost, and Corrupt_State is raised as for one that is torn.
+    snapshot to go on from; if nobody has, it is lost, as is one that is torn.
     """
-    for start, name in [(start, state.partials[start]) for start in starts if start in state.partials]:
-        if start in state.windows:
-            continue
-        key = partial_key(start, state.partition, name)
-        data = yield call(store.get, key)
-        if data is None:
-            if (yield from is_overtaken_steps(store, state)):
+    lost: list[int] = []
+    missing = [start for start in starts if start in state.partials and start not in state.windows]
+    for group in batched(missing, CALLS_MAX):
+        keys = [partial_key(start, state.partition, state.partials[start]) for start in group]
+        found = yield from together(call(store.get, key) for key in keys)
+        for start, key, data in zip(group, keys, found, strict=True):
+            if data is None and (yield from is_overtaken_steps(store, state)):
                 raise Superseded(
                     f"{key} is gone: another worker has moved past this one; its records will be read again"
                 )
-            raise Corrupt_State(f"{key} is gone, although nobody has moved past it")
-        state.windows[start] = Window.from_bytes(data, key)
+            try:
+                if data is not None:
+                    state.windows[start] = Window.from_bytes(data, key)
+                    continue
+            except Corrupt_State:  # told as a loss
+                pass
+            lost.append(start)
+    return lost
 
 
 def is_overtaken_steps(store: Store, state: Partition_State) -> Steps[bool]:

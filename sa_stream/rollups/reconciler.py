@@ -15,13 +15,13 @@ from sa_stream.commits.keys import PARTIALS_PREFIX, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
-from sa_stream.errors import Corrupt_State
 from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.editions import editions_steps, highest
-from sa_stream.rollups.entry import FINAL, STREAM, About, Entry, build_entry, merge, with_status
+from sa_stream.rollups.entry import FINAL, STREAM, About, Entry, build_entry, with_status
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.memory import AFTER_GRACE, Known, Memory
+from sa_stream.rollups.merging import Merger
 from sa_stream.rollups.periods import (
     DAILY,
     HALF_HOUR,
@@ -42,7 +42,6 @@ from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import Found, Publication, Superseded, is_settled
 from sa_stream.rollups.versions import Brief, brief_of
 from sa_stream.rollups.wanted import (
-    Part,
     Wanted,
     children_gone_back,
     is_older,
@@ -242,7 +241,7 @@ class Reconciler:
             if self._throttled(HALF_HOUR, key, found, wanted):
                 return
             if found.editions is not None:
-                yield from self._write(HALF_HOUR, window_ms, found, wanted)
+                yield from self._write(stream, HALF_HOUR, window_ms, found, wanted)
                 return
             found = yield from self._with_editions(key, found)
         yield from self._restore(HALF_HOUR, window_ms, found)
@@ -278,7 +277,7 @@ class Reconciler:
             if gone_back:
                 self._result.skipped[CHILD_GONE] += 1
             else:
-                yield from self._write(period, start_ms, found, wanted)
+                yield from self._write(stream, period, start_ms, found, wanted)
             return
         yield from self._restore(period, start_ms, found)
 
@@ -386,7 +385,7 @@ class Reconciler:
             )
             yield from self._put(period, start_ms, found, found.entry, ())
 
-    def _write(self, period: str, start_ms: int, found: Found, wanted: Wanted) -> Steps[None]:
+    def _write(self, stream: Stream_View, period: str, start_ms: int, found: Found, wanted: Wanted) -> Steps[None]:
         """Merge the parts, put the summary, then the entry that names it."""
         key, current = cache_key(period, start_ms), found.entry
         if current is not None and current["sources"] == wanted.sources and key not in self._anew:
@@ -394,7 +393,7 @@ class Reconciler:
                 current, final=wanted.final, sources=wanted.sources, missing=wanted.missing, at_ms=self._now_ms
             )
         else:
-            window = yield from self._merged(period, start_ms, wanted.parts)
+            window = yield from self._merged(stream, period, start_ms, wanted)
             if window is None:
                 self._anew.discard(key)  # who needs it asks again
                 if found.kept:
@@ -435,20 +434,19 @@ class Reconciler:
             for older in found.editions.keys:  # the highest is all that anybody needs
                 yield call(self.store.delete, older)
 
-    def _merged(self, period: str, start_ms: int, parts: Sequence[Part]) -> Steps[Window | None]:
-        """The sum of the parts; None if one is not to be had, which is never taken for zero."""
-        windows = []
-        for part in parts:
-            data: bytes | None = yield call(self.store.get, part.key)
-            try:
-                if data is not None:
-                    windows.append(Window.from_bytes(data, part.key))
-                    continue
-                self._result.skipped[part.gone] += 1
-            except Corrupt_State as error:  # one broken object must not keep all others from being published
+    def _merged(self, stream: Stream_View, period: str, start_ms: int, wanted: Wanted) -> Steps[Window | None]:
+        """The sum of the parts; None if one is not to be had, which is never taken for zero. Where a partial was
+        replaced meanwhile, `wanted` names the newer one from then on."""
+        merged = yield from Merger(self.store, self.progress_reader, stream).steps(
+            period, start_ms, wanted.parts, wanted.sources
+        )
+        wanted.sources = merged.sources
+        if merged.failed is not None:
+            if merged.error is None:
+                self._result.skipped[merged.failed.gone] += 1
+            else:
                 self._result.skipped[UNREADABLE] += 1
-                log.tell(OBJECT_UNREADABLE, f"not published: {error}", key=part.key)
-            if part.owner:
-                self._anew.add(part.owner)
-            return None
-        return merge(period, start_ms, windows)
+                log.tell(OBJECT_UNREADABLE, f"not published: {merged.error}", key=merged.failed.key)
+            if merged.failed.owner:
+                self._anew.add(merged.failed.owner)
+        return merged.window

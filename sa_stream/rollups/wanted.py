@@ -24,11 +24,13 @@ NOT_PUBLISHED = "not-published"  # ... for one that is about to be written
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A mergeable window in the state store: its key, why it may be gone, and the entry to publish anew then."""
+    """A mergeable window in the state store: its key, why it may be gone, and the entry to publish anew then, or the
+    partition of which it is."""
 
     key: str
     gone: str
     owner: str = ""
+    partition: str = ""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,12 @@ def names_json(sources: Sources) -> list[dict[str, Any]]:
     return [{"partition": partition, "lineage": name.lineage, "number": name.number} for partition, name in sources]
 
 
+def with_newer(sources: Json_List, partition: str, name: Partial_Name) -> list[dict[str, Any]]:
+    """The same sources, with another partial of one partition."""
+    newer = names_json(((partition, name),))[0]
+    return [newer if source["partition"] == partition else dict(source) for source in sources]
+
+
 def missing_json(view: Window_View) -> list[dict[str, Any]]:
     return [{"partition": missing.partition, "reason": missing.reason} for missing in view.missing]
 
@@ -73,7 +81,9 @@ def with_forgotten(sources: Sources, current: Entry | None, kept: Mapping[str, P
 
 
 def partials_of(window_ms: int, sources: Iterable[tuple[str, Partial_Name]]) -> list[Part]:
-    return [Part(partial_key(window_ms, partition, name), PARTIAL_GONE) for partition, name in sources]
+    return [
+        Part(partial_key(window_ms, partition, name), PARTIAL_GONE, partition=partition) for partition, name in sources
+    ]
 
 
 def additions(window_ms: int, sources: Sources, current: Entry) -> list[Part]:

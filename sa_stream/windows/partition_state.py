@@ -106,7 +106,6 @@ class Partition_State:
     touched: dict[int, str] = field(default_factory=dict)
     committed_number: str = ""  # of the last commit in this process or its snapshot; empty before the first
     committed_lineage: str = ""
-    committed_progress: str = ""
 
     def __post_init__(self) -> None:
         self.ids.horizon = self.timing.dedupe_horizon_minutes

@@ -162,35 +162,35 @@ def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_mis
 
 
 @pytest.mark.parametrize("shortened", [True, False])
-def test_where_nothing_came_for_a_while_the_stream_is_asked_for_its_retention_before_that_counts(
-    shortened: bool,
+@pytest.mark.parametrize("gap_ms", [MINUTE_MS, 15 * HOUR_MS])
+def test_what_is_read_far_behind_the_tip_counts_only_after_the_stream_was_asked_for_its_retention(
+    gap_ms: int, shortened: bool
 ) -> None:
-    """It was shortened since anybody looked: the next read jumps over what it took, and looks like a quiet night."""
+    """It was shortened since anybody looked: the next read jumps over what it took, and looks like a quiet moment."""
     now_ms, kept_ms = NOON_MS + 40 * HOUR_MS, NOON_MS + 16 * HOUR_MS
-    retention = Stream_Retention((3 * DAY_MS, ()), lambda: asked.append(1))
+    retention = Stream_Retention((3 * DAY_MS, ()), lambda: None)
     asked: list[int] = []
-    timing = Timing(stream=retention)
     first = Timing(retention_ms=3 * DAY_MS)
-    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=first), now_ms, timing)
+    before_ms = kept_ms + MINUTE_MS - gap_ms
+    worker = anew(working(record(1, NOON_MS, NOON_MS), timing=first), now_ms, Timing(stream=retention))
+    worker.read([record(2, before_ms, before_ms)], now_ms)
+    worker.flush(now_ms)
+    assert worker.state.since_ms == BEGINNING_MS
 
     def ask() -> None:
         asked.append(1)
         retention.now = (DAY_MS if shortened else 3 * DAY_MS, ())
 
     retention.ask = ask
-    worker.read([record(2, NOON_MS + MINUTE_MS, NOON_MS + MINUTE_MS)], now_ms)
-    worker.flush(now_ms)
-    assert not asked  # the records go on: nothing is missing
     worker.read([record(900, kept_ms + MINUTE_MS, kept_ms + MINUTE_MS)], now_ms)
-    worker.flush(now_ms)
-    assert len(asked) == 1
-    assert worker.state.since_ms == (kept_ms + MARGIN_MS if shortened else BEGINNING_MS)
     worker.read([record(901, now_ms - HOUR_MS, now_ms - HOUR_MS)], now_ms)
     worker.flush(now_ms)
-    asked.clear()
+    assert len(asked) == 1
+    own = latest_progress(worker.store)
+    assert (own.lineage, own.since_ms) == (("line-b-1", kept_ms + MARGIN_MS) if shortened else ("line-a", BEGINNING_MS))
     worker.tip(now_ms)  # what is younger than a day is there whatever happened
     worker.flush(now_ms)
-    assert not asked
+    assert len(asked) == 1
 
 
 def without_snapshot(now_ms: int) -> Worker:
@@ -357,8 +357,9 @@ def test_a_leftover_below_the_checkpoint_is_nobody_who_has_moved_past() -> None:
 def test_a_missing_partial_says_that_somebody_has_moved_past_where_somebody_has() -> None:
     worker = working(record(1, NOON_MS))
     slow = anew(worker, NOON_MS, worker.state.timing)
-    worker.read([record(2, NOON_MS)], NOON_MS + 1_000)
-    worker.flush(NOON_MS + 1_000)
+    for number in (2, 3):
+        worker.read([record(number, NOON_MS)], NOON_MS + 1_000)
+        worker.flush(NOON_MS + 1_000)
     slow.read([record(2, NOON_MS)], NOON_MS + 2_000)
     with pytest.raises(Superseded):
         slow.flush(NOON_MS + 2_000)

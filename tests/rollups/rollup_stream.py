@@ -8,7 +8,7 @@ import numpy as np
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import partial_key, progress_key, progress_prefix
-from sa_stream.commits.operations import Call, drive
+from sa_stream.commits.operations import Call, Operation, Together, drive
 from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.partitions import END, Partial_Name, Shard_Info
@@ -34,6 +34,15 @@ def window_of(start_ms: int, requests: int, salt: int = 0) -> Window:
 def now_at(now_ms: int) -> Now:
     """Both clocks, going on alike."""
     return Now(now_ms, Moment(now_ms))
+
+
+def one_by_one(perform: Callable[[Call], Any]) -> Callable[[Operation], Any]:
+    """A driver's `perform` that makes calls which are yielded together one after the other."""
+
+    def perform_all(operation: Operation) -> Any:
+        return [perform(one) for one in operation.calls] if isinstance(operation, Together) else perform(operation)
+
+    return perform_all
 
 
 class Stream:
@@ -110,9 +119,8 @@ class Stream:
     ):
         """One pass; its result. `ahead_ms`: how far the time of day is ahead of the clock that cannot step."""
         self.calls.clear()
-        result: Pass_Result = drive(
-            (reconciler or self.reconciler).pass_steps(Now(now_ms + ahead_ms, Moment(now_ms))), perform or self.perform
-        )
+        steps = (reconciler or self.reconciler).pass_steps(Now(now_ms + ahead_ms, Moment(now_ms)))
+        result: Pass_Result = drive(steps, one_by_one(perform or self.perform))
         return result
 
     def settle(self, now_ms: int, reconciler: Reconciler | None = None) -> int:

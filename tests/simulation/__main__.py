@@ -34,7 +34,7 @@ class Report:
 
 
 def report(seed: int, plant: str = "", trace: bool = False) -> Report:
-    from tests.simulation import planted, planted_clocks, planted_holes  # noqa: F401 - they register their bugs
+    from tests.simulation import planted, planted_clocks, planted_holes, planted_races  # noqa: F401 - they register
     from tests.simulation.planting import PLANTED
     from tests.simulation.world import run_seed
 
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("seeds", nargs="?", default="150", help="how many, or FIRST:END")
     parser.add_argument("first", nargs="?", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--plant", default="", help="a bug to plant (planted.py, planted_clocks.py, planted_holes.py)")
+    parser.add_argument("--plant", default="", help="a bug to plant (the files planted*.py)")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
     parser.add_argument("--failures", type=int, default=20, help="stop after so many failing seeds")

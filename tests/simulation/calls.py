@@ -8,7 +8,7 @@ from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import MINUTE_MS
 from tests.simulation.at_rest import Violation
 from tests.simulation.identity import Refused_End
-from tests.simulation.parts import SECOND_MS, Died, Engine_Failed, Task
+from tests.simulation.parts import NOT_YET, SECOND_MS, Died, Engine_Failed, Task
 from tests.simulation.workers import lineage_of
 
 
@@ -105,8 +105,9 @@ class Calls:
             return None
         if x < fails:
             return self.failed(task)
-        task.pending = None
-        self.advance(task, result)
+        if (results := task.got(result)) is not NOT_YET:
+            self.advance(task, results)
+        return None
 
     def failed(self, task: Task) -> None:
         """Consumers hold the line; a reconciler's pass ends, and the next one starts afresh."""
@@ -152,7 +153,7 @@ class Calls:
             self.say("ends", task.worker.name, task.link.shard_id[-2:] if task.link else "", type(end).__name__)
             self.end_task(task)
         else:
-            task.pending = call
+            task.wait_for(call, self.rng)
             if link is not None and before is not None:
                 self._follow_lineage(link, before)
             if call is not None and self.faults and self.rng.random() < self.options["slow"]:

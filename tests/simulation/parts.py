@@ -4,10 +4,11 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 from sa_stream.commits.decisions import Stream_Identity
-from sa_stream.commits.operations import Call
+from sa_stream.commits.operations import Call, Operation, Together
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.secrets import Secrets
@@ -27,7 +28,9 @@ SHARDS_MAX = 8
 INTAKE = Intake(resolve_field_lists("canonical", ""))
 MONTH_END_MS = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1000
 
-type Task_Steps = Generator[Call | None, Any, None]
+NOT_YET = object()
+
+type Task_Steps = Generator[Operation | None, Any, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,37 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """Steps that run in a worker; `pending` is the call that they wait for."""
+    """Steps that run in a worker; `pending` is the call that they wait for. Of calls that are made together: `left` are
+    the places of those that come after it, in some order, and `results` those of the others so far."""
 
     worker: Worker
     steps: Task_Steps
     link: Link | None = None
     pending: Call | None = None
+    together: Together | None = None
+    left: list[int] = field(default_factory=list)
+    results: dict[int, Any] = field(default_factory=dict)
     ready_ms: int = 0
     started: bool = False
+
+    def wait_for(self, operation: Operation | None, rng: Random) -> None:
+        """Of what is made together, any may come first."""
+        self.together = operation if isinstance(operation, Together) else None
+        if self.together is not None:
+            self.left = rng.sample(range(len(self.together.calls)), len(self.together.calls))
+            self.results = {}
+            operation = self.together.calls[self.left[0]]
+        self.pending = operation if isinstance(operation, Call) else None
+
+    def got(self, result: Any) -> Any:
+        """The pending call's result has come: what all of them gave, or NOT_YET."""
+        if self.together is None:
+            return result
+        self.results[self.left.pop(0)] = result
+        if self.left:
+            self.pending = self.together.calls[self.left[0]]
+            return NOT_YET
+        return [self.results[place] for place in range(len(self.together.calls))]
 
     @property
     def consumer(self) -> Partition_Consumer | None:

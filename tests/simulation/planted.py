@@ -15,6 +15,7 @@ import sa_stream.commits.protocol as protocol
 from sa_stream.commits.keys import progress_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Poison
+from sa_stream.commits.remains import Remains
 from sa_stream.errors import Lease_Lost
 from sa_stream.partitions import END
 from sa_stream.rollups.finality import Stream_View
@@ -29,8 +30,9 @@ from tests.simulation.planting import patched, planted
 def late_record_starts_anew() -> Iterator[None]:
     """A late record makes a new window instead of loading the partial of the one that is there."""
 
-    def load_steps(store: Any, state: Partition_State, starts: Sequence[int]) -> Steps[None]:
+    def load_steps(store: Any, state: Partition_State, starts: Sequence[int]) -> Steps[list[int]]:
         yield from ()
+        return []
 
     with patched(consumer_module, "load_steps", load_steps):
         yield
@@ -77,11 +79,11 @@ def shard_end_without_its_windows() -> Iterator[None]:
     original = protocol.commit_steps
 
     def commit_steps(
-        state: Partition_State, store: Any, checkpoint: Any, ended: bool = False, *more: Any
+        state: Partition_State, store: Any, checkpoint: Any, remains: Remains, ended: bool = False, *more: Any
     ) -> Steps[None]:
         if ended:
             state.touched.clear()
-        yield from original(state, store, checkpoint, ended, *more)
+        yield from original(state, store, checkpoint, remains, ended, *more)
 
     with patched(consumer_module, "commit_steps", commit_steps):
         yield
@@ -151,9 +153,9 @@ def idle_commit_under_an_old_key() -> Iterator[None]:
     def key_without_watermark(partition: str, number: str, watermark_ms: int, lineage: str) -> str:
         return progress_key(partition, number, 0, lineage)
 
-    def commit_steps(state: Partition_State, *more: Any) -> Steps[None]:
-        state.committed_progress = ""
-        yield from original(state, *more)
+    def commit_steps(state: Partition_State, store: Any, checkpoint: Any, remains: Remains, *more: Any) -> Steps[None]:
+        remains.progress = ""
+        yield from original(state, store, checkpoint, remains, *more)
 
     original = protocol.commit_steps
     with (
@@ -176,12 +178,18 @@ def checkpoint_before_snapshot() -> Iterator[None]:
     original = protocol.commit_steps
 
     def commit_steps(
-        state: Partition_State, store: Any, checkpoint: Any, ended: bool = False, prunable: Any = (), *more: Any
+        state: Partition_State,
+        store: Any,
+        checkpoint: Any,
+        remains: Remains,
+        ended: bool = False,
+        prunable: Any = (),
+        *more: Any,
     ) -> Steps[None]:
         number = END if ended else state.number
         if number == END or (int(number) > 0 and number != state.committed_number and (not more or more[0])):
             yield call(checkpoint, number)
-        yield from original(state, store, lambda number: None, ended, prunable, *more)
+        yield from original(state, store, lambda number: None, remains, ended, prunable, *more)
 
     with patched(consumer_module, "commit_steps", commit_steps):
         yield

@@ -13,7 +13,6 @@ from tests.simulation.planting import patched, planted
 FOUND_AT = {
     "ages_by_the_wall_clock": 4,
     "identity_by_name": 32,
-    "retention_fixed_at_start": 6,
     "wall_clock_followed_in_a_jump": 4,
 }  # where the rarer ones were found last: looked at first, to save time
 

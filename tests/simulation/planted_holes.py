@@ -98,7 +98,7 @@ def lost_end_taken_for_skipped() -> Iterator[None]:
 def missing_partial_taken_for_superseded() -> Iterator[None]:
     """A partial that is gone means that somebody is ahead: also to the only one who reads the shard."""
 
-    def load_steps(store: Any, state: Partition_State, starts: Sequence[int], *more: Any) -> Steps[None]:
+    def load_steps(store: Any, state: Partition_State, starts: Sequence[int], *more: Any) -> Steps[list[int]]:
         for start, name in [(start, state.partials[start]) for start in starts if start in state.partials]:
             if start not in state.windows:
                 key = partial_key(start, state.partition, name)
@@ -106,6 +106,7 @@ def missing_partial_taken_for_superseded() -> Iterator[None]:
                 if data is None:
                     raise Superseded(f"{key} is gone")
                 state.windows[start] = Window.from_bytes(data, key)
+        return []
 
     with patched(consumer_module, "load_steps", load_steps):
         yield
@@ -149,8 +150,8 @@ def first_read_vouches_by_todays_retention() -> Iterator[None]:
 
 @planted
 def gap_in_a_backlog_believed() -> Iterator[None]:
-    """Where nothing came for a while, nothing was: whatever the retention has become since it was asked for."""
-    with patched(consumer_module.Partition_Consumer, "_gap", lambda self, batch, first: None):
+    """What comes next in a backlog is all there was: whatever the retention has become since it was asked for."""
+    with patched(consumer_module.Partition_Consumer, "_remember_lag", lambda self: None):
         yield
 
 

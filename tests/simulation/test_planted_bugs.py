@@ -7,6 +7,7 @@ import pytest
 import tests.simulation.planted
 import tests.simulation.planted_clocks
 import tests.simulation.planted_holes
+import tests.simulation.planted_races
 from tests.simulation.__main__ import report
 from tests.simulation.options import VARIABLE, Options
 from tests.simulation.planting import PLANTED
@@ -16,7 +17,6 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "editions_not_looked_at": 12,
     "final_replaced_by_partial": 3,
     "first_read_vouches_by_todays_retention": 67,
-    "forgotten_before_it_is_rolled_up": 40174,
     "handed_over_without_what_was_read": 5,
     "ids_forgotten_by_event_time": 2,
     "lost_end_taken_for_skipped": 147,
@@ -30,6 +30,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "shrunk_in_the_same_lineage": 9,
     "todays_retention_taken_for_the_past": 13,
     "trimmed_parent_left_out": 29,
+    "vanished_partial_counts_as_nothing": 4,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
 CALM = {**NO_OTHER, "start": "TRIM_HORIZON", "backlog": False, "settings": False}
@@ -40,9 +41,13 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         {"replaced": "running-same", "local": False, "settings": False, "retention": ""},
     ),
     "gap_in_a_backlog_believed": (
-        7,
+        13,
         {"retention": "any", "backlog": True, "laggard": 0.9, "long": True, "described_minutes": 90}
         | {"settings": False, "replaced": ""},
+    ),
+    "forgotten_before_it_is_rolled_up": (
+        130,
+        {"backlog": True, "lost_summaries": 0.02, "cache_outage": True, **NO_OTHER},
     ),
     "lateness_is_only_a_setting": (1, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
     "loss_not_asked_for_before_the_end": (2, {"outage_reshard": "late", **NO_OTHER}),
@@ -64,6 +69,11 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
     "retired_without_a_tombstone": (
         1,
         {"late_progress": 0.1, "retention_hours": 2, "reshard": 0.02, "long": True, **SHORT},
+    ),
+    "retention_fixed_at_start": (
+        18,
+        {"retention": "any", "backlog": True, "laggard": 0.9, "long": True, "described_minutes": 90}
+        | {"settings": False, "replaced": ""},
     ),
     "settled_without_being_listed": (
         6,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sa_stream.commits.keys import partial_key
-from sa_stream.commits.operations import Call, Steps, drive
+from sa_stream.commits.operations import Operation, Steps, Together, drive
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.protocol import recover_steps
@@ -141,7 +141,9 @@ class Worker:
     def run[R](self, steps: Steps[R]) -> R:
         return drive(steps, self._perform)
 
-    def _perform(self, operation: Call) -> Any:
+    def _perform(self, operation: Operation) -> Any:
+        if isinstance(operation, Together):
+            return [self._perform(one) for one in operation.calls]
         if self.calls_left == 0:
             raise Died
         if self.fails_after is not None:

@@ -1,0 +1,51 @@
+"""Races between commits and publishers, lost on purpose: what is deleted too early, what vanishes while it is read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import sa_stream.commits.partition_consumer as consumer_module
+import sa_stream.commits.protocol as protocol
+from sa_stream.commits.keys import partial_key
+from sa_stream.commits.operations import Steps
+from sa_stream.commits.remains import Remains
+from sa_stream.rollups.merging import Merged, Merger
+from sa_stream.rollups.wanted import Part
+from sa_stream.windows.partition_state import Partition_State
+from sa_stream.windows.window import Window
+from tests.simulation.planting import patched, planted
+
+
+@planted
+def deleted_before_it_is_confirmed() -> Iterator[None]:
+    """A commit deletes what it replaces before its checkpoint."""
+
+    original = protocol.commit_steps
+
+    def commit_steps(state: Partition_State, store: Any, checkpoint: Any, remains: Remains, *more: Any) -> Steps[None]:
+        before = {start: state.partials[start] for start in state.touched if start in state.partials}
+        obsolete = [
+            partial_key(start, state.partition, name)
+            for start, name in before.items()
+            if name.number != state.touched[start]
+        ]
+
+        def deleting(number: str) -> None:
+            store.delete(obsolete)
+            checkpoint(number)
+
+        yield from original(state, store, deleting, remains, *more)
+
+    with patched(consumer_module, "commit_steps", commit_steps):
+        yield
+
+
+@planted
+def vanished_partial_counts_as_nothing() -> Iterator[None]:
+    """What is gone while a window is merged is left out of it."""
+
+    def newer(self: Merger, window_ms: int, part: Part, result: Merged) -> Steps[tuple[Part, bytes | None]]:
+        yield from ()
+        return part, Window(window_ms).to_bytes()
+
+    with patched(Merger, "_newer", newer):
+        yield
