@@ -4,11 +4,15 @@ looked at again. Losing it costs reads, or time until a map may forget a window;
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
+
+import xxhash
 
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.periods import end_of, parse_cache_key
 from sa_stream.rollups.versions import Brief, brief_of, went_back
-from sa_stream.timing import Moment
+from sa_stream.timing import BEGINNING_MS, Moment
 
 NOT_DUE, NEXT_PASS, AFTER_GRACE = 0, 1, 2
 
@@ -37,17 +41,30 @@ class _Look:
     pass_number: int
 
 
+@lru_cache(maxsize=65_536)
+def _fraction(key: str) -> float:
+    """0 to 1, another for each key, and the same for ever."""
+    return xxhash.xxh3_64_intdigest(key.encode()) / (1 << 64)
+
+
+@lru_cache(maxsize=65_536)
+def _end_ms(key: str) -> int:
+    return end_of(*parse_cache_key(key))
+
+
 class Memory:
     """All waits are measured from pass to pass, on the clock that cannot step."""
 
-    def __init__(self, verify_ms: int, grace_ms: int, keys_max: int) -> None:
+    def __init__(self, verify_ms: int, verify_final_ms: int, grace_ms: int, keys_max: int) -> None:
         self._verify_ms = verify_ms
+        self._verify_final_ms = verify_final_ms
         self._grace_ms = grace_ms
         self._keys_max = keys_max
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._looks: OrderedDict[str, _Look] = OrderedDict()
         self.pass_number = 0
         self.now = Moment(0)
+        self.passed_ms = BEGINNING_MS  # by all shards, as of this pass
 
     def begin_pass(self, now: Moment) -> None:
         self.pass_number += 1
@@ -56,9 +73,15 @@ class Memory:
     # ------------------------------------------------------------------ what the cache said
 
     def young(self, key: str) -> Known | None:
-        """What is known of a key and young enough to be believed without reading the cache."""
+        """What is known of a key and young enough to be believed without reading the cache: longer, if it is final, or
+        if nothing is there of a time that all shards have passed. Each key has an age of its own, up to twice that of
+        another: what one pass has read is not read again by one pass."""
         known = self._known.get(key)
-        return known if known is not None and self.now - known.read < self._verify_ms else None
+        if known is None:
+            return None
+        at_rest = _end_ms(key) <= self.passed_ms if known.brief is None else known.brief.final
+        most_ms = self._verify_final_ms if at_rest else self._verify_ms
+        return known if 2 * (self.now - known.read) < most_ms * (1 + _fraction(key)) else None
 
     def shown(self, key: str) -> bool:
         """Whether there was an entry when the cache was last read or written."""
@@ -113,6 +136,13 @@ class Memory:
         since = known.shown_since or self.now
         known.settled = sources is not None and self.now - since >= self._grace_ms
         return known.settled
+
+    def may_settle(self, known: Known) -> bool:
+        """Whether the next read would be the one that is long enough after the first."""
+        since = known.shown_since
+        return (
+            not known.settled and known.shown is not None and since is not None and self.now - since >= self._grace_ms
+        )
 
     # ------------------------------------------------------------------ what is looked at again
 

@@ -51,7 +51,7 @@ from sa_stream.rollups.wanted import (
     with_forgotten,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import DAY_MS, MINUTE_MS, WINDOW_MS, Now, Timing
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
 log = Log("reconciler")
@@ -69,7 +69,9 @@ MONTHS_MAX = 36  # looked through for entries that are not final, whatever the c
 @dataclass(frozen=True, slots=True)
 class Reconciler_Settings:
     """refresh_ms  least time between two versions of an entry of this period, unless it becomes final
-    verify_ms   how long something that was seen equal is believed without reading the cache again
+    verify_ms   how long at most something that was seen equal is believed without reading the cache again;
+                verify_final_ms: ... of what was final, which others change only where a progress record names something
+                new
     grace_ms    how long a superseded summary is kept for those who may still be reading it; how far apart two reads of
                 an entry are that prove it published; when a key that was written is looked at for the second time
     dead_letter_ms  how long dead letters are kept
@@ -85,6 +87,7 @@ class Reconciler_Settings:
         }
     )
     verify_ms: int = 5 * MINUTE_MS
+    verify_final_ms: int = HOUR_MS
     grace_ms: int = 10 * MINUTE_MS
     remembered_max: int = 20_000
     dead_letter_ms: int = 30 * DAY_MS
@@ -142,7 +145,12 @@ class Reconciler:
         self.timing = timing
         self.settings = settings or Reconciler_Settings()
         self.progress_reader = Progress_Reader(store)
-        self.memory = Memory(self.settings.verify_ms, self.settings.grace_ms, self.settings.remembered_max)
+        self.memory = Memory(
+            self.settings.verify_ms,
+            self.settings.verify_final_ms,
+            self.settings.grace_ms,
+            self.settings.remembered_max,
+        )
         self._anew: set[str] = set()  # entries whose summary was found missing
         self._superseded: Superseded = {}
         self._now_ms = 0
@@ -170,6 +178,7 @@ class Reconciler:
         shards: Iterable[Shard_Info] = yield call(self.list_shards)
         stream = Stream_View(shards, progress, self.timing, now_ms)
         result.progress, result.passed_ms, result.stream = progress, stream.passed_ms, stream
+        self.memory.passed_ms = stream.passed_ms
         # Our clock may be days behind: what the stream has passed, and what it names, is there all the same.
         self._horizon_ms = max(now_ms + self.timing.future_ms, stream.passed_ms, *stream.named, 0)
 
@@ -220,7 +229,7 @@ class Reconciler:
             self._result.waiting += 1
         key = cache_key(HALF_HOUR, window_ms)
         known = self._believed(key)
-        if known is not None and known.equal_to == view:
+        if known is not None and known.equal_to == view and not self.memory.may_settle(known):
             if known.settled:
                 self._result.settled[window_ms] = view.sources
             return

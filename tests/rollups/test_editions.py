@@ -386,7 +386,7 @@ def test_a_pass_that_writes_nothing_lists_no_editions_once_its_writes_were_looke
 
 
 def test_what_is_remembered_is_bounded():
-    memory = Memory(verify_ms=MINUTE_MS, grace_ms=GRACE, keys_max=10)
+    memory = Memory(verify_ms=MINUTE_MS, verify_final_ms=HOUR_MS, grace_ms=GRACE, keys_max=10)
     memory.begin_pass(Moment(LATER))
     for number in range(30):
         memory.read(str(number), None)

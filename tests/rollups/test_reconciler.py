@@ -494,15 +494,32 @@ def test_a_store_that_does_not_answer_ends_the_pass_and_the_next_one_makes_up_fo
 # ---------------------------------------------------------------------- cost
 
 
-def test_what_was_seen_equal_is_not_read_again_for_some_minutes():
-    stream = Stream("a")
+def test_what_was_seen_equal_is_not_read_again_for_some_minutes_and_what_is_final_for_an_hour_but_not_all_at_once():
+    stream, reads = Stream("a"), []
     stream.commit("a", 1, NEXT + WINDOW_MS * 20, {W + i * WINDOW_MS: 2 for i in range(20)})
-    stream.settle(LATER)
-    assert stream.run(LATER).written == []
+    at_ms = LATER + 12 * HOUR_MS
+    stream.settle(at_ms)
+    assert stream.run(at_ms).written == []
     assert stream.calls["retrieve_entry"] == 0
     assert stream.calls["get"] == 0
-    stream.run(LATER + 6 * MINUTE_MS)
-    assert stream.calls["retrieve_entry"] >= 20
+    for minutes in range(100 + 120):
+        stream.run(at_ms + minutes * MINUTE_MS)
+        reads.append(stream.calls["retrieve_entry"])
+    reads = reads[100:]  # by then nothing is new
+    finals = 20 + 10  # half hours and hours; the day and the month are not over
+    assert 2 * finals <= sum(reads) <= 4 * 120, reads
+    assert max(reads) <= 20, reads
+
+
+def test_what_a_progress_record_names_anew_is_looked_at_at_once():
+    stream = Stream("a", "b")
+    for name in "ab":
+        stream.commit(name, 1, NEXT, {W: 5})
+    stream.settle(LATER)
+    stream.run(LATER + GRACE)
+    stream.commit("a", 2, NEXT, {W: 6})
+    assert [written.cache_key for written in stream.run(LATER + GRACE + 2_000).written][:2] == [HALF, HOUR]
+    assert status(stream, HALF) == ("final", 1, 11)
 
 
 def test_a_fresh_reconciler_finds_nothing_to_do():
