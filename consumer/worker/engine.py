@@ -18,7 +18,7 @@ from consumer.worker.lane import Answered_Later, Ending, Lane
 from consumer.worker.lane_report import Lane_Report
 from consumer.worker.memory_watch import Memory_Watch
 from sa_stream.commits.operations import Call, Steps, Together
-from sa_stream.commits.partition_consumer import Partition_Consumer
+from sa_stream.commits.partition_consumer import JOIN_MS, Partition_Consumer
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import Batch
@@ -26,6 +26,8 @@ from sa_stream.timing import Moment, Now, right_now
 
 POOL_THREADS = 8
 TICK_S = 0.05
+JOIN_MS_A_LANE = 16  # 64 lanes fold every second what comes, 320 and more every 5 s
+JOIN_MS_MAX = 5_000
 WAITING_BYTES_MAX = 32 << 20  # of payloads of all lanes that wait for more to be folded with; beyond it none waits
 
 
@@ -196,13 +198,18 @@ class Engine:
         elif self._is_due(lane, consumer, now):
             lane.steps = consumer.work_steps(now)
         else:
-            self._look_later(lane, consumer.due_at)
+            self._look_later(lane, consumer.due_at(self._join_ms))
             return
         self._advance(lane, None)
 
     def _is_due(self, lane: Lane, consumer: Partition_Consumer, now: Now) -> bool:
         crowded = lane.waiting_bytes > 0 and self._waiting_bytes > WAITING_BYTES_MAX
-        return crowded or consumer.due(now)
+        return crowded or consumer.due(now, self._join_ms)
+
+    @property
+    def _join_ms(self) -> int:
+        """How long few records wait for others: longer among many lanes, as each fold has a cost of its own."""
+        return min(JOIN_MS_MAX, max(JOIN_MS, len(self.lanes) * JOIN_MS_A_LANE))
 
     def _count_waiting(self, lane: Lane, size_bytes: int) -> None:
         self._waiting_bytes += size_bytes - lane.waiting_bytes

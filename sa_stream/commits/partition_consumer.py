@@ -23,12 +23,12 @@ from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters
 from sa_stream.records.decoder import unpacked
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
-from sa_stream.windows.fold import FOLD_ROWS
+from sa_stream.windows.fold import FOLD_ROWS, hash_of
 from sa_stream.windows.partition_state import Partition_State, Shrunk
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 ON_TIME = (0, 0)
-JOIN_MS = 1_000  # nothing waits longer than this for others to join it
+JOIN_MS = 1_000  # records wait as long for others to join them, unless whoever drives this has many partitions
 
 
 @dataclass(slots=True)
@@ -65,6 +65,7 @@ class Partition_Consumer:
         self.careful = shared.poison.careful(state.partition)
         self.folding: tuple[str, str] | None = None
         self.last_commit = now
+        self._next_commit = now.moment + _first_interval_ms(state)
         self._shared = shared
         self._store = shared.store
         self._checkpoint = checkpoint
@@ -118,9 +119,9 @@ class Partition_Consumer:
             self._last_received = int(batch.sequence_numbers[-1])
             self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
         elif not batch.payloads and batch.millis_behind_latest == 0:
-            if not self._segments or self._segments[-1].tip is not None:
+            if not self._segments:
                 self._segments.append(_Segment(now.moment))
-            self._segments[-1].tip = batch
+            self._segments[-1].tip = batch  # which says all that one before it did
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
 
     def _remember_lag(self) -> None:
@@ -138,7 +139,9 @@ class Partition_Consumer:
             if not last.payloads and last.tip is None:
                 last.aside = aside
                 return last
-            if last.tip is None and last.aside is aside and not self.careful:
+            settled = not self.state.first_vouched and self.state.first_start is None
+            if (last.tip is None or settled) and last.aside is aside and not self.careful:
+                last.tip = None  # what comes after it says as much
                 return last
         self._segments.append(_Segment(now.moment, aside=aside))
         return self._segments[-1]
@@ -169,34 +172,46 @@ class Partition_Consumer:
 
     # ------------------------------------------------------------------ work
 
-    def due(self, now: Now) -> bool:
-        """Whether `work_steps` has something to do: enough rows, rows that waited long enough, a tip, or a commit."""
+    def due(self, now: Now, join_ms: int = JOIN_MS) -> bool:
+        """Whether `work_steps` has something to do: enough rows, rows that waited so long for others, a tip, or a
+        commit. More than JOIN_MS is only waited for what closes no window."""
         return self.commit_due(now) or any(
-            segment.tip is not None
-            or (self.careful and segment.payloads)
+            (self.careful and segment.payloads)
             or len(segment.payloads) >= FOLD_ROWS
             or segment.size_bytes >= FOLD_BYTES
-            or now.moment - segment.since >= JOIN_MS
+            or now.moment - segment.since >= self._waits_ms(segment, join_ms)
             for segment in self._segments
         )
+
+    def _waits_ms(self, segment: _Segment, join_ms: int) -> int:
+        """How long a segment may wait for more; a tip waits for nothing but others' turns."""
+        if join_ms <= JOIN_MS or self._may_close(segment):
+            return JOIN_MS if segment.tip is None else 0
+        return join_ms
+
+    def _may_close(self, segment: _Segment) -> bool:
+        """Whether it may bring the watermark past the end of the window in which that is."""
+        timing, arrivals_ms = self.state.timing, segment.arrivals_ms
+        watermark_ms = arrivals_ms[-1] if arrivals_ms else BEGINNING_MS
+        if segment.tip is not None:
+            watermark_ms = max(watermark_ms, segment.tip.not_fetched_before_ms - timing.idle_margin_ms)
+        return watermark_ms - timing.out_of_orderness_ms >= (self._edge() + 1) * WINDOW_MS
 
     @property
     def waiting_bytes(self) -> int:
         """Of payloads that were received and not yet folded, about."""
         return sum(segment.size_bytes for segment in self._segments)
 
-    @property
-    def due_at(self) -> Moment:
+    def due_at(self, join_ms: int = JOIN_MS) -> Moment:
         """When `due` turns true by time alone."""
-        commit_at = self.last_commit.moment + self.state.timing.commit_interval_ms
-        return min(commit_at, self._segments[0].since + JOIN_MS) if self._segments else commit_at
+        commit_at = self._next_commit
+        if not self._segments:
+            return commit_at
+        return min([commit_at, *(segment.since + self._waits_ms(segment, join_ms) for segment in self._segments)])
 
     def commit_due(self, now: Now) -> bool:
         """Every commit interval, and whenever a window has closed."""
-        return (
-            now.moment - self.last_commit.moment >= self.state.timing.commit_interval_ms
-            or self._edge() != self._committed_edge
-        )
+        return now.moment >= self._next_commit or self._edge() != self._committed_edge
 
     def work_steps(self, now: Now) -> Steps[None]:
         """Fold what was received, and commit if it is time. Raises Superseded, Lease_Lost: this worker no longer owns
@@ -336,6 +351,8 @@ class Partition_Consumer:
         redelivered = self._last_delivered >= int(self.state.number)
         yield from commit_steps(self.state, self._store, self._checkpoint, self._remains, ended, prunable, redelivered)
         self.last_commit = now
+        if now.moment >= self._next_commit:  # a window's end brings all partitions together, and they part again
+            self._next_commit = now.moment + self.state.timing.commit_interval_ms
         self._committed_edge = self._edge()
         self._first_uncommitted, self.folding = "", None
 
@@ -367,3 +384,10 @@ class Partition_Consumer:
 
     def _edge(self) -> int:
         return self.state.published_watermark_ms // WINDOW_MS
+
+
+def _first_interval_ms(state: Partition_State) -> int:
+    """Until a partition's first commit: another part of the interval for each, so that those which start together do
+    not go on committing together."""
+    interval_ms = state.timing.commit_interval_ms
+    return interval_ms - hash_of(state.partition, 0) % max(1, interval_ms // 2)

@@ -32,6 +32,7 @@ from tests.windows.partition_feed import (
     Record,
     Worker,
     after,
+    empty_tip,
     hostile_records,
     known_from_records,
     now_at,
@@ -202,14 +203,54 @@ def test_the_watermark_of_an_idle_commit_survives_a_restart() -> None:
 
 def test_a_commit_is_due_by_the_clock_and_when_a_window_has_closed() -> None:
     worker = working(record(1, NOON_MS))
-    assert not worker.consumer.due(now_at(NOON_MS + 59_999))
-    assert worker.consumer.due(now_at(NOON_MS + 60_000))
-    worker.tip(NEXT_MS + 65_000)
+    at_ms = worker.consumer.due_at().ms
+    assert NOON_MS + 30_000 < at_ms <= NOON_MS + 60_000
+    assert not worker.consumer.due(now_at(at_ms - 1))
+    assert worker.consumer.due(now_at(at_ms))
+    worker.consumer.receive(empty_tip(NEXT_MS + 65_000), now_at(NOON_MS + 1))
     assert worker.consumer.due(now_at(NOON_MS + 1))
     worker.work(NOON_MS + 1)
     assert [name for name, _ in writes_of(worker) if name != "delete"] == ["put"]
     assert latest_progress(worker.store).watermark_ms == NEXT_MS
     assert worker.state.windows == {}
+
+
+def test_partitions_that_start_together_and_close_windows_together_commit_at_different_times() -> None:
+    workers = [working(record(1, NOON_MS), partition=f"shard-{i}") for i in range(50)]
+
+    def times_ms() -> set[int]:
+        return {worker.consumer.due_at().ms for worker in workers}
+
+    spread = times_ms()
+    assert len(spread) > 45
+    for worker in workers:
+        worker.consumer.receive(empty_tip(NEXT_MS + 65_000), now_at(NOON_MS + 1))
+        worker.work(NOON_MS + 1)  # a window closes for all
+    assert times_ms() == spread
+    for worker in workers:
+        worker.work(worker.consumer.due_at().ms)
+    assert times_ms() == {at_ms + 60_000 for at_ms in spread}
+
+
+def test_few_rows_wait_longer_among_many_partitions_unless_they_may_close_a_window() -> None:
+    worker = working(record(1, NOON_MS))
+    worker.read([record(2, NOON_MS)], NOON_MS)
+    for waited_ms, join_ms, due in (
+        (999, 1_000, False),
+        (1_000, 1_000, True),
+        (1_000, 5_000, False),
+        (5_000, 5_000, True),
+    ):
+        assert worker.consumer.due(now_at(NOON_MS + waited_ms), join_ms) == due
+    worker.tip(NOON_MS + 1)
+    assert not worker.consumer.due(now_at(NOON_MS + 1), 5_000)
+    worker.read([record(3, NOON_MS)], NOON_MS + 2)  # joins what was there before the tip
+    worker.read([record(4, NEXT_MS + 60_000)], NOON_MS + 3)
+    assert worker.consumer.due(now_at(NOON_MS + 1_000), 5_000)
+    folds = [key for name, key in worker.calls if name == "put"]
+    worker.work(NOON_MS + 1_000)
+    assert worker.state.counters["records"] == 4
+    assert folds == []
 
 
 def test_the_end_of_a_shard_is_committed_above_every_number() -> None:
