@@ -7,12 +7,17 @@ clock may be days ahead. And nothing goes that is young by the store's own clock
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
 
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
+    CHECKPOINTS_PREFIX,
+    EDITIONS_PREFIX,
     PARTIALS_PREFIX,
     PROGRESS_PREFIX,
     SECRETS_PREFIX,
+    SUMMARIES_PREFIX,
     destroyed_secret_key,
     parse_progress_key,
     progress_key,
@@ -20,7 +25,7 @@ from sa_stream.commits.keys import (
     snapshots_prefix,
     window_label,
 )
-from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.operations import Steps, call, together
 from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import restore_end_steps
@@ -28,10 +33,20 @@ from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
-from sa_stream.rollups.periods import MONTHLY
+from sa_stream.rollups.periods import (
+    DAILY,
+    HALF_HOUR,
+    HOURLY,
+    MONTHLY,
+    cache_key,
+    end_of,
+    parse_cache_key,
+    start_of,
+)
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
 
+CLOSED_BY = {HALF_HOUR: DAILY, HOURLY: DAILY, DAILY: MONTHLY}
 DELETED_AT_ONCE = 1_000  # objects a call: S3 takes no more in one
 
 
@@ -119,6 +134,36 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     return list(closed)
 
 
+def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[int]:
+    """Delete the summaries and editions that no roll-up needs any more; how many. Half hours and hours are there for
+    their day, days for their month: once that is final, and so old that nothing amends it, whoever writes an entry
+    again has stood still for days, and nobody makes anything of it. What a month is made into stays."""
+    passed_ms = min(stream.settled_until_ms - stream.timing.keep_ms, stream.amendable_from_ms)
+    deleted = 0
+    for period, whole in CLOSED_BY.items():
+        folders: Sequence[str] = yield call(store.list_folders, f"{SUMMARIES_PREFIX}{period}")
+        starts = [parse_cache_key(folder.removeprefix(SUMMARIES_PREFIX))[1] for folder in folders]
+        for whole_ms, members in groupby(starts, partial(start_of, whole)):
+            if end_of(whole, whole_ms) >= passed_ms:
+                continue
+            entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(whole, whole_ms))
+            if entry is not None and entry["status"] == FINAL:
+                for start_ms in members:
+                    deleted += yield from _forget_entry_steps(store, cache_key(period, start_ms))
+    return deleted
+
+
+def _forget_entry_steps(store: Store, key: str) -> Steps[int]:
+    """The summaries last: by their folders it is found what is still to do."""
+    listings = yield from together(
+        call(store.list, folder) for folder in (f"{EDITIONS_PREFIX}{key}", f"{SUMMARIES_PREFIX}{key}")
+    )
+    for listed in listings:
+        if listed:
+            yield call(store.delete, [item.key for item in listed])
+    return sum(map(len, listings))
+
+
 def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:
     """Delete dead letters that were written longer ago than this, by the store's own clock; how many. Nothing reads
     them but people."""
@@ -151,11 +196,12 @@ def clean_up_steps(store: Store, cache: Cache, stream: Stream_View, settled: Map
     # the newest progress record was written now or earlier
     store_clock_ms = max((item.modified_ms for item in listed), default=BEGINNING_MS)
     yield from forget_partials_steps(store, stream, store_clock_ms)
+    yield from forget_summaries_steps(store, cache, stream)
     yield from forget_secrets_steps(store, cache, stream)
 
 
 def _exorcise_steps(store: Store, listed: Sequence[Listed]) -> Steps[None]:
-    """Delete what somebody wrote of a partition that was retired meanwhile."""
+    """Delete what somebody wrote of a partition that was retired meanwhile, and where the local runner stood in it."""
     keys: dict[str, list[str]] = {}
     retired = set()
     for item in listed:
@@ -164,6 +210,11 @@ def _exorcise_steps(store: Store, listed: Sequence[Listed]) -> Steps[None]:
             retired.add(partition)
         else:
             keys.setdefault(partition, []).append(item.key)
+    if retired:
+        checkpoints = yield call(store.list, CHECKPOINTS_PREFIX)
+        for item in checkpoints:
+            if item.key.removeprefix(CHECKPOINTS_PREFIX) in retired:
+                yield call(store.delete, item.key)
     for partition in sorted(retired & keys.keys()):
         snapshots = yield call(store.list, snapshots_prefix(partition))
         yield call(store.delete, [*keys[partition], *(item.key for item in snapshots)])

@@ -388,12 +388,13 @@ def test_a_pass_that_writes_nothing_lists_no_editions_once_its_writes_were_looke
 def test_what_is_remembered_is_bounded():
     memory = Memory(verify_ms=MINUTE_MS, verify_final_ms=HOUR_MS, grace_ms=GRACE, keys_max=10)
     memory.begin_pass(Moment(LATER))
-    for number in range(30):
-        memory.read(str(number), None)
-        memory.look_again(str(number))
+    keys = [f"daily/2026-02-{day:02d}" for day in range(1, 29)]
+    for key in keys:
+        memory.read(key, None)
+        memory.look_again(key)
     memory.begin_pass(Moment(LATER + 1))
-    assert memory.due_keys() == [str(number) for number in range(20, 30)]
-    assert [number for number in range(30) if memory.young(str(number))] == list(range(20, 30))
+    assert memory.due_keys() == keys[-10:]
+    assert [key for key in keys if memory.young(key)] == keys[-10:]
 
 
 # ---------------------------------------------------------------------- clocks

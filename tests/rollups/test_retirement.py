@@ -1,12 +1,13 @@
 """The clean-up: nothing goes that the stream has not passed, or that is young by the store's own clock."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
 
 from sa_stream.commits.codec import encode_progress
-from sa_stream.commits.keys import destroyed_secret_key, partial_key, progress_key, snapshot_key
+from sa_stream.commits.keys import checkpoint_key, destroyed_secret_key, partial_key, progress_key, snapshot_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.shared import Start
@@ -21,12 +22,13 @@ from sa_stream.rollups.retirement import (
     forget_dead_letters_steps,
     forget_partials_steps,
     forget_secrets_steps,
+    forget_summaries_steps,
     retirable,
     retire_steps,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import Listed, State_Store
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, start_of_month
 from tests.rollups.rollup_stream import Stream
 from tests.windows.partition_feed import Worker
 from tests.windows.partition_feed import record as stream_record
@@ -74,6 +76,75 @@ def clean_up(stream: Stream, now_ms: int, passes: int = 3) -> Pass_Result:
     assert result.stream is not None
     drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
     return result
+
+
+def test_where_the_local_runner_stood_in_a_retired_shard_is_forgotten_with_it() -> None:
+    stream = Stream("b")
+    stream.commit("b", 1, W, {W: 1})
+    drive(retire_steps(stream.store, "a", BEGINNING_MS))
+    for partition in "ab":
+        stream.store.put(checkpoint_key(partition), b"{}")
+    clean_up(stream, W + HOUR_MS)
+    assert [item.key for item in stream.store.list("checkpoints")] == [checkpoint_key("b")]
+
+
+# ---------------------------------------------------------------------- summaries
+
+
+def periods_of(stream: Stream, prefix: str) -> Counter[str]:
+    return Counter(item.key.split("/")[1] for item in stream.store.list(prefix))
+
+
+def days_of_traffic(stream: Stream, days: int) -> int:
+    """A request each half hour for so many days from the beginning of a month; returns when they are over."""
+    first_ms = start_of_month("2026-03")
+    end_ms = first_ms + days * DAY_MS
+    windows = dict.fromkeys(range(first_ms, end_ms, WINDOW_MS), 1)
+    stream.commit("a", 1, end_ms, windows, position_ms=end_ms)
+    stream.settle(end_ms)
+    return end_ms
+
+
+def forget(stream: Stream, now_ms: int, watermark_ms: int) -> None:
+    """What the clean-up does when the partition has come so far, and forgotten everything older."""
+    stream.amendable_ms["a"] = watermark_ms - 2 * DAY_MS
+    stream.commit("a", 2, watermark_ms, position_ms=watermark_ms)
+    stream.settle(now_ms)
+    result = stream.run(now_ms)
+    assert result.stream is not None
+    drive(forget_summaries_steps(stream.store, stream.cache, result.stream))
+
+
+def test_summaries_and_editions_of_half_hours_and_hours_go_when_their_day_is_final_and_old() -> None:
+    stream = Stream("a")
+    end_ms = days_of_traffic(stream, 4)
+    later_ms = end_ms + HOUR_MS
+    forget(stream, later_ms, later_ms)
+    kept_days = 2  # the days before are closed
+    for prefix in ("summaries", "editions"):
+        found = periods_of(stream, prefix)
+        assert (found["30min"], found["hourly"], found["daily"]) == (48 * kept_days, 24 * kept_days, 4), prefix
+    assert stream.settle(later_ms) == 0  # nobody misses anything
+    named = [key for key, entry in stream.entries.items() if not stream.holds(entry["summary"])]
+    assert len(named) == 2 * (48 + 24)
+
+
+def test_no_summary_goes_while_something_may_still_amend_its_day() -> None:
+    stream = Stream("a", "b")
+    stream.commit("b", 1, start_of_month("2026-03"))  # holds everything up
+    end_ms = days_of_traffic(stream, 4)
+    before = periods_of(stream, "summaries")
+    forget(stream, end_ms + 30 * DAY_MS, end_ms + 30 * DAY_MS)
+    assert periods_of(stream, "summaries")["30min"] == before["30min"] == 4 * 48
+
+
+def test_summaries_of_days_go_with_their_month_and_that_of_the_month_stays() -> None:
+    stream = Stream("a")
+    days_of_traffic(stream, 31)
+    later_ms = start_of_month("2026-04") + 4 * DAY_MS
+    forget(stream, later_ms, later_ms)
+    assert periods_of(stream, "summaries") == {"monthly": 1}
+    assert periods_of(stream, "editions") == {"monthly": 1}
 
 
 # ---------------------------------------------------------------------- shards

@@ -5,10 +5,13 @@ from typing import Any
 
 import sa_stream.commits.partition_consumer as consumer_module
 import sa_stream.commits.protocol as protocol
-from sa_stream.commits.keys import partial_key
-from sa_stream.commits.operations import Steps
+import sa_stream.rollups.retirement as retirement
+from sa_stream.commits.keys import SUMMARIES_PREFIX, partial_key
+from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.remains import Remains
+from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.merging import Merged, Merger
+from sa_stream.rollups.periods import HALF_HOUR, end_of, parse_cache_key
 from sa_stream.rollups.wanted import Part
 from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
@@ -48,4 +51,18 @@ def vanished_partial_counts_as_nothing() -> Iterator[None]:
         return part, Window(window_ms).to_bytes()
 
     with patched(Merger, "_newer", newer):
+        yield
+
+
+@planted
+def summaries_deleted_before_their_day_is_final() -> Iterator[None]:
+    """A half hour's summary goes as soon as its time is over."""
+
+    def forget_summaries_steps(store: Any, cache: Any, stream: Stream_View) -> Steps[int]:
+        for item in (yield call(store.list, f"{SUMMARIES_PREFIX}{HALF_HOUR}")):
+            if end_of(*parse_cache_key("/".join(item.key.split("/")[1:3]))) < stream.now_ms:
+                yield call(store.delete, item.key)
+        return 0
+
+    with patched(retirement, "forget_summaries_steps", forget_summaries_steps):
         yield
