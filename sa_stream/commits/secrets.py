@@ -11,6 +11,7 @@ from sa_stream.windows.fold import hash_of
 
 log = Log("secrets")
 
+TRIES_MAX = 3  # to read back what was made, while others destroy it
 SECRET_BYTES = 8
 
 
@@ -32,24 +33,32 @@ class Secrets:
         """Raises Store_Unavailable. A secret that is torn (a store without fsync) is passed over by everybody alike,
         for the next one that is whole."""
         for month in months:
-            attempt = 0
+            attempt = tries = 0
             while month not in self.seeds and month not in self.destroyed:
                 key = secret_key(month, attempt)
                 data = yield call(self._store.get, key)
                 if data is None:
-                    if (yield call(self._store.get, destroyed_secret_key(month))) is not None:
-                        self.destroyed.add(month)
-                        break
-                    yield call(self._store.create, key, self._make())
-                    data = yield call(self._store.get, key)
-                if data is None:
-                    raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
-                if len(data) == SECRET_BYTES:
+                    yield from self._make_steps(month, key)
+                    tries += 1
+                    if tries > TRIES_MAX:
+                        raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
+                elif len(data) == SECRET_BYTES:
                     self.seeds[month] = int.from_bytes(data, "big")
                 else:
                     message = f"{key} has {len(data)} bytes, a secret has {SECRET_BYTES}: the next one is used"
                     log.tell(SECRET_TORN, message, key=key)
                     attempt += 1
+
+    def _make_steps(self, month: str, key: str) -> Steps[None]:
+        """Make a secret where there is none; it is read back then, as somebody else's may have been first. Not for a
+        month whose secret was destroyed, which may also happen while we stand still here."""
+        destroyed = destroyed_secret_key(month)
+        if (yield call(self._store.get, destroyed)) is None:
+            yield call(self._store.create, key, self._make())
+            if (yield call(self._store.get, destroyed)) is None:
+                return
+            yield call(self._store.delete, [key])
+        self.destroyed.add(month)
 
     def tag(self, month: str) -> int:
         """A few bits that tell a secret from another, and nothing of it."""
