@@ -221,7 +221,8 @@ class Checks(At_Rest):
             and int(source["number"]) in oracle.last_touch(start_ms, number, all_read)
             for source in entry["sources"]
         )
-        if self.world.torn and not listed:  # somebody who stalled may have put back what was there before
+        # Somebody who stalled may have put back what was there before; or it lists what came after a lost snapshot.
+        if (self.world.torn or progress.partition in self.world.damaged) and not listed:
             key, allowed = cache_key(HALF_HOUR, start_ms), oracle.last_touch(start_ms, number, all_read)
             listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
