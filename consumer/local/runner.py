@@ -120,7 +120,7 @@ class Local_Runner:
             return
         application.state.check()
         with hold_lock(application.state) as lock:
-            application.open(info, self._publish_interval_s, self._settings, self._on_pass)
+            application.open(info, (self._publish_interval_s, self._publish_interval_s), self._settings, self._on_pass)
             claim_runner(application.state, "local")
             self.engine.memory.check(info.open_shards, READ_AHEAD_RATE)
             application.publisher.start()

@@ -94,7 +94,7 @@ class Application:
     def open(
         self,
         info: Stream_Info,
-        publish_interval_s: float = PUBLISH_S,
+        publish_s: tuple[float, float] = (PUBLISH_S, PUBLISH_S),
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
     ) -> None:
@@ -124,7 +124,7 @@ class Application:
             reconciler,
             self.store,
             self.health,
-            publish_interval_s,
+            publish_s,
             on_pass,
             lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
             self.now,

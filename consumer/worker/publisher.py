@@ -22,6 +22,7 @@ log = Log("publisher")
 
 PUBLISH_S = 2.0  # between two passes of the only worker
 PUBLISH_S_MAX = 10.0  # ... of one of many
+OPEN_PUBLISH_S_MAX = 30.0  # ... while only open windows have news
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
 DEAD_LETTERS_S = 86_400.0  # between two looks at what is to be kept for weeks
 CALLS_AT_ONCE = 8  # that a pass makes at the same time
@@ -31,6 +32,7 @@ CLAIM_S = 600.0  # between two looks at whose the cache is
 class Publisher:
     """Runs passes until stopped, or until the cache turns out to be somebody else's: then `failure` says so.
 
+    intervals_s  between two passes while a window that has ended is not final, and else
     on_pass  gets every completed pass's result, in the publisher's thread
     claim    makes sure that the cache is ours, before the first pass and now and then: raises Config_Error if not, and
              Store_Unavailable, which the next pass makes up for
@@ -41,7 +43,7 @@ class Publisher:
         reconciler: Reconciler,
         store: Store,
         health: Health,
-        interval_s: float,
+        intervals_s: tuple[float, float],
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
         claim: Callable[[], None] = lambda: None,
         clock: Callable[[], Now] = right_now,
@@ -49,7 +51,7 @@ class Publisher:
         self._reconciler = reconciler
         self._store = store
         self._health = health
-        self._interval_s = interval_s
+        self._interval_s, self._open_interval_s = intervals_s
         self._on_pass = on_pass
         self._claim = claim
         self._clock = clock
@@ -59,6 +61,7 @@ class Publisher:
         self._last_pass = False
         self._clean_up_s = self._dead_letters_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
+        self._waiting = True
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="publisher")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -80,7 +83,8 @@ class Publisher:
         while not self._stop.is_set() and self.failure is None:
             began_s = time.monotonic()
             self._pass()
-            self._stop.wait(max(0.0, self._interval_s - (time.monotonic() - began_s)))
+            pause_s = self._interval_s if self._waiting else self._open_interval_s
+            self._stop.wait(max(0.0, pause_s - (time.monotonic() - began_s)))
         if self._last_pass and self.failure is None:
             self._reconciler = _without_delays(self._reconciler)
             self._pass()
@@ -117,7 +121,7 @@ class Publisher:
 
     def _round(self) -> None:
         result = drive(self._reconciler.pass_steps(self._clock()), self._perform)
-        self._settled = result.settled
+        self._settled, self._waiting = result.settled, bool(result.waiting)
         for written in result.written:
             log.tell(
                 ENTRY,
@@ -150,7 +154,7 @@ def _without_delays(reconciler: Reconciler) -> Reconciler:
     return anew
 
 
-def shared_publish_s(commit_interval_s: float) -> float:
-    """Between two passes of a worker that is one of many: there is news once a commit interval, and each look costs
-    listings of the state store."""
-    return max(1.0, min(PUBLISH_S_MAX, commit_interval_s / 6))
+def shared_publish_s(commit_interval_s: float) -> tuple[float, float]:
+    """Between two passes of a worker that is one of many, while a window waits to become final and else: open windows
+    have news once a commit interval, and each look costs listings of the state store."""
+    return max(1.0, min(PUBLISH_S_MAX, commit_interval_s / 6)), max(1.0, min(OPEN_PUBLISH_S_MAX, commit_interval_s / 2))

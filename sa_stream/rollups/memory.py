@@ -19,7 +19,11 @@ NOT_DUE, NEXT_PASS, AFTER_GRACE = 0, 1, 2
 
 @dataclass(slots=True)
 class Known:
-    """What was last read under a key, which view it was equal to, and since when it is seen to show some sources."""
+    """What was last read under a key, which view it was equal to, and since when it is seen to show some sources.
+
+    ours         it is what we wrote ourselves
+    final_since  since when it could be written as final
+    """
 
     brief: Brief | None
     read: Moment
@@ -29,6 +33,8 @@ class Known:
     shown: Sources | None = None
     shown_since: Moment | None = None
     settled: bool = False
+    ours: bool = False
+    final_since: Moment | None = None
 
 
 @dataclass(slots=True)
@@ -99,12 +105,13 @@ class Memory:
         if before is None:
             return
         known.shown, known.shown_since, known.settled = before.shown, before.shown_since, before.settled
+        known.ours, known.final_since = before.ours and before.brief == brief, before.final_since
         if went_back(before.brief, brief):
             self.look_again(key)
 
     def written(self, key: str, entry: Entry) -> None:
         """We wrote it: equal to nothing yet, as the next pass reads it again."""
-        self._keep(key, brief_of(entry))
+        self._keep(key, brief_of(entry)).ours = True
         self.look_again(key)
 
     def _keep(self, key: str, brief: Brief | None) -> Known:
@@ -136,6 +143,18 @@ class Memory:
         since = known.shown_since or self.now
         known.settled = sources is not None and self.now - since >= self._grace_ms
         return known.settled
+
+    def ours(self, key: str) -> bool:
+        """Whether the entry is as we wrote it ourselves."""
+        return key in self._known and self._known[key].ours
+
+    def final_for_ms(self, key: str) -> int:
+        """How long ago we first saw that an entry may become final; 0 now."""
+        known = self._known.get(key)
+        if known is None:
+            return 0
+        known.final_since = known.final_since or self.now
+        return self.now - known.final_since
 
     def may_settle(self, known: Known) -> bool:
         """Whether the next read would be the one that is long enough after the first."""

@@ -63,6 +63,8 @@ OVERTAKEN = "overtaken"  # somebody else wrote the entry meanwhile, or from newe
 THROTTLED = "throttled"  # refreshed only a moment ago, and not final yet anyway
 PROGRESS_MOVED = "progress-moved"  # records were replaced faster than they could be read
 
+OTHERS_PATIENCE = 3  # times the refresh interval: then he who wrote an open entry last is taken for gone
+FINAL_PATIENCE_MS = 15_000  # ... before his entry is made final by another
 MONTHS_MAX = 36  # looked through for entries that are not final, whatever the clocks say
 
 
@@ -369,14 +371,23 @@ class Reconciler:
         return True
 
     def _throttled(self, period: str, key: str, found: Found, wanted: Wanted) -> bool:
-        current = found.entry
-        if current is None or (wanted.final and current["status"] != FINAL) or key in self._anew:
+        """Whether to leave a change for later: the entry is young, or another worker is at it, who goes on with what he
+        has begun as long as he lives. (All may write at any time; that they need not saves each a merge of the whole
+        stream.)"""
+        current, refresh_ms = found.entry, self.settings.refresh_ms.get(period, 0)
+        if current is None or key in self._anew:
             return False
+        patience = 1 if self.memory.ours(key) else OTHERS_PATIENCE
         written_ms = from_iso(current["computed_at"])
-        until_ms = written_ms + self.settings.refresh_ms.get(period, 0)
+        until_ms = written_ms + patience * refresh_ms
         if not written_ms <= self._now_ms < until_ms:
             return False
-        self.memory.hold(key, until_ms)
+        if wanted.final and current["status"] != FINAL:
+            waits_ms = min(FINAL_PATIENCE_MS, (patience - 1) * refresh_ms)
+            if self.memory.final_for_ms(key) >= waits_ms:
+                return False
+        else:
+            self.memory.hold(key, until_ms)
         self._result.skipped[THROTTLED] += 1
         return True
 

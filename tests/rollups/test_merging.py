@@ -7,6 +7,7 @@ from typing import Any
 from sa_stream.commits.keys import PARTIALS_PREFIX, PROGRESS_PREFIX
 from sa_stream.commits.operations import Call
 from sa_stream.rollups.merging import MERGED_AT_ONCE
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.timing import HOUR_MS, WINDOW_MS
 from tests.rollups.rollup_stream import Stream
 
@@ -82,6 +83,43 @@ def test_a_progress_record_that_is_replaced_while_it_is_read_is_looked_up_again_
     assert {name: own.number for name, own in result.progress.items()} == {"a": "1", "b": "2", "c": "1"}
     assert stream.calls["list"] <= 2 + 4  # all, then those of b; the rest are of entries
     assert stream.entries[HALF]["total_requests"] == 16
+
+
+def test_who_wrote_an_open_entry_last_goes_on_and_another_takes_over_when_he_is_gone() -> None:
+    stream = Stream("a", refresh_ms={"30min": 10_000})
+    first, second = stream.fresh(), stream.fresh()
+    number, now_ms = 0, W + 60_000
+    wrote: list[list[bool]] = []
+
+    def passes(*reconcilers: Reconciler) -> list[bool]:
+        nonlocal number, now_ms
+        number, now_ms = number + 1, now_ms + 12_000
+        stream.commit("a", number, W + number, {W: number})
+        return [HALF in [one.cache_key for one in stream.run(now_ms, who).written] for who in reconcilers]
+
+    for _ in range(10):
+        wrote.append(passes(first, second))
+    assert wrote == [[True, False]] * 10
+    alone = [passes(second)[0] for _ in range(6)]  # the first is gone
+    assert alone == [False, False, True, True, True, True]
+    assert passes(first, second) == [False, True]  # it is back, and watches
+
+
+def test_a_final_entry_is_left_to_him_who_wrote_it_last_for_some_seconds_and_no_longer() -> None:
+    stream = Stream("a", refresh_ms={"30min": 10_000})
+    first, second = stream.fresh(), stream.fresh()
+    stream.commit("a", 1, W + 1, {W: 5})
+    now_ms = NEXT - 2_000
+    stream.run(now_ms, first)
+    stream.run(now_ms, second)
+    stream.commit("a", 2, NEXT, {W: 6})
+    waited_ms = []
+    for step_ms in range(5_000, 60_000, 5_000):
+        if HALF in [one.cache_key for one in stream.run(now_ms + step_ms, second).written]:
+            waited_ms.append(step_ms)
+    assert stream.entries[HALF]["status"] == "final"
+    assert waited_ms == [20_000]
+    assert stream.run(now_ms + 60_000, first).written == [] or stream.entries[HALF]["revision"] == 0
 
 
 def test_more_parts_than_are_read_at_a_time_add_up_to_the_same() -> None:

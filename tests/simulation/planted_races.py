@@ -5,6 +5,7 @@ from typing import Any
 
 import sa_stream.commits.partition_consumer as consumer_module
 import sa_stream.commits.protocol as protocol
+import sa_stream.rollups.reconciler as reconciler
 import sa_stream.rollups.retirement as retirement
 from sa_stream.commits.keys import SUMMARIES_PREFIX, partial_key
 from sa_stream.commits.operations import Steps, call
@@ -65,4 +66,11 @@ def summaries_deleted_before_their_day_is_final() -> Iterator[None]:
         return 0
 
     with patched(retirement, "forget_summaries_steps", forget_summaries_steps):
+        yield
+
+
+@planted
+def hint_taken_for_a_lock() -> Iterator[None]:
+    """Who did not write an open entry himself leaves it to him who did, alive or not."""
+    with patched(reconciler, "OTHERS_PATIENCE", 1 << 30), patched(reconciler, "FINAL_PATIENCE_MS", 1 << 60):
         yield

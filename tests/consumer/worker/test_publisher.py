@@ -51,7 +51,7 @@ def test_a_cache_is_claimed_by_one_application_with_one_stream(cache: Memory_Cac
 def publisher(claim) -> Publisher:
     state = State_Store("memory://")
     reconciler = Reconciler(state, Memory_Cache(), list, Timing())
-    return Publisher(reconciler, state, Health(moment()), 0.02, claim=claim)
+    return Publisher(reconciler, state, Health(moment()), (0.02, 0.02), claim=claim)
 
 
 def test_nothing_is_published_before_the_cache_is_ours_and_a_dead_one_is_asked_again() -> None:
@@ -125,7 +125,7 @@ def test_a_start_with_a_dead_cache_goes_on(kinesis: Memory_Kinesis) -> None:
     application = Application(config("one"), Health(moment()), state=State_Store("memory://"), cache=dead)
     info = application.describe(threading.Event())
     assert info is not None
-    application.open(info, 0.05)
+    application.open(info, (0.05, 0.05))
     application.publisher.start()
     time.sleep(0.2)
     application.publisher.stop(last_pass=False)
