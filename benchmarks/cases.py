@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, engine, kcl_daemon, kcl_links, measure, rivals, shards
+from benchmarks import data, engine, growth, kcl_daemon, kcl_links, measure, rivals, shards
 from sa_stream.records.fields import CANONICAL
 
 MB = 1_000_000
@@ -32,6 +32,10 @@ class Sizes:
     kcl_settle_s: float = 15  # until their memory is looked at
     kcl_records: int = 4_000  # the Kinesis emulator is slow with more
     kcl_singles: int = 200
+    many_windows: int = 1_000
+    many_shards: tuple[int, int] = (16, 256)
+    days: tuple[int, int] = (7, 31)
+    hours: int = 4
 
 
 FULL = Sizes()
@@ -45,6 +49,10 @@ QUICK = Sizes(
     kcl_settle_s=1,
     kcl_records=400,
     kcl_singles=3,
+    many_windows=20,
+    many_shards=(2, 4),
+    days=(1, 2),
+    hours=1,
 )
 
 
@@ -361,6 +369,60 @@ def _wait_until_ready(process: Any) -> None:
     raise RuntimeError(f"sa-stream run did not become ready: {''.join(said)[-2_000:]}")
 
 
+# ---------------------------------------------------------------------- growth
+
+S3_WRITE_USD, S3_READ_USD, MONTH_H = 5e-6, 4e-7, 730  # list prices of a PUT or LIST, and of a GET
+
+
+def growth_of_folds(bench: Bench) -> Iterator[Line]:
+    records = 30_000
+    one, few = (measure.call(growth.folds, count, 1, 100)[0]["ms"] for count in (1, 100))
+    alone, _ = measure.call(growth.folds, records, 1, 3)
+    spread, _ = measure.call(growth.folds, records, bench.sizes.many_windows, 2)
+    law = f"parsed and taken in; 100 records: {few:.2f} ms, {records:,} of one window: {alone['ms']:.0f} ms"
+    yield at_most("fold-of-one", one, "ms", 0.8, law)
+    ratio = spread["ms"] / alone["ms"]
+    law = f"{records:,} records over {spread['windows']:,} windows: {spread['ms']:.0f} ms, to those of one window"
+    yield at_most("fold-many-windows", ratio, "times", 5, law)
+
+
+def growth_of_publishing(bench: Bench) -> Iterator[Line]:
+    for shards_, name, most_ms in zip(bench.sizes.many_shards, (16, 256), (4, 25), strict=True):
+        steady, _ = measure.call(growth.steady_pass, shards_, 10)
+        reads = steady["cache_reads_a_minute"]
+        detail = f"{shards_} shards, two days of final windows; {reads:.1f} reads of the cache a minute"
+        yield at_most(f"pass-{name}-shards", steady["ms"], "ms", most_ms, detail)
+        if shards_ == bench.sizes.many_shards[-1]:
+            yield at_most(
+                "pass-cache-reads", steady["cache_reads_a_minute"], "a minute", 20, f"{shards_} shards, a worker"
+            )
+    most = bench.sizes.many_shards[-1]
+    merged, _ = measure.call(growth.merge, most)
+    detail = (
+        f"{most} full shards of {merged['partial_bytes'] / MB:.1f} MB: {merged['cpu_s']:.2f} s of CPU, "
+        f"{1000 * merged['cpu_s'] / most:.1f} ms a shard"
+    )
+    yield at_most("merge-memory", merged["bytes"] / MB, "MB", 157, detail)
+
+
+def growth_of_cost(bench: Bench) -> Iterator[Line]:
+    shards_, workers = bench.sizes.many_shards[0], 2
+    hour, _ = measure.call(growth.requests, shards_, workers, bench.sizes.hours)
+    writes = sum(hour.get(verb, 0) for verb in ("put", "create", "list", "list_folders"))
+    usd = MONTH_H * (writes * S3_WRITE_USD + hour["get"] * S3_READ_USD)
+    detail = f"{shards_} shards, {workers} workers, an hour: " + ", ".join(
+        f"{number:,.0f} {verb}" for verb, number in sorted(hour.items())
+    )
+    yield at_most("s3-month", usd, "$", 12, detail)
+
+
+def growth_with_age(bench: Bench) -> Iterator[Line]:
+    young, old = bench.sizes.days
+    objects, _ = measure.call(growth.aging, 4, list(bench.sizes.days))
+    detail = f"objects in the state store: {objects[str(young)]:,} on day {young}, {objects[str(old)]:,} on day {old}"
+    yield at_most("state-objects", objects[str(old)] / objects[str(young)], "times", 1.2, detail)
+
+
 type Group = Callable[[Bench], Iterator[Line]]
 GROUPS: dict[Group, tuple[str, ...]] = {
     engines: ("engine-10k", "engine-10k-of-ceiling", "engine-16-shards", "engine-16-shards-p99"),
@@ -369,6 +431,10 @@ GROUPS: dict[Group, tuple[str, ...]] = {
     memory_at_start: ("memory-start",),
     full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
     distinct_paths: ("memory-10M-paths",),
+    growth_of_folds: ("fold-of-one", "fold-many-windows"),
+    growth_of_publishing: ("pass-16-shards", "pass-256-shards", "pass-cache-reads", "merge-memory"),
+    growth_of_cost: ("s3-month",),
+    growth_with_age: ("state-objects",),
     kcl_idle: (
         "kcl-jvm-memory",
         "kcl-engine-memory-a-shard",
