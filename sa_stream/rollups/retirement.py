@@ -13,7 +13,6 @@ from itertools import groupby
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
     CHECKPOINTS_PREFIX,
-    EDITIONS_PREFIX,
     PARTIALS_PREFIX,
     PROGRESS_PREFIX,
     SECRETS_PREFIX,
@@ -23,9 +22,10 @@ from sa_stream.commits.keys import (
     progress_key,
     progress_prefix,
     snapshots_prefix,
+    summary_key,
     window_label,
 )
-from sa_stream.commits.operations import Steps, call, together
+from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import restore_end_steps
@@ -135,33 +135,27 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
 
 
 def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[int]:
-    """Delete the summaries and editions that no roll-up needs any more; how many. Half hours and hours are there for
-    their day, days for their month: once that is final, and so old that nothing amends it, whoever writes an entry
-    again has stood still for days, and nobody makes anything of it. What a month is made into stays."""
-    passed_ms = min(stream.settled_until_ms - stream.timing.keep_ms, stream.amendable_from_ms)
+    """Delete the summaries that no roll-up needs any more; how many. Half hours and hours are there for their day, days
+    for their month: once that is final, and so old that nothing amends it and no partial is left, nothing can be made
+    of them again. What a month is made into stays. (So do editions: a number of one must never get a second content.)
+    """
+    passed_ms = min(stream.settled_until_ms - 2 * stream.timing.keep_ms, stream.amendable_from_ms)
+    left = {folder.removeprefix(PARTIALS_PREFIX) for folder in (yield call(store.list_folders, PARTIALS_PREFIX))}
     deleted = 0
     for period, whole in CLOSED_BY.items():
         folders: Sequence[str] = yield call(store.list_folders, f"{SUMMARIES_PREFIX}{period}")
         starts = [parse_cache_key(folder.removeprefix(SUMMARIES_PREFIX))[1] for folder in folders]
         for whole_ms, members in groupby(starts, partial(start_of, whole)):
-            if end_of(whole, whole_ms) >= passed_ms:
+            end_ms = end_of(whole, whole_ms)
+            if end_ms >= passed_ms or not left.isdisjoint(map(window_label, range(whole_ms, end_ms, WINDOW_MS))):
                 continue
             entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(whole, whole_ms))
             if entry is not None and entry["status"] == FINAL:
                 for start_ms in members:
-                    deleted += yield from _forget_entry_steps(store, cache_key(period, start_ms))
+                    listed = yield call(store.list, summary_key(cache_key(period, start_ms), ""))
+                    yield call(store.delete, [item.key for item in listed])
+                    deleted += len(listed)
     return deleted
-
-
-def _forget_entry_steps(store: Store, key: str) -> Steps[int]:
-    """The summaries last: by their folders it is found what is still to do."""
-    listings = yield from together(
-        call(store.list, folder) for folder in (f"{EDITIONS_PREFIX}{key}", f"{SUMMARIES_PREFIX}{key}")
-    )
-    for listed in listings:
-        if listed:
-            yield call(store.delete, [item.key for item in listed])
-    return sum(map(len, listings))
 
 
 def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:

@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from sa_stream.commits.codec import encode_progress
-from sa_stream.commits.keys import checkpoint_key, destroyed_secret_key, partial_key, progress_key, snapshot_key
+from sa_stream.commits.keys import (
+    checkpoint_key,
+    destroyed_secret_key,
+    partial_key,
+    progress_key,
+    snapshot_key,
+    window_label,
+)
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.shared import Start
@@ -105,46 +112,51 @@ def days_of_traffic(stream: Stream, days: int) -> int:
     return end_ms
 
 
-def forget(stream: Stream, now_ms: int, watermark_ms: int) -> None:
+def forget(stream: Stream, now_ms: int, watermark_ms: int, partials_too: bool = True) -> None:
     """What the clean-up does when the partition has come so far, and forgotten everything older."""
     stream.amendable_ms["a"] = watermark_ms - 2 * DAY_MS
     stream.commit("a", 2, watermark_ms, position_ms=watermark_ms)
     stream.settle(now_ms)
     result = stream.run(now_ms)
     assert result.stream is not None
+    if partials_too:
+        first_kept = window_label(watermark_ms - 4 * DAY_MS)
+        old = [item.key for item in stream.store.list("partials") if item.key.split("/")[1] < first_kept]
+        stream.store.delete(old)
     drive(forget_summaries_steps(stream.store, stream.cache, result.stream))
 
 
-def test_summaries_and_editions_of_half_hours_and_hours_go_when_their_day_is_final_and_old() -> None:
+def test_summaries_of_half_hours_and_hours_go_when_their_day_is_final_and_old() -> None:
     stream = Stream("a")
-    end_ms = days_of_traffic(stream, 4)
-    later_ms = end_ms + HOUR_MS
+    later_ms = days_of_traffic(stream, 6) + HOUR_MS
     forget(stream, later_ms, later_ms)
-    kept_days = 2  # the days before are closed
-    for prefix in ("summaries", "editions"):
-        found = periods_of(stream, prefix)
-        assert (found["30min"], found["hourly"], found["daily"]) == (48 * kept_days, 24 * kept_days, 4), prefix
+    found = periods_of(stream, "summaries")  # the first two days are closed
+    assert (found["30min"], found["hourly"], found["daily"]) == (48 * 4, 24 * 4, 6)
+    assert periods_of(stream, "editions")["30min"] == 48 * 6
     assert stream.settle(later_ms) == 0  # nobody misses anything
     named = [key for key, entry in stream.entries.items() if not stream.holds(entry["summary"])]
     assert len(named) == 2 * (48 + 24)
 
 
-def test_no_summary_goes_while_something_may_still_amend_its_day() -> None:
+def test_no_summary_goes_while_something_may_still_amend_its_day_or_make_it_again() -> None:
     stream = Stream("a", "b")
     stream.commit("b", 1, start_of_month("2026-03"))  # holds everything up
-    end_ms = days_of_traffic(stream, 4)
-    before = periods_of(stream, "summaries")
+    end_ms = days_of_traffic(stream, 6)
     forget(stream, end_ms + 30 * DAY_MS, end_ms + 30 * DAY_MS)
-    assert periods_of(stream, "summaries")["30min"] == before["30min"] == 4 * 48
+    assert periods_of(stream, "summaries")["30min"] == 6 * 48
+
+    stream = Stream("a")
+    end_ms = days_of_traffic(stream, 6)
+    forget(stream, end_ms + HOUR_MS, end_ms + HOUR_MS, partials_too=False)
+    assert periods_of(stream, "summaries")["30min"] == 6 * 48
 
 
 def test_summaries_of_days_go_with_their_month_and_that_of_the_month_stays() -> None:
     stream = Stream("a")
     days_of_traffic(stream, 31)
-    later_ms = start_of_month("2026-04") + 4 * DAY_MS
+    later_ms = start_of_month("2026-04") + 6 * DAY_MS
     forget(stream, later_ms, later_ms)
     assert periods_of(stream, "summaries") == {"monthly": 1}
-    assert periods_of(stream, "editions") == {"monthly": 1}
 
 
 # ---------------------------------------------------------------------- shards

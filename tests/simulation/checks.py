@@ -90,6 +90,9 @@ class Checks(At_Rest):
             same = stable_letter(before) == stable_letter(data)
         elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more
             same = f"secrets-destroyed/{key.split('/')[1][:7]}" in self.world.store.objects
+        elif kind == "editions":  # a late creator takes a number that has become free, below the one that counts
+            folder = key.rpartition("/")[0]
+            same = any(item.key > key for item in self.world.store.list(folder))
         else:
             same = False
         if not same:
