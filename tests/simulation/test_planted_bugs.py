@@ -80,9 +80,9 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
     ),
     "settled_without_being_listed": (
         6,
-        {"old_lists": 21600, "stale_listing": False, "reshard": 0.004, "retention_hours": 12, "shards": 1, "workers": 1}
-        | {"busy": 0.7, "listed_only": False, "long": True, "crashes": 0, "night": False, "laggard": 0}
-        | {"clocks": False, "throttled": 0, "shrink": 0, **SHORT},
+        {"old_lists": 21600, "stale_listing": False, "reshard": 0.006, "retention_hours": 12, "shards": 1, "workers": 1}
+        | {"busy": 0.4, "poison": 0, "engine_fails": 0, "lost_partials": 0, "listed_only": False, "long": True}
+        | {"crashes": 0, "night": False, "laggard": 0, "clocks": False, "throttled": 0, "shrink": 0, **SHORT},
     ),
     "torn_secret_without_a_tag": (10, {"torn_secrets": 0.02, "replaced": ""}),
     "trimmed_shard_never_answered": (4, {"outage_reshard": "early", **NO_OTHER}),
