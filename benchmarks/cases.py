@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, engine, growth, kcl_daemon, kcl_links, measure, rivals, shards
+from benchmarks import closing, data, engine, growth, kcl_daemon, kcl_links, measure, rivals, shards
 from sa_stream.records.fields import CANONICAL
 
 MB = 1_000_000
@@ -34,6 +34,7 @@ class Sizes:
     kcl_singles: int = 200
     many_windows: int = 1_000
     many_shards: tuple[int, int] = (16, 256)
+    many_workers: int = 16
     days: tuple[int, int] = (7, 31)
     hours: int = 4
 
@@ -51,6 +52,7 @@ QUICK = Sizes(
     kcl_singles=3,
     many_windows=20,
     many_shards=(2, 4),
+    many_workers=2,
     days=(1, 2),
     hours=1,
 )
@@ -405,6 +407,19 @@ def growth_of_publishing(bench: Bench) -> Iterator[Line]:
     yield at_most("merge-memory", merged["bytes"] / MB, "MB", 157, detail)
 
 
+def growth_of_closing(bench: Bench) -> Iterator[Line]:
+    few, many = bench.sizes.many_shards
+    modelled = "modelled stores: GET 20 ms, PUT and LIST 40 ms, a cache service of 9 requests a second"
+    wide, _ = measure.call(closing.closing, many, 2, 9)
+    detail = f"{many} shards, 2 workers; {modelled}; {wide['given_up']:.0f} merges given up"
+    yield at_most("close-256-shards", wide["final_s"], "s after the end", 72, detail)
+    crowded, _ = measure.call(closing.closing, 4 * few, bench.sizes.many_workers, 9)
+    detail = f"{4 * few} shards, {bench.sizes.many_workers} workers; {modelled}"
+    yield at_most("close-16-workers", crowded["final_s"], "s after the end", 80, detail)
+    detail = f"of the open half hour in its last 25 minutes, {many} shards that commit at different times, 2 workers"
+    yield at_least("open-refreshes", wide["refreshed"], "refreshes", 45, detail)
+
+
 def growth_of_cost(bench: Bench) -> Iterator[Line]:
     shards_, workers = bench.sizes.many_shards[0], 2
     hour, _ = measure.call(growth.requests, shards_, workers, bench.sizes.hours)
@@ -433,6 +448,7 @@ GROUPS: dict[Group, tuple[str, ...]] = {
     distinct_paths: ("memory-10M-paths",),
     growth_of_folds: ("fold-of-one", "fold-many-windows"),
     growth_of_publishing: ("pass-16-shards", "pass-256-shards", "pass-cache-reads", "merge-memory"),
+    growth_of_closing: ("close-256-shards", "close-16-workers", "open-refreshes"),
     growth_of_cost: ("s3-month",),
     growth_with_age: ("state-objects",),
     kcl_idle: (
