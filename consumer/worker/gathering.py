@@ -12,8 +12,8 @@ MISSING = object()
 
 
 class Gathering:
-    """Makes calls at the same time. `future` has all their results; or, once all are over, the first failure: then
-    `start` makes those again that failed."""
+    """Makes calls at the same time. The future that `start` gives has all their results; or, once all are over, the
+    first failure: then another `start` makes those again that failed."""
 
     def __init__(self, operation: Together, submit: Callable[[Call], Future[Any]]) -> None:
         self._calls = operation.calls

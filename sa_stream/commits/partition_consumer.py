@@ -246,8 +246,7 @@ class Partition_Consumer:
 
     def _fold_steps(self, now: Now) -> Steps[None]:
         while self._segments:
-            segment = self._segments[0]
-            self._segments.pop(0)
+            segment = self._segments.pop(0)
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
             if segment.payloads:

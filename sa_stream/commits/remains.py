@@ -75,7 +75,7 @@ def leftovers_steps(
     """What workers before this one left, where it was not looked for yet: snapshots and progress below the progress
     that was just put, and below the partials of the touched windows those of the same lineage. What is above them
     belongs to somebody who writes on, or goes when its window is old."""
-    partition, order, watermark_ms = state.partition, parse_progress_key(progress)[1], parse_progress_key(progress)[2]
+    partition, order, watermark_ms, _ = parse_progress_key(progress)
     starts = [start for start in touched if start not in remains.looked] if state.lineage == remains.inherited else []
     named = {
         partials_prefix(start, partition, state.lineage): partial_key(start, partition, state.partials[start])
