@@ -17,7 +17,7 @@ from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows.coverage import ASIDE, MONTH, PARTIAL, RETENTION, SECRET, First_Start, Loss
-from sa_stream.windows.fold import Hashed, fold, hash_columns
+from sa_stream.windows.fold import Hashed, fold, hash_columns, hash_of
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
@@ -297,8 +297,18 @@ class Partition_State:
             self.first_start = None
 
     def knows_secret(self, month: str, tag: int) -> bool:
-        """Whether a month's hashes here are made with this secret, as far as is known."""
-        return self.secret_tags.setdefault(month, tag) == tag
+        """Whether a month's hashes here are made with this secret, as far as is known.
+
+        A secret decides the content of windows, besides their records, so each has its own lineage: two that begin the
+        same month with two secrets (the first was lost in between) do not put two contents under one key. Its name
+        follows from all secrets that were met, in whatever order, so that who meets the same goes on in the same one.
+        """
+        if month not in self.secret_tags:
+            self.secret_tags[month] = tag
+            begun, _, met = self.lineage.partition(".")
+            met_now = int(met or "0", 16) + hash_of(f"{month} {tag}", 0)
+            self.lineage = f"{begun}.{met_now & 0xFFFFFFFF:08x}"
+        return self.secret_tags[month] == tag
 
     def lose_secret(self, month: str, tag: int, now_ms: int, lineage: str) -> None:
         """Hashes of this month are made with another secret from now on: what came before cannot be told apart."""

@@ -11,7 +11,18 @@ from sa_stream.errors import Superseded
 from sa_stream.partitions import END
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, Timing, month_of
 from tests.commits.test_protocol import NOON_MS, latest_progress, working
-from tests.windows.partition_feed import PARTITION, Dict_Store, Record, Worker, batch_of, empty_tip, now_at, record
+from tests.windows.partition_feed import (
+    LINE_A,
+    LINE_B,
+    PARTITION,
+    Dict_Store,
+    Record,
+    Worker,
+    batch_of,
+    empty_tip,
+    now_at,
+    record,
+)
 
 WEEK = Timing(retention_ms=7 * DAY_MS)
 MARGIN_MS = WEEK.coverage_margin_ms
@@ -147,7 +158,7 @@ def test_what_a_retention_trims_that_is_shortened_while_a_backlog_is_read_is_mis
         worker.flush(now_ms)
 
     read(2, NOON_MS + HOUR_MS, now_ms)
-    assert (worker.state.lineage, worker.state.since_ms) == ("line-a", BEGINNING_MS)
+    assert (worker.state.lineage, worker.state.since_ms) == (LINE_A, BEGINNING_MS)
     retention.now = (DAY_MS, ((now_ms, 3 * DAY_MS),))
     now_ms += MINUTE_MS
     kept_ms = now_ms - DAY_MS
@@ -187,7 +198,7 @@ def test_what_is_read_far_behind_the_tip_counts_only_after_the_stream_was_asked_
     worker.flush(now_ms)
     assert len(asked) == 1
     own = latest_progress(worker.store)
-    assert (own.lineage, own.since_ms) == (("line-b-1", kept_ms + MARGIN_MS) if shortened else ("line-a", BEGINNING_MS))
+    assert (own.lineage, own.since_ms) == (("line-b-1", kept_ms + MARGIN_MS) if shortened else (LINE_A, BEGINNING_MS))
     worker.tip(now_ms)  # what is younger than a day is there whatever happened
     worker.flush(now_ms)
     assert len(asked) == 1
@@ -206,7 +217,7 @@ def test_what_is_trimmed_of_a_backlog_that_is_read_after_a_lost_snapshot_begins_
     worker = without_snapshot(began_ms)
     worker.read([record(2, NOON_MS + HOUR_MS)], began_ms)
     worker.flush(began_ms)
-    assert (worker.state.lineage, worker.state.since_ms) == ("line-b", began_ms)
+    assert (worker.state.lineage, worker.state.since_ms) == (LINE_B, began_ms)
     now_ms = NOON_MS + 40 * HOUR_MS
     again = anew(worker, now_ms, Timing(), "line-c")
     again.read([record(9, now_ms - 20 * HOUR_MS)], now_ms)
@@ -291,7 +302,7 @@ def test_a_shard_that_the_stream_forgot_ends_and_vouches_for_nothing_that_it_did
 def test_a_shard_that_was_read_in_time_ends_as_it_is() -> None:
     worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
     worker.end(NOON_MS + HOUR_MS)
-    assert (end_of(worker).lineage, end_of(worker).since_ms) == ("line-a", BEGINNING_MS)
+    assert (end_of(worker).lineage, end_of(worker).since_ms) == (LINE_A, BEGINNING_MS)
 
 
 def test_a_child_says_what_it_was_started_from() -> None:
@@ -408,5 +419,5 @@ def test_another_setting_that_decides_content_begins_a_new_lineage_and_covers_th
         )
     ):
         again = anew(worker, NOON_MS, timing)
-        assert again.state.lineage == ("line-a" if number == 0 else "line-b-1")
+        assert again.state.lineage == (LINE_A if number == 0 else "line-b-1")
         assert again.state.since_ms == BEGINNING_MS

@@ -24,6 +24,8 @@ from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS,
 from sa_stream.windows.coverage import RETENTION
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
+    LINE_A,
+    LINE_B,
     MONTH_END_MS,
     PARTITION,
     TIMING,
@@ -117,10 +119,10 @@ def test_a_commit_puts_partials_snapshot_progress_then_checkpoints_then_deletes_
     worker.read([record(5, NOON_MS), record(6, NEXT_MS)], NEXT_MS)
     worker.flush(NEXT_MS)
     first = [
-        ("put", "partials/2026-02-16T1200/shard-0/line-a/0015"),
-        ("put", "partials/2026-02-16T1230/shard-0/line-a/0016"),
-        ("put", "snapshots/shard-0/0016/line-a"),
-        ("put", progress_key(PARTITION, "6", NEXT_MS - 60_000, "line-a")),
+        ("put", f"partials/2026-02-16T1200/shard-0/{LINE_A}/0015"),
+        ("put", f"partials/2026-02-16T1230/shard-0/{LINE_A}/0016"),
+        ("put", f"snapshots/shard-0/0016/{LINE_A}"),
+        ("put", progress_key(PARTITION, "6", NEXT_MS - 60_000, LINE_A)),
         ("checkpoint", "6"),
     ]
     assert writes_of(worker) == first
@@ -128,9 +130,9 @@ def test_a_commit_puts_partials_snapshot_progress_then_checkpoints_then_deletes_
     worker.read([record(9, NEXT_MS), record(10, NEXT_MS)], NEXT_MS)
     worker.flush(NEXT_MS)
     second = [
-        ("put", "partials/2026-02-16T1230/shard-0/line-a/00210"),
-        ("put", "snapshots/shard-0/00210/line-a"),
-        ("put", progress_key(PARTITION, "10", NEXT_MS - 60_000, "line-a")),
+        ("put", f"partials/2026-02-16T1230/shard-0/{LINE_A}/00210"),
+        ("put", f"snapshots/shard-0/00210/{LINE_A}"),
+        ("put", progress_key(PARTITION, "10", NEXT_MS - 60_000, LINE_A)),
         ("checkpoint", "10"),
     ]
     assert writes_of(worker) == second
@@ -149,14 +151,14 @@ def test_a_commit_lists_nothing_but_once_what_workers_before_have_left() -> None
     again = Worker(worker.store, "2", NOON_MS)
     again.calls.clear()
     for number, prefixes in (
-        (3, ["snapshots/shard-0/", "progress/shard-0/", "partials/2026-02-16T1200/shard-0/line-a/"]),
+        (3, ["snapshots/shard-0/", "progress/shard-0/", f"partials/2026-02-16T1200/shard-0/{LINE_A}/"]),
         (4, []),
     ):
         again.read([record(number, NOON_MS)], NOON_MS)
         again.flush(NOON_MS)
         assert [key for name, key in again.calls if name == "list"] == prefixes
         again.calls.clear()
-    assert worker.store.keys("partials/") == [f"partials/2026-02-16T1200/shard-0/line-a/001{n}" for n in (3, 4)]
+    assert worker.store.keys("partials/") == [f"partials/2026-02-16T1200/shard-0/{LINE_A}/001{n}" for n in (3, 4)]
     for prefix in ("snapshots/", "progress/"):
         assert [key.split("/")[2] for key in worker.store.keys(prefix)] == ["0013", "0014"]
 
@@ -182,9 +184,9 @@ def test_an_idle_commit_writes_only_a_progress_and_an_unchanged_one_nothing() ->
     worker.flush(NOON_MS + 10 * MINUTE_MS)
     watermark_ms = NOON_MS + 10 * MINUTE_MS - 65_000
     writes = [call for call in writes_of(worker) if call[0] != "delete"]
-    assert writes == [("put", progress_key(PARTITION, "1", watermark_ms, "line-a"))]
+    assert writes == [("put", progress_key(PARTITION, "1", watermark_ms, LINE_A))]
     worker.flush(NOON_MS + 10 * MINUTE_MS)
-    assert writes_of(worker) == [("delete", progress_key(PARTITION, "1", NOON_MS - 60_000, "line-a"))]
+    assert writes_of(worker) == [("delete", progress_key(PARTITION, "1", NOON_MS - 60_000, LINE_A))]
     worker.flush(NOON_MS + 10 * MINUTE_MS)
     assert writes_of(worker) == []
     assert latest_progress(worker.store).watermark_ms == watermark_ms
@@ -258,7 +260,7 @@ def test_the_end_of_a_shard_is_committed_above_every_number() -> None:
     worker.read([record(10**55 + 1, NOON_MS)], NOON_MS)
     worker.end(NOON_MS)
     assert worker.checkpoint == END
-    assert worker.store.keys("snapshots/") == ["snapshots/shard-0/END/line-a"]
+    assert worker.store.keys("snapshots/") == [f"snapshots/shard-0/END/{LINE_A}"]
     progress = latest_progress(worker.store)
     assert (progress.number, progress.ended) == (END, True)
     assert {name.number for name in progress.partials.values()} == {str(10**55 + 1)}
@@ -502,10 +504,10 @@ def test_a_lost_snapshot_begins_a_new_lineage_that_covers_only_what_comes_now() 
     assert (again.state.lineage, again.state.since_ms, again.state.number) == ("line-b", now_ms, "1")
     again.read([record(1, NOON_MS), record(2, now_ms)], now_ms)
     again.flush(now_ms)
-    assert again.state.partials == {NOON_MS: Partial_Name("line-b", "2")}
+    assert again.state.partials == {NOON_MS: Partial_Name(LINE_B, "2")}
     progress = latest_progress(worker.store)
     first_ms = now_ms + 1_000  # when the first record came that it read: our clock may have been wrong
-    assert (progress.lineage, progress.since_ms, progress.number) == ("line-b", first_ms, "2")
+    assert (progress.lineage, progress.since_ms, progress.number) == (LINE_B, first_ms, "2")
 
 
 def test_a_snapshot_that_vanishes_while_it_is_looked_for_was_replaced_and_is_not_lost() -> None:
@@ -541,7 +543,7 @@ def test_a_lower_snapshot_that_covers_more_serves_before_a_higher_one_that_left_
     zombie = Worker(owner.store, "2", NOON_MS)
     zombie.state.start_anew(NOON_MS, "line-z", RETENTION)
     zombie.state.number = "3"
-    zombie.state.partials[NOON_MS] = Partial_Name("line-a", "1")
+    zombie.state.partials[NOON_MS] = Partial_Name(LINE_A, "1")
     owner.store.put(snapshot_key(PARTITION, "3", "line-z"), zombie.state.to_bytes())
     again = Worker(owner.store, "2", NOON_MS)
     assert (again.state.number, again.state.lineage) == ("2", owner.state.lineage)
@@ -559,7 +561,7 @@ def test_of_two_that_cover_the_same_the_one_serves_whose_partials_are_there(line
         state = Worker(owner.store, "2", NOON_MS).state
         state.start_anew(NOON_MS, name, RETENTION)
         state.number = "3"
-        state.partials[NOON_MS] = Partial_Name("line-a", last)
+        state.partials[NOON_MS] = Partial_Name(LINE_A, last)
         owner.store.put(snapshot_key(PARTITION, "3", name), state.to_bytes())
     again = Worker(owner.store, "3", NOON_MS)
     assert again.state.lineage == "line-b"
@@ -584,13 +586,13 @@ def test_below_a_corrupt_snapshot_the_next_one_at_or_above_the_checkpoint_serves
     assert len(worker.store.keys("snapshots/")) == 2
     damage(worker.store, worker.store.keys("snapshots/")[-1])
     again = Worker(worker.store, "1", NOON_MS, lineage="line-b")
-    assert (again.state.lineage, again.state.number) == ("line-a", "1")
+    assert (again.state.lineage, again.state.number) == (LINE_A, "1")
 
 
 def test_an_unknown_version_of_a_snapshot_is_refused_by_name() -> None:
     worker = working(record(1, NOON_MS))
     damage(worker.store, worker.store.keys("snapshots/")[0], place=5, flip=1)
-    with pytest.raises(Unknown_Version, match=r"partition snapshots/shard-0/0011/line-a has format version 3"):
+    with pytest.raises(Unknown_Version, match=rf"partition snapshots/shard-0/0011/{LINE_A} has format version 3"):
         Worker(worker.store, "1", NOON_MS)
 
 
@@ -601,7 +603,7 @@ def test_a_corrupt_progress_costs_only_the_watermark_that_it_alone_knew() -> Non
     worker.flush(NOON_MS + 10 * MINUTE_MS)
     damage(worker.store, worker.store.keys("progress/")[-1])
     again = Worker(worker.store, "1", NOON_MS + HOUR_MS)
-    assert again.state.lineage == "line-a"
+    assert again.state.lineage == LINE_A
     assert again.state.published_watermark_ms == again.state.record_watermark_ms
 
 
@@ -625,9 +627,9 @@ def test_a_partition_that_was_away_longer_than_the_retention_begins_a_new_lineag
     again = Worker(worker.store, "1", now_ms, timing=Timing())
     again.read([record(2, now_ms, now_ms)], now_ms)
     again.flush(now_ms)
-    expected = ("line-a-1", now_ms - DAY_MS + 300_000) if lost else ("line-a", BEGINNING_MS)
+    expected = ("line-a-1", now_ms - DAY_MS + 300_000) if lost else (LINE_A, BEGINNING_MS)
     assert (again.state.lineage, again.state.since_ms) == expected
-    assert again.state.partials[NOON_MS].lineage == "line-a"
+    assert again.state.partials[NOON_MS].lineage == LINE_A
     assert again.state.partials[now_ms // WINDOW_MS * WINDOW_MS].lineage == expected[0]
 
 
@@ -636,7 +638,7 @@ def test_an_empty_answer_at_the_tip_proves_that_nothing_was_lost() -> None:
     for hours in (20, 40, 60):
         worker.tip(NOON_MS + hours * HOUR_MS)
     worker.flush(NOON_MS + 60 * HOUR_MS)
-    assert worker.state.lineage == "line-a"
+    assert worker.state.lineage == LINE_A
 
 
 # ------------------------------------------------------------------------------------------------ pruning, dead letters
@@ -737,7 +739,19 @@ def test_a_torn_secret_is_passed_over_by_everybody_alike() -> None:
     worker.read([record(1, NOON_MS)], NOON_MS)
     worker.flush(NOON_MS)
     assert store.keys("secrets/") == [secret_key("2026-02"), secret_key("2026-02", 1)]
-    assert (worker.state.lineage, worker.state.since_ms) == ("line-a", BEGINNING_MS)
+    assert (worker.state.lineage, worker.state.since_ms) == (LINE_A, BEGINNING_MS)
+
+
+def test_two_that_begin_a_month_with_two_secrets_put_nothing_under_one_key() -> None:
+    """Neither knows the other's secret: the first one was lost, with what its owner had committed since."""
+    before = working(record(1, NOON_MS))
+    for secret in (b"a secret", b"another "):
+        worker = Worker(before.store, "1", MONTH_END_MS)
+        worker.consumer._secrets = Secrets(worker.store, lambda made=secret: made)
+        worker.read([record(2, MONTH_END_MS)], MONTH_END_MS)
+        worker.flush(MONTH_END_MS)
+        worker.store.delete([secret_key("2026-03"), snapshot_key(PARTITION, "2", worker.state.lineage)])
+    assert all(len(contents) == 1 for key, contents in before.store.contents.items() if not key.startswith("secrets/"))
 
 
 def test_another_secret_than_the_one_that_was_used_begins_a_new_lineage_that_covers_what_comes_now() -> None:
@@ -759,7 +773,7 @@ def test_another_secret_than_the_one_that_was_used_begins_a_new_lineage_that_cov
 def test_a_torn_checkpoint_is_no_dead_end() -> None:
     worker = working(record(1, NOON_MS))
     again = Worker(worker.store, "", NOON_MS + MINUTE_MS, lineage="line-b")
-    assert (again.state.lineage, again.state.number) == ("line-a", "1")
+    assert (again.state.lineage, again.state.number) == (LINE_A, "1")
     worker.store.delete(worker.store.keys("snapshots/"))
     anew = Worker(worker.store, "4\0", NOON_MS + MINUTE_MS, lineage="line-c")
     assert (anew.state.lineage, anew.state.number, anew.state.since_ms) == ("line-c", "0", NOON_MS + MINUTE_MS)

@@ -26,6 +26,7 @@ from tests.log_lines import line_of
 PARTITION = "shard-0"
 LISTS = resolve_field_lists("canonical", "")
 MONTH_END_MS = 1_772_323_200_000  # 2026-03-01T00:00Z
+LINE_A, LINE_B = "line-a.7d1ab54f", "line-b.7d1ab54f"  # lineages that met the secret of 2026-02
 TIMING = Timing(retention_ms=300 * DAY_MS)  # nothing is lost, whatever the clocks say
 
 
