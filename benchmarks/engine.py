@@ -22,7 +22,7 @@ from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Shared, Start
 from sa_stream.partitions import Shard_Info
-from sa_stream.records.fields import CANONICAL, USED_FIELDS, resolve_field_lists
+from sa_stream.records.fields import CANONICAL, resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Process_Records, decode_message
 from sa_stream.storage.state_store import State_Store
@@ -152,7 +152,8 @@ def _numbers(frame: pl.DataFrame) -> int:
 def _each_message(folder: str, count: int, records_each: int, ask: Callable[[pl.DataFrame], int]) -> dict[str, Any]:
     data = Data(Path(folder), count)
     schema = dict.fromkeys(CANONICAL, pl.String)
-    columns = [place for place, name in enumerate(CANONICAL) if name in USED_FIELDS or name == CANONICAL[-1]]
+    used = resolve_field_lists("canonical", "").offered
+    columns = [place for place, name in enumerate(CANONICAL) if name in used or name == CANONICAL[-1]]
     (pipe,) = feed(data.messages(records_each), 1)
     received = found = 0
     started_s, cpu_s = time.perf_counter(), time.process_time()

@@ -12,8 +12,8 @@ import xxhash
 from sa_stream.errors import Corrupt_State, Unknown_Version
 
 MAGIC = b"SAS\x1a"
-VERSION = 2
-READABLE = (1, VERSION)  # objects of version 1 lack the last fields of some kinds; whoever unpacks them fills these in
+VERSION = 3
+READABLE = (1, 2, VERSION)  # older objects lack the last fields of some kinds; whoever unpacks them fills these in
 HEADER_BYTES = len(MAGIC) + 2 + 16
 
 _encode = msgspec.msgpack.Encoder().encode

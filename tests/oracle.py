@@ -11,13 +11,27 @@ What the prose leaves open is decided here:
 - **Number**: ASCII digits with an optional fraction, at most 30 digits in all; anything else is missing. Bytes count
   their whole part. Seconds are rounded to whole microseconds, half to even. Event times are cut to whole milliseconds.
 - **Missing path**: the field is `-` or empty. Nothing else: `-?x` has the path `-`, and `?x` the path ''.
-- **Order for a path**: cut at the first literal `?`, scrub, path rules (none here), cut to 2,048 characters. Other
-  shown values (hosts, methods, protocols, edges, result types): scrub, cut to 256 characters. Distinct edges and
-  paths are counted as shown. Agents and request ids are compared as they came: only a hash of them is ever kept, so
-  the version in `Chrome/120.0.0.0` is nobody's address. `Hit` and the like, `ws` and `wss` are compared as they came.
+- **Order for a path**: cut at the first literal `?`, percent escapes made alike, scrub, path rules (none here), cut to
+  2,048 characters. Other shown values (hosts, methods, protocols, edges, result types): scrub, cut to 256 characters.
+  Distinct edges and paths are counted as shown. Agents and request ids are compared as they came: only a hash of them
+  is ever kept, so the version in `Chrome/120.0.0.0` is nobody's address. `Hit` and the like, `ws` and `grpcs` are
+  compared as they came.
+- **Escapes made alike**, in one pass from left to right: `%HH` of a letter, a digit or one of `-._~` becomes that
+  character, any other gets capital letters. What a decoded character makes together with its neighbours stays.
+- **Host**: lower case; then a port goes that is empty, 80 of `http`, `ws` and `grpc`, or 443 of `https`,
+  `wss` and `grpcs` (where the protocol is not known both stay); then one dot at the end. What would be empty
+  stays as it was before. Then it is a shown value.
+- **Result type**: the first of the three fields below that the line's list has; a list has at most one. The entry names
+  those of all lists, in this order, with a comma between.
+- **Long connections**: protocol `ws`, `wss`, `grpc`, `grpcs`; status 101; a content type that is `text/event-stream`
+  in any case, up to its first `;` and without spaces around (also as `%20`).
 - **Decoding**: on the bytes of the text, `%HH` becomes its byte until no `%HH` is left; then UTF-8, broken parts
   replaced, once. No two `%HH` overlap, so the order of replacing does not matter, and one pass with a stack does it.
-- **E-mail, IPv4, IPv6**: the three patterns below, in this order. Four numbers up to 255 between dots are an IPv4
+- **E-mail**: a run of characters of a local part, `@`, and a domain. A domain is an IPv4 address, something in square
+  brackets, or labels of which a later one begins with a top-level domain that ends there (no letter follows: the domain
+  of `a@b.com-old` is `b.com`), as long as no label in front of it looks like a version (`3`, `18`, `v2`) or a scale
+  (`2x`): one or two digits, `v` and digits, digits and `x`. The longest one counts; what overlaps is one address.
+- **E-mail, IPv4, IPv6**: in this order. Four numbers up to 255 between dots are an IPv4
   address unless a fifth number follows or precedes, or a lone `v` stands before them. An IPv6 address has eight
   groups, or `::` and at least one group; with fewer than three groups it must not touch a letter or digit
   (`std::vec`, `Foo::bar`). If nothing was found the text stays as it came, else the decoded text is shown with
@@ -38,8 +52,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache
-from math import floor
+from math import ceil
 from typing import Any
+
+from publicsuffixlist import PublicSuffixList
 
 MINUTE_MS = 60_000
 WINDOW_MS = 1_800_000
@@ -109,13 +125,17 @@ SEED = [
     "origin-fbl",
     "origin-lbl",
 ]
+# Where the result type is, in the order of preference; the first stands for all of them in what follows.
+RESULT_FIELDS = ("x-edge-result-type", "x-edge-response-result-type", "x-edge-detailed-result-type")
+LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
+OWN_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443", "grpc": "80", "grpcs": "443"}
 # Entry values that are null when no configured list has the log field.
 DEPENDS_ON = {
     "sc-status": ("status_breakdown",),
     "sc-bytes": ("total_bytes",),
     "cs-uri-stem": ("unique_paths", "top_paths"),
     "x-edge-location": ("edge_distribution", "unique_edges"),
-    "x-edge-result-type": ("cache_hit_rate", "served_from_cache_rate", "result_types"),
+    "x-edge-result-type": ("cache_hit_rate", "served_from_cache_rate", "result_types", "result_field"),
     "cs-method": ("methods",),
     "cs-protocol": ("protocols",),
     "cs-host": ("hosts",),
@@ -147,10 +167,11 @@ def field_lists(fields: Fields) -> list[list[str]]:
 # --- scrub -----------------------------------------------------------------------------------------------------------
 
 _ATOM = r"\w.!#$%&'*+^`{|}~-"
-_EMAIL = re.compile(
-    rf"(?<![{_ATOM}])[{_ATOM}]+@"
-    r"(?:(?:[\w-]+\.)+[^\W\d_][\w-]*|\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
-)
+_LOCAL = re.compile(rf"(?<![{_ATOM}])[{_ATOM}]+@")
+_LITERAL_DOMAIN = re.compile(r"\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_LABEL = re.compile(r"[\w-]+")
+_VERSION = re.compile(r"v?[0-9]{1,2}|v[0-9]+|[0-9]+x", re.IGNORECASE)
+_SUFFIXES = PublicSuffixList(accept_unknown=False)
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
 _IPV4 = re.compile(
     rf"(?<![0-9])(?<![0-9]\.)(?<!\b[vV]){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?![0-9])(?!\.[0-9])", re.ASCII
@@ -177,6 +198,34 @@ def decode_fully(text: str) -> str:
     return stack.decode("utf-8", "replace")
 
 
+def domain_end(text: str, at: int) -> int:
+    """Where the domain that begins at a place of the text ends: the longest plausible one; `at` if there is none."""
+    literal = _LITERAL_DOMAIN.match(text, at)
+    found, place = (literal.end() if literal else at), at
+    labels = 0
+    while label := _LABEL.match(text, place):
+        top = re.match(r"xn--[a-z0-9-]+|[^\W\d_]+", label.group(), re.IGNORECASE)
+        if labels and top and _SUFFIXES.publicsuffix("example." + top.group().lower()):
+            found = max(found, place + len(top.group()))
+        if _VERSION.fullmatch(label.group()) or text[label.end() : label.end() + 1] != ".":
+            break
+        place, labels = label.end() + 1, labels + 1
+    return found
+
+
+def replace_emails(text: str) -> str:
+    """Every stretch of the text that is covered by addresses becomes one `[email]`."""
+    covered = [(local.start(), domain_end(text, local.end()), local.end()) for local in _LOCAL.finditer(text)]
+    result, done = "", 0
+    for start, end, at in covered:
+        if end == at:
+            continue
+        if start >= done:
+            result += text[done:start] + "[email]"
+        done = max(done, end)
+    return result + text[done:]
+
+
 def _replace_ipv6(match: re.Match[str]) -> str:
     found, text = match.group(), match.string
     groups = len(re.findall("[0-9A-Fa-f]+", found.replace("[ip]", "0:0")))
@@ -189,7 +238,7 @@ def _replace_ipv6(match: re.Match[str]) -> str:
 def scrub(text: str) -> str:
     """The text without IP literals and e-mail addresses (this module's opening says what counts as one)."""
     decoded = decode_fully(text) if "%" in text else text
-    clean = _EMAIL.sub("[email]", decoded)
+    clean = replace_emails(decoded)
     clean = _IPV4.sub("[ip]", clean)
     clean = _IPV6.sub(_replace_ipv6, clean).replace("[[ip]]", "[ip]")
     return text if clean == decoded else clean
@@ -198,7 +247,26 @@ def scrub(text: str) -> str:
 def shown_path(value: str) -> str:
     if value in ("-", ""):
         return ""
-    return scrub(value.partition("?")[0])[:2048]
+    return scrub(alike(value.partition("?")[0]))[:2048]
+
+
+def alike(path: str) -> str:
+    """RFC 3986, 6.2.2: unreserved characters as they are, all other escapes in capitals."""
+
+    def escape(match: re.Match[str]) -> str:
+        character = chr(int(match.group(1), 16))
+        unreserved = character.isascii() and (character.isalnum() or character in "-._~")
+        return character if unreserved else match.group().upper()
+
+    return re.sub("%([0-9A-Fa-f]{2})", escape, path)
+
+
+def shown_host(value: str, protocol: str) -> str | None:
+    host = value.lower()
+    name, colon, port = host.rpartition(":")
+    if colon and port in ("", OWN_PORTS.get(protocol)):
+        host = name or host
+    return shown_value(host.removesuffix(".") or host)
 
 
 def shown_value(value: str) -> str | None:
@@ -223,7 +291,7 @@ class Log_Record:
     request_id: str | None
     agent: str | None
     result_type: str | None
-    is_websocket: bool
+    is_long: bool
     time_taken_us: int | None
     ttfb_us: int | None
     shown: tuple[str | None, str | None, str | None, str | None, str | None]  # as in Tally.COUNTED
@@ -264,12 +332,18 @@ def microseconds(text: str) -> int | None:
     return round(Fraction(text) * 1_000_000) if _is_number(text) else None
 
 
+def is_event_stream(content_type: str) -> bool:
+    return content_type.replace("%20", " ").partition(";")[0].strip(" ").lower() == "text/event-stream"
+
+
 class Line_Reader:
     """Reads lines by one of the configured field lists, the one that has the line's number of fields."""
 
     def __init__(self, fields: Fields) -> None:
         lists = field_lists(fields)
-        self.names = set().union(*lists)
+        self._results = {len(one): next((name for name in RESULT_FIELDS if name in one), "") for one in lists}
+        self.names = {name for one in lists for name in one if name not in RESULT_FIELDS}
+        self.names |= {name for name in self._results.values() if name}
         self._places = {len(one): {name: place for place, name in enumerate(one)} for one in lists}
 
     def read(self, line: bytes) -> Log_Record | str:
@@ -295,6 +369,8 @@ class Line_Reader:
         status = value("sc-status") if "sc-status" in places else None
         if status is not None and not _STATUS.fullmatch(status):
             return "status"
+        result = self._results[len(values)]
+        is_stream = is_event_stream(value("sc-content-type"))
         return Log_Record(
             time_ms=time_ms,
             status=status,
@@ -302,16 +378,16 @@ class Line_Reader:
             path=shown_path(value("cs-uri-stem")),
             request_id=known("x-edge-request-id"),
             agent=known("cs-user-agent"),
-            result_type=known("x-edge-result-type"),
-            is_websocket=value("cs-protocol") in ("ws", "wss"),
+            result_type=known(result),
+            is_long=value("cs-protocol") in LONG_PROTOCOLS or status == "101" or is_stream,
             time_taken_us=microseconds(value("time-taken")),
             ttfb_us=microseconds(value("time-to-first-byte")),
             shown=(
-                shown_value(value("x-edge-result-type")),
+                shown_value(value(result)),
                 shown_value(value("x-edge-location")),
                 shown_value(value("cs-method")),
                 shown_value(value("cs-protocol")),
-                shown_value(value("cs-host")),
+                shown_host(value("cs-host"), value("cs-protocol")),
             ),
         )
 
@@ -363,7 +439,7 @@ class Tally:
         path[1] += record.size_bytes
         if record.agent is not None:
             self.agents.add(record.agent)
-        if not record.is_websocket:
+        if not record.is_long:
             if record.time_taken_us is not None:
                 self.time_taken_us.append(record.time_taken_us)
             if record.ttfb_us is not None:
@@ -387,8 +463,8 @@ class Tally:
 
 
 def rank_value(values: list[int], quantile: Fraction) -> int | None:
-    """The value of rank floor(q * (n - 1)) of the sorted values, counted from 0."""
-    return sorted(values)[floor(quantile * (len(values) - 1))] if values else None
+    """The value of rank ceil(q * n) of the sorted values, counted from 1: nearest-rank."""
+    return sorted(values)[ceil(quantile * len(values)) - 1] if values else None
 
 
 def capped(counter: Counter[str], at_most: int = 100) -> dict[str, int]:
@@ -452,6 +528,7 @@ def entry_of(
         "top_paths": [{"path": path, "count": count, "bytes": size} for path, (count, size) in top],
         "edge_distribution": dict(edges),
         "result_types": dict(result_types),
+        "result_field": ", ".join(name for name in RESULT_FIELDS if name in names),
         "methods": capped(methods),
         "protocols": capped(protocols),
         "hosts": capped(hosts),
@@ -461,12 +538,13 @@ def entry_of(
         "avg_ttfb": mean_s(tally.ttfb_us),
         "percentiles": {
             name: {label: None if us is None else us / 1_000_000 for label, us in values.items()}
+            | {"count": len(lists_us[name]), "max": max(lists_us[name]) / 1_000_000 if lists_us[name] else None}
             for name, values in exact_percentiles_us.items()
         },
         "late_records": tally.late,
         "duplicate_records": tally.duplicates,
         "invalid_records": invalid,
-        "missing_fields": sorted(set(DEPENDS_ON) - names),
+        "missing_fields": sorted(set(DEPENDS_ON) - (names | {RESULT_FIELDS[0]} if names & {*RESULT_FIELDS} else names)),
         "per_minute": {k: list(v) for k, v in tally.per_minute.items()} if period == "30min" else None,
         "exact": {"paths": tally.paths, "percentiles_us": exact_percentiles_us},
     }
@@ -475,7 +553,7 @@ def entry_of(
             entry[name] = None
     if entry["per_minute"]:
         for name, needed in PER_MINUTE_DEPENDS_ON.items():
-            if needed not in names:
+            if needed in entry["missing_fields"]:
                 entry["per_minute"][name] = None
     return entry
 
@@ -708,6 +786,7 @@ EQUAL_FIELDS = (
     "total_bytes",
     "edge_distribution",
     "result_types",
+    "result_field",
     "methods",
     "protocols",
     "hosts",
@@ -760,6 +839,10 @@ def _compare_percentiles(entry: dict[str, Any], oracle: dict[str, Any]) -> list[
             if found and any(value is not None for value in found.values()):
                 differences.append(f"percentiles.{name}: expected null, its field is in no list; found {found}")
             continue
+        for label in ("count", "max"):
+            exact = oracle["percentiles"][name][label]
+            if (found or {}).get(label) != exact:
+                differences.append(f"percentiles.{name}.{label}: expected {exact}, found {(found or {}).get(label)}")
         for label, exact_us in expected.items():
             value = (found or {}).get(label)
             if (value is None) != (exact_us is None):

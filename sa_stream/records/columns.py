@@ -59,8 +59,8 @@ class Dropped:
 class Columns:
     """Well-formed records in their order, one row each.
 
-    frame          text columns named as the fields (null or "-" is missing; all of USED_FIELDS are there), `status`
-                   (Int16, NO_STATUS where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
+    frame          text columns (null or "-" is missing; all of TEXT_COLUMNS are there), `status` (Int16, NO_STATUS
+                   where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
     event_ms       event times
     arrival_ms     arrival times
     payload, line  which line of which payload of the call

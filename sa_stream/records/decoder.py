@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import FIELDS, TOO_LONG, Bools, Dropped, Int64s
-from sa_stream.records.fields import USED_FIELDS, Field_List, Field_Lists
+from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists
 
 LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
@@ -31,7 +31,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Decoded:
     """Rows of one field list.
 
-    layout         the list; `frame`: its text columns, all of USED_FIELDS among them (null or "-" is missing)
+    layout         the list; `frame`: its text columns, all of TEXT_COLUMNS among them (null or "-" is missing)
     payload, line  which line of which payload of the call
     """
 
@@ -107,14 +107,14 @@ class Layout:
         self.has_status = listed.index("sc-status") is not None
         self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
-        used = {index: name for name in USED_FIELDS if (index := listed.index(name)) is not None}
+        used = {listed.names.index(name): RESULT_TYPE if name == listed.result_field else name for name in listed.used}
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
         names = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
             names[last] = self.proof
         self.schema = dict.fromkeys(names, pl.String)
         self.wanted = sorted({*used, last} if self.proof else used)
-        self.absent = [pl.lit(None, pl.String).alias(name) for name in USED_FIELDS if name not in used.values()]
+        self.absent = [pl.lit(None, pl.String).alias(name) for name in TEXT_COLUMNS if name not in used.values()]
 
     def read(self, buffer: bytes) -> pl.DataFrame:
         """Rows of a buffer in which every line has the right number of fields."""

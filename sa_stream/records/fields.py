@@ -79,7 +79,17 @@ USED_FIELDS: tuple[str, ...] = (
     "x-edge-request-id",
     "time-taken",
     "time-to-first-byte",
+    "x-edge-response-result-type",
+    "x-edge-detailed-result-type",
+    "sc-content-type",
 )
+
+# Where the result type is, in the order of preference: of each list only the first that it has is used.
+RESULT_FIELDS = ("x-edge-result-type", "x-edge-response-result-type", "x-edge-detailed-result-type")
+RESULT_TYPE = "result-type"  # the column that holds it, whichever field it came from
+
+# Columns of text that are made of a line: its used fields under their names, and the result type.
+TEXT_COLUMNS: tuple[str, ...] = (*(name for name in USED_FIELDS if name not in RESULT_FIELDS), RESULT_TYPE)
 
 DETECT_LINES = 100  # `auto` judges at most this many lines,
 SCAN_LINES = 10_000  # and looks for them among this many
@@ -103,6 +113,17 @@ class Field_List:
             return None
         return self.names.index(name)
 
+    @property
+    def result_field(self) -> str | None:
+        """The field that the result type is taken from; None if the list has none of RESULT_FIELDS."""
+        return next((name for name in RESULT_FIELDS if self.index(name) is not None), None)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Used fields that the list has and does not drop; of RESULT_FIELDS only `result_field`."""
+        others = {*RESULT_FIELDS} - {self.result_field}
+        return frozenset(name for name in USED_FIELDS if name not in others and self.index(name) is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Field_Lists:
@@ -124,10 +145,10 @@ class Field_Lists:
 
     @property
     def offered(self) -> frozenset[str]:
-        """Used fields that at least one list has and does not drop. Both presets have the same fields, so this is
-        known before `auto` is decided."""
-        names = set(SEED) if self.auto else {name for fields in self.lists for name in fields.names}
-        return frozenset(name for name in USED_FIELDS if name in names and name not in self.dropped)
+        """Used fields of all lists together. Both presets have the same fields, so this is known before `auto` is
+        decided."""
+        lists = (Field_List(SEED, self.dropped),) if self.auto else self.lists
+        return frozenset().union(*(fields.used for fields in lists))
 
     @property
     def mask(self) -> int:
@@ -154,6 +175,13 @@ def to_mask(names: Iterable[str]) -> int:
 def from_mask(mask: int) -> frozenset[str]:
     """The used fields that a mask stands for."""
     return frozenset(name for bit, name in enumerate(USED_FIELDS) if mask >> bit & 1)
+
+
+def missing_fields(offered: frozenset[str]) -> list[str]:
+    """Fields without which some value of an entry is null, by name. One of RESULT_FIELDS is enough, and the first
+    stands for all; the content type only helps to tell what lasts long."""
+    enough = {*RESULT_FIELDS} if offered & {*RESULT_FIELDS} else {*RESULT_FIELDS[1:]}
+    return sorted({*USED_FIELDS} - offered - enough - {"sc-content-type"})
 
 
 def preset_name(fields: Field_List) -> str:

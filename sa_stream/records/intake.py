@@ -9,6 +9,8 @@ from sa_stream.records.fields import Field_Lists
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import Timing
 
+READING = 2  # grows when the same records and settings give another window: one key must not name two contents
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -24,5 +26,5 @@ class Intake:
     def settings(self, timing: Timing) -> str:
         """What decides the content of a window, besides its records."""
         lists = [fields.names for fields in self.lists.lists]
-        content = (timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
+        content = (READING, timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
         return xxhash.xxh3_64_hexdigest(repr(content).encode())

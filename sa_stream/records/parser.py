@@ -19,7 +19,7 @@ from sa_stream.records.columns import (
     Int64s,
 )
 from sa_stream.records.decoder import Decoded, Decoder, Layout
-from sa_stream.records.fields import USED_FIELDS, Field_Lists
+from sa_stream.records.fields import TEXT_COLUMNS, Field_Lists
 
 YEAR_2100_S = 4_102_444_800
 ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond
@@ -48,7 +48,7 @@ class Parser:
     def _columns(self, decoded: list[Decoded], dropped: list[Dropped], arrivals_ms: Int64s) -> Columns:
         parts = [self._validated(part, arrivals_ms) for part in decoded]
         if not parts:
-            schema: dict[str, Any] = dict.fromkeys(USED_FIELDS, pl.String)
+            schema: dict[str, Any] = dict.fromkeys(TEXT_COLUMNS, pl.String)
             frame = pl.DataFrame(schema=schema | {"status": pl.Int16, "bytes": pl.Int64})
             lost = Dropped.joined(dropped)
             return Columns(frame, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms)
@@ -99,7 +99,7 @@ class Parser:
             keep(columns.event_ms <= columns.arrival_ms + self.future_ms, FUTURE)
         if ordinary is None:
             sizes, columns.huge = whole_bytes(columns.frame["sc-bytes"])
-            columns.frame = columns.frame.select(*USED_FIELDS, status.alias("status"), sizes.alias("bytes"))
+            columns.frame = columns.frame.select(*TEXT_COLUMNS, status.alias("status"), sizes.alias("bytes"))
         columns.dropped = Dropped.joined(dropped)
         return columns
 
@@ -118,7 +118,7 @@ def _ordinary_values(layout: Layout, frame: pl.DataFrame) -> tuple[pl.DataFrame,
     event_ms = np.rint(shown["seconds"].to_numpy() * 1e6).astype(np.int64) // 1000
     if len(event_ms) and event_ms.max() >= YEAR_2100_S * 1000:
         return None
-    return frame.select(*USED_FIELDS, shown["status"], shown["bytes"]), event_ms
+    return frame.select(*TEXT_COLUMNS, shown["status"], shown["bytes"]), event_ms
 
 
 def _ordinary(

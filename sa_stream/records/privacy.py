@@ -112,6 +112,19 @@ def clean_value(text: str) -> str:
     return (_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text))[:VALUE_CHARS_MAX]
 
 
+OWN_PORTS = {"http": "80", "ws": "80", "grpc": "80", "https": "443", "wss": "443", "grpcs": "443"}
+
+
+def clean_host(host: str, protocol: str | None = None) -> str:
+    """A host as it may be stored: `clean_value` of it in lower case, without the protocol's own port (or an empty one)
+    and without a dot at the end."""
+    host = host.lower()
+    name, colon, port = host.rpartition(":")
+    if colon and name and port in ("", OWN_PORTS.get(protocol or "")):
+        host = name
+    return clean_value(host.removesuffix(".") or host)
+
+
 # ------------------------------------------------------------------------------------------------------------ paths
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sa_stream.records.fields import USED_FIELDS, from_mask
+from sa_stream.records.fields import RESULT_FIELDS, from_mask, missing_fields
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, iso, time_key
 from sa_stream.windows.summaries import OTHER, PERCENTILE_ERROR_RATE, Distinct, Durations
 from sa_stream.windows.window import Window
@@ -20,7 +20,7 @@ PARTIAL = "partial"
 STREAM = "stream"  # provenance: computed from the partitions of the stream
 TOP_PATHS = 20
 VALUES_SHOWN = 100  # of hosts, methods and protocols, which strangers can make up
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 FROM_CACHE = ("Hit", "RefreshHit", "OriginShieldHit")
 
 
@@ -55,23 +55,27 @@ def build_entry(
     def given(field: str, value: Any) -> Any:
         return value if field in offered else None
 
+    result_field = ", ".join(field for field in RESULT_FIELDS if field in offered) or None
+
+    def given_results(value: Any) -> Any:
+        return value if result_field else None
+
     total = window.total_requests
     results = window.counts["results"]
-    minutes = _minutes(window, given) if period == HALF_HOUR else None
+    minutes = _minutes(window, given, given_results) if period == HALF_HOUR else None
     counts = {"total_requests": total, "total_bytes": given("sc-bytes", window.total_bytes)}
     return {
         **_heading(period, start_ms, about),
-        "missing_fields": sorted(set(USED_FIELDS) - offered),
+        "missing_fields": missing_fields(offered),
         **counts,
         "unique_paths": given("cs-uri-stem", window.unique_paths.estimate()),
         "unique_agents": given("cs-user-agent", window.unique_agents.estimate()),
         "unique_edges": given("x-edge-location", window.unique_edges.estimate()),
         "status_breakdown": given("sc-status", _classes(window.counts["status"])),
-        "cache_hit_rate": given("x-edge-result-type", _percent(results.get("Hit", 0), total)),
-        "served_from_cache_rate": given(
-            "x-edge-result-type", _percent(sum(results.get(result, 0) for result in FROM_CACHE), total)
-        ),
-        "result_types": given("x-edge-result-type", _ranked(results)),
+        "cache_hit_rate": given_results(_percent(results.get("Hit", 0), total)),
+        "served_from_cache_rate": given_results(_percent(sum(results.get(name, 0) for name in FROM_CACHE), total)),
+        "result_types": given_results(_ranked(results)),
+        "result_field": result_field,
         "edge_distribution": given("x-edge-location", _ranked(window.counts["edges"])),
         "methods": given("cs-method", _shown(window.counts["methods"])),
         "protocols": given("cs-protocol", _shown(window.counts["protocols"])),
@@ -86,8 +90,8 @@ def build_entry(
         "avg_time_taken": given("time-taken", _average_s(window.time_taken)),
         "avg_ttfb": given("time-to-first-byte", _average_s(window.ttfb)),
         "percentiles": {
-            "time_taken": given("time-taken", _percentiles(window.time_taken)),
-            "ttfb": given("time-to-first-byte", _percentiles(window.ttfb)),
+            "time_taken": given("time-taken", _percentiles_s(window.time_taken)),
+            "ttfb": given("time-to-first-byte", _percentiles_s(window.ttfb)),
         },
         "late_records": window.late_records,
         "duplicate_records": given("x-edge-request-id", window.duplicate_records),
@@ -124,15 +128,13 @@ def _heading(period: str, start_ms: int, about: About) -> Entry:
     }
 
 
-def _minutes(window: Window, given: Callable[[str, Any], Any]) -> dict[str, list[int] | None]:
+def _minutes(
+    window: Window, given: Callable[[str, Any], Any], given_results: Callable[[Any], Any]
+) -> dict[str, list[int] | None]:
     minutes = dict[str, list[int] | None](window.per_minute())
-    for name, field in (
-        ("status_4xx", "sc-status"),
-        ("status_5xx", "sc-status"),
-        ("bytes", "sc-bytes"),
-        ("hits", "x-edge-result-type"),
-    ):
+    for name, field in (("status_4xx", "sc-status"), ("status_5xx", "sc-status"), ("bytes", "sc-bytes")):
         minutes[name] = given(field, minutes[name])
+    minutes["hits"] = given_results(minutes["hits"])
     return minutes
 
 
@@ -196,8 +198,11 @@ def _average_s(durations: Durations) -> float:
     return durations.sum_us / durations.count / 1e6 if durations.count else 0.0
 
 
-def _percentiles(durations: Durations) -> dict[str, float | None]:
-    return {name: durations.percentile_s(q) if durations.count else None for name, q in PERCENTILES.items()}
+def _percentiles_s(durations: Durations) -> dict[str, float | int | None]:
+    """Seconds, in whole microseconds, beside how many values there are and the greatest, as far as that is known."""
+    count, max_us = durations.count, durations.max_us
+    ranked = {name: durations.percentile_us(percent) / 1e6 if count else None for name, percent in PERCENTILES.items()}
+    return {**ranked, "count": count, "max": max_us / 1e6 if count and max_us is not None else None}
 
 
 def _error_rate(distinct: Distinct) -> float:

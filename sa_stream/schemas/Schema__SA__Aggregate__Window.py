@@ -41,12 +41,13 @@ class Schema__SA__Aggregate__Window(Type_Safe):
     missing_fields         : list               # log fields in no configured list
     unique_agents          : Safe_UInt = None
     unique_edges           : Safe_UInt = None
-    result_types           : dict      = None   # {x-edge-result-type: requests}
+    result_types           : dict      = None   # {result type: requests}
+    result_field           : str       = None   # the log field that the result types are from
     served_from_cache_rate : float     = None   # percent: Hit, RefreshHit, OriginShieldHit
     methods                : dict      = None
     protocols              : dict      = None
     hosts                  : dict      = None
-    percentiles            : dict      = None   # {time_taken, ttfb: {p50, p90, p95, p99}}, seconds
+    percentiles            : dict      = None   # {time_taken, ttfb: {p50, p90, p95, p99, max, count}}, seconds
     late_records           : Safe_UInt = None
     duplicate_records      : Safe_UInt = None
     invalid_records        : Safe_UInt = None   # those that arrived during the window; stream only

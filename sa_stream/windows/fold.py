@@ -15,26 +15,28 @@ import polars_hash as plh
 import xxhash
 
 from sa_stream.records.columns import NO_STATUS, Bools, Columns
-from sa_stream.records.fields import MISSING, NO_VALUE
+from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
-from sa_stream.records.privacy import Path_Rules, clean_paths, clean_value
+from sa_stream.records.privacy import Path_Rules, clean_host, clean_paths, clean_value
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.paths import grouped_paths
 from sa_stream.windows.summaries import DURATION_US_MAX, OTHER, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
 from sa_stream.windows.window import MINUTES, Window
 
-COUNTED_FIELDS = {  # kind of count -> field
+COUNTED_FIELDS = {  # kind of count -> column
     "methods": "cs-method",
     "protocols": "cs-protocol",
     "hosts": "cs-host",
     "edges": "x-edge-location",
-    "results": "x-edge-result-type",
+    "results": RESULT_TYPE,
 }
 FOLD_ROWS = (
     40_000  # a good number of records for one fold: its fixed cost stops to matter, and it takes well below 0.1 s
 )
-WEBSOCKETS = ("ws", "wss")
+LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
+SWITCHING_PROTOCOLS = 101  # the status of a WebSocket
+EVENT_STREAM = "text/event-stream"
 KNOWN_MICROS_MAX = 100_000
 _NUMBER = re.compile(NUMBER, re.ASCII)
 _EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
@@ -116,12 +118,14 @@ def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
     for kind, field in COUNTED_FIELDS.items():
         counted = frame[field].value_counts()
         counts = window.counts[kind]
-        if len(counts) + counted.height > VALUES_MAX:  # then the order decides which names are kept
-            counted = frame.group_by(field, maintain_order=True).agg(pl.len())
+        has_port = kind == "hosts" and counted[field].str.contains(":", literal=True).any()
+        if has_port or len(counts) + counted.height > VALUES_MAX:  # then the order decides which names are kept
+            by = [field, "cs-protocol"] if has_port else [field]  # whose own port it is
+            counted = frame.group_by(by, maintain_order=True).agg(pl.len())
         values, numbers = [], []
-        for value, number in zip(*(column.to_list() for column in counted.iter_columns()), strict=True):
+        for value, *protocol, number in zip(*(column.to_list() for column in counted.iter_columns()), strict=True):
             if value is not None and value not in MISSING:
-                values.append(clean_value(value))
+                values.append(clean_host(value, *protocol) if kind == "hosts" else clean_value(value))
                 numbers.append(number)
         fresh = [value for value in values if value not in counts] if kind == "edges" else ()
         if fresh:
@@ -147,15 +151,23 @@ def _add_minutes(window: Window, columns: Columns) -> None:
     rows = [by_class.sum(axis=1).tolist(), by_class[:, 4].tolist(), by_class[:, 5].tolist(), sizes.tolist()]
     for row, number in columns.huge.items():
         rows[-1][minute[row]] += number
-    hits = (frame["x-edge-result-type"] == "Hit").fill_null(False).to_numpy()
+    hits = (frame[RESULT_TYPE] == "Hit").fill_null(False).to_numpy()
     rows.append(np.bincount(minute[hits], minlength=MINUTES).tolist())
     window.add_minutes(rows)
 
 
 def _add_times(window: Window, frame: pl.DataFrame) -> None:
-    """Durations, without those of WebSocket connections, which last as long as somebody stays."""
-    if any(protocol in window.counts["protocols"] for protocol in (*WEBSOCKETS, OTHER)):
-        frame = frame.filter(~frame["cs-protocol"].is_in(WEBSOCKETS).fill_null(False))
+    """Durations, without those of connections that last as long as somebody stays. The counts are up to date."""
+    lasting = []
+    if any(protocol in window.counts["protocols"] for protocol in (*LONG_PROTOCOLS, OTHER)):
+        lasting.append(pl.col("cs-protocol").is_in(LONG_PROTOCOLS))
+    if str(SWITCHING_PROTOCOLS) in window.counts["status"]:
+        lasting.append(pl.col("status") == SWITCHING_PROTOCOLS)
+    streams = [value for value in frame["sc-content-type"].unique().to_list() if _is_event_stream(value)]
+    if streams:
+        lasting.append(pl.col("sc-content-type").is_in(streams))
+    if lasting:
+        frame = frame.filter(~pl.any_horizontal(lasting).fill_null(False))
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
         counted = frame[field].value_counts()
         values, numbers = counted[field].to_list(), counted["count"].to_numpy().astype(np.int64)
@@ -168,6 +180,12 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
         long = np.flatnonzero(known == _LONG).tolist()
         if long:
             durations.add_long([_exact_micros(values[place]) for place in long], numbers[long].tolist())
+
+
+def _is_event_stream(content_type: str | None) -> bool:
+    if content_type is None:
+        return False
+    return content_type.partition(";")[0].replace("%20", " ").strip(" ").lower() == EVENT_STREAM
 
 
 _UNKNOWN, _NO_NUMBER, _LONG = -1, -2, -3

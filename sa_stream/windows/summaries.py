@@ -109,13 +109,14 @@ _HALF_BITS = 26  # DURATION_US_MAX has 53
 
 
 class Durations:
-    """Sum, count and percentiles of durations in whole microseconds."""
+    """Sum, count, maximum and percentiles of durations in whole microseconds."""
 
-    __slots__ = ("buckets", "count", "sum_us")
+    __slots__ = ("buckets", "count", "max_us", "sum_us")
 
     def __init__(self) -> None:
         self.count = 0
         self.sum_us = 0  # a Python int: no order of adding and no size changes it
+        self.max_us: int | None = 0  # None: unknown, as a part of it was stored before the maximum was
         self.buckets: Int64s | None = None  # records per bucket; None while empty
 
     def add(self, values_us: Int64s, counts: Int64s) -> None:
@@ -123,6 +124,7 @@ class Durations:
         if not len(values_us):
             return
         self.count += int(counts.sum())
+        self._reach(int(values_us.max()))
         # In two halves, as the products of long times and many records do not fit 64 bits.
         high, low = values_us >> _HALF_BITS, values_us & ((1 << _HALF_BITS) - 1)
         self.sum_us += (int((high * counts).sum()) << _HALF_BITS) + int((low * counts).sum())
@@ -137,23 +139,29 @@ class Durations:
         """Take in values of any size, with how often each occurred."""
         cut = [min(value, DURATION_US_MAX) for value in values_us]
         self.add(np.array(cut, np.int64), np.array(counts, np.int64))
+        self._reach(max(values_us, default=0))
         self.sum_us += sum((value - low) * n for value, low, n in zip(values_us, cut, counts, strict=True))
 
-    def percentile_s(self, q: float) -> float:
-        """Seconds at rank floor(q * (count - 1)), within 1%; 0.0 if there is none."""
+    def _reach(self, value_us: int | None) -> None:
+        """Raise the maximum to a value; what is unknown stays so, and makes it unknown."""
+        self.max_us = None if self.max_us is None or value_us is None else max(self.max_us, value_us)
+
+    def percentile_us(self, percent: int) -> int:
+        """Microseconds at rank ceil(percent * count / 100), counted from 1 (nearest-rank), within 1% and half a
+        microsecond, and never above the maximum; 0 if there is none."""
         if self.buckets is None or not self.count:
-            return 0.0
-        rank = int(q * (self.count - 1))
-        index = int(np.searchsorted(np.cumsum(self.buckets), rank, side="right"))
+            return 0
+        rank = max(-(-percent * self.count // 100), 1)  # in integers: 0.07 * 100 is more than 7
+        index = int(np.searchsorted(np.cumsum(self.buckets), rank))
         high = int(BOUNDS_US[min(index, len(BOUNDS_US) - 1)])
         low = int(BOUNDS_US[index - 1]) + 1 if index else 0
-        if high <= low:
-            return high / 1e6
-        return 2.0 * low * high / (low + high) / 1e6
+        middle = high if high <= low else round(2.0 * low * high / (low + high))
+        return middle if self.max_us is None else min(middle, self.max_us)
 
     def merge(self, other: Self) -> None:
         self.count += other.count
         self.sum_us += other.sum_us
+        self._reach(other.max_us)
         if other.buckets is not None:
             self.buckets = other.buckets.copy() if self.buckets is None else self.buckets + other.buckets
 
@@ -161,13 +169,23 @@ class Durations:
         """Plain values for storage: only the buckets that hold something."""
         used = np.flatnonzero(self.buckets) if self.buckets is not None else np.empty(0, np.int64)
         held = self.buckets[used] if self.buckets is not None else used
-        return [self.count, big(self.sum_us), raw(used.astype(np.uint16)), raw(held.astype(np.int64))]
+        return [
+            self.count,
+            big(self.sum_us),
+            raw(used.astype(np.uint16)),
+            raw(held.astype(np.int64)),
+            None if self.max_us is None else big(self.max_us),
+        ]
 
     @classmethod
     def from_content(cls, content: list[Any]) -> Self:
         durations = cls()
-        durations.count, total, used, held = content
+        durations.count, total, used, held, *rest = content
         durations.sum_us = unbig(total)
+        if rest:
+            durations.max_us = None if rest[0] is None else unbig(rest[0])
+        elif durations.count:
+            durations.max_us = None  # versions 1 and 2 had none
         if durations.count:
             durations.buckets = np.zeros(_BUCKETS, np.int64)
             durations.buckets[unraw(used).astype(np.int64)] = unraw(held)

@@ -19,6 +19,7 @@ from sa_stream.commits.progress import Progress
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Start
 from sa_stream.errors import Lease_Lost, Store_Unavailable, Superseded, Unknown_Version
+from sa_stream.format import VERSION
 from sa_stream.partitions import END, Partial_Name, number_of, sortable
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.coverage import RETENTION
@@ -591,8 +592,10 @@ def test_below_a_corrupt_snapshot_the_next_one_at_or_above_the_checkpoint_serves
 
 def test_an_unknown_version_of_a_snapshot_is_refused_by_name() -> None:
     worker = working(record(1, NOON_MS))
-    damage(worker.store, worker.store.keys("snapshots/")[0], place=5, flip=1)
-    with pytest.raises(Unknown_Version, match=rf"partition snapshots/shard-0/0011/{LINE_A} has format version 3"):
+    damage(worker.store, worker.store.keys("snapshots/")[0], place=5, flip=VERSION ^ (VERSION + 1))
+    with pytest.raises(
+        Unknown_Version, match=rf"partition snapshots/shard-0/0011/{LINE_A} has format version {VERSION + 1}"
+    ):
         Worker(worker.store, "1", NOON_MS)
 
 

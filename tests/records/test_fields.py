@@ -13,12 +13,13 @@ from sa_stream.records.fields import (
     FIELDS_SETTING,
     FORBIDDEN_FIELDS,
     KNOWN_FIELDS,
+    RESULT_FIELDS,
     SEED,
     USED_FIELDS,
     Field_List,
-    Field_Lists,
     detect,
     from_mask,
+    missing_fields,
     resolve_field_lists,
     to_mask,
 )
@@ -77,11 +78,6 @@ def refused_records(lines: list[bytes]) -> str:
     return str(caught.value)
 
 
-def missing_fields(lists: Field_Lists) -> tuple[str, ...]:
-    """What is null in every entry."""
-    return tuple(sorted(set(USED_FIELDS) - lists.offered))
-
-
 class Test_settings:
     def test_the_presets_are_the_same_27_fields_in_two_orders(self) -> None:
         assert len(SEED) == len(set(SEED)) == 27
@@ -96,20 +92,20 @@ class Test_settings:
     def test_presets_are_taken_by_name(self) -> None:
         assert resolve_field_lists("seed", "").lists == (Field_List(SEED),)
         assert resolve_field_lists(" canonical ", "").lists == (Field_List(CANONICAL),)
-        assert missing_fields(resolve_field_lists("seed", "")) == ()
+        assert missing_fields(resolve_field_lists("seed", "").offered) == []
 
     def test_auto_offers_the_fields_of_its_presets_before_it_is_decided(self) -> None:
         lists = resolve_field_lists("auto", "cs-user-agent")
         assert lists.auto
         assert lists.lists == ()
-        assert missing_fields(lists) == ("cs-user-agent",)
+        assert missing_fields(lists.offered) == ["cs-user-agent"]
 
     def test_auto_becomes_the_preset_that_fits_without_its_dropped_fields(self) -> None:
         decided = resolve_field_lists("auto", "cs-user-agent").decide([line(CANONICAL)])
         assert not decided.auto
         assert decided.by_count[27].names == CANONICAL
         assert decided.by_count[27].index("cs-user-agent") is None
-        assert missing_fields(decided) == ("cs-user-agent",)
+        assert missing_fields(decided.offered) == ["cs-user-agent"]
         assert decided.decide([b"garbage"]) is decided
 
     def test_several_lists_are_told_apart_by_their_number_of_fields(self) -> None:
@@ -121,8 +117,25 @@ class Test_settings:
     def test_a_field_that_some_list_has_is_offered(self) -> None:
         lists = resolve_field_lists("timestamp,sc-status;timestamp,sc-bytes,cs-accept", "")
         assert lists.offered == {"timestamp", "sc-status", "sc-bytes"}
-        assert "cs-uri-stem" in missing_fields(lists)
-        assert list(missing_fields(lists)) == sorted(missing_fields(lists))
+        assert "cs-uri-stem" in missing_fields(lists.offered)
+        assert missing_fields(lists.offered) == sorted(missing_fields(lists.offered))
+
+    @pytest.mark.parametrize(
+        ("lists", "offered", "missing"),
+        [
+            ("x-edge-response-result-type", {"x-edge-response-result-type"}, False),
+            ("x-edge-result-type,x-edge-detailed-result-type", {"x-edge-result-type"}, False),
+            ("x-edge-result-type;timestamp,x-edge-detailed-result-type,cs-accept", None, False),
+            ("cs-accept", set(), True),
+        ],
+    )
+    def test_of_the_fields_for_the_result_type_each_list_offers_its_first(
+        self, lists: str, offered: set[str] | None, missing: bool
+    ) -> None:
+        found = resolve_field_lists(f"timestamp,{lists}", "").offered
+        assert found - {"timestamp"} == (offered or {*(found & {*RESULT_FIELDS})})
+        assert [name for name in missing_fields(found) if name in RESULT_FIELDS] == ["x-edge-result-type"] * missing
+        assert "sc-content-type" not in missing_fields(found)
 
     def test_a_forbidden_field_may_be_there_when_it_is_dropped(self) -> None:
         lists = resolve_field_lists("timestamp,c-ip,sc-status", "c-ip")

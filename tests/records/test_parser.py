@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sa_stream.records import decoder as decoder_module
 from sa_stream.records.columns import HUGE_BYTES, NO_STATUS, REASONS, Columns
 from sa_stream.records.decoder import LINE_BYTES_MAX
-from sa_stream.records.fields import CANONICAL, USED_FIELDS, Field_Lists, resolve_field_lists
+from sa_stream.records.fields import CANONICAL, RESULT_TYPE, TEXT_COLUMNS, Field_Lists, resolve_field_lists
 from sa_stream.records.parser import Parser, event_times_ms, whole_bytes
 from tests.log_lines import line_of
 from tests.oracle import event_time_ms, whole_number
@@ -40,7 +40,7 @@ def parsed(payloads: Sequence[bytes], setting: str = SMALL, dropped: str = "", n
 
 def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
     """(payload, line, time, fields of the list, bytes, values that are there) of every row."""
-    assert columns.frame.columns == [*USED_FIELDS, "status", "bytes"]
+    assert columns.frame.columns == [*TEXT_COLUMNS, "status", "bytes"]
     found = []
     for row, values in enumerate(columns.frame.iter_rows(named=True)):
         size, status = values.pop("bytes"), values.pop("status")
@@ -84,7 +84,9 @@ def naive(payloads: Sequence[bytes], lists: Field_Lists, arrivals_ms: Sequence[i
                 continue
             values = line.decode("utf-8", "replace").split("\t")
             listed = lists.by_count.get(len(values))
-            named = {name: values[at] for name in USED_FIELDS if listed and (at := listed.index(name)) is not None}
+            source = {RESULT_TYPE: listed.result_field or ""} if listed else {}
+            places = {name: listed.index(source.get(name, name)) for name in TEXT_COLUMNS} if listed else {}
+            named = {name: values[at] for name, at in places.items() if at is not None}
             event_ms = event_time_ms(named.get("timestamp", ""))
             status = named.get("sc-status", "000" if listed and listed.index("sc-status") is None else "")
             reason = (
@@ -613,4 +615,24 @@ def test_the_order_of_canonical_fields_is_that_of_the_columns() -> None:
     values = {name: f"v-{name}" for name in CANONICAL} | {"timestamp": "1771252345", "sc-status": "404"}
     columns = Parser(FULL).parse([line_of(values) + b"\n"], np.array([NOW_MS]))
     row = columns.frame.row(0, named=True)
-    assert {name: row[name] for name in USED_FIELDS} == {name: values[name] for name in USED_FIELDS}
+    named = {name: values["x-edge-result-type" if name == RESULT_TYPE else name] for name in TEXT_COLUMNS}
+    assert {name: row[name] for name in TEXT_COLUMNS} == named
+
+
+@pytest.mark.parametrize(
+    ("present", "dropped", "taken"),
+    [
+        (["x-edge-detailed-result-type", "x-edge-response-result-type", "x-edge-result-type"], "", 2),
+        (["x-edge-detailed-result-type", "x-edge-response-result-type"], "", 1),
+        (["x-edge-detailed-result-type"], "", 0),
+        (["x-edge-response-result-type", "x-edge-result-type"], "x-edge-result-type", 0),
+        ([], "", None),
+    ],
+)
+def test_the_result_type_is_the_first_of_three_fields_that_the_list_has(
+    present: list[str], dropped: str, taken: int | None
+) -> None:
+    lists = resolve_field_lists(",".join(["timestamp", *present]), dropped)
+    columns = Parser(lists).parse([b"\t".join([b"1771252345", *map(str.encode, present)]) + b"\n"], np.array([NOW_MS]))
+    assert columns.frame[RESULT_TYPE].to_list() == [None if taken is None else present[taken]]
+    assert lists.offered == {"timestamp"} | ({present[taken]} if taken is not None else set())

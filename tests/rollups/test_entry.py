@@ -4,13 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sa_stream.records.fields import USED_FIELDS, to_mask
+from sa_stream.records.fields import RESULT_FIELDS, USED_FIELDS, to_mask
 from sa_stream.rollups.entry import About, build_entry, consolidation_result, merge
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 START = 1_771_252_200_000  # 2026-02-16T14:30:00Z
-ALL = to_mask(USED_FIELDS)
+FIELDS = {*USED_FIELDS} - {*RESULT_FIELDS[1:]}  # of a list that has one result type
+ALL = to_mask(FIELDS)
 
 
 def window(requests: int = 8, start_ms: int = START, fields: int = ALL) -> Window:
@@ -57,8 +58,31 @@ def test_the_numbers_mean_what_the_contract_says():
 def test_an_average_of_nothing_is_zero_and_its_percentiles_are_null():
     entry = entry_of(window())
     assert entry["avg_ttfb"] == 0.0
-    assert entry["percentiles"]["ttfb"] == {"p50": None, "p90": None, "p95": None, "p99": None}
+    nothing = {"p50": None, "p90": None, "p95": None, "p99": None, "count": 0, "max": None}
+    assert entry["percentiles"]["ttfb"] == nothing
     assert entry["percentiles"]["time_taken"]["p99"] == pytest.approx(0.003, rel=0.01)
+
+
+def test_percentiles_are_whole_microseconds_beside_their_count_and_the_exact_maximum():
+    found = entry_of(window())["percentiles"]["time_taken"]
+    assert (found["count"], found["max"]) == (3, 0.003)
+    assert all(round(found[name], 6) == found[name] <= found["max"] for name in ("p50", "p90", "p95", "p99"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (["x-edge-result-type"], "x-edge-result-type"),
+        (["x-edge-detailed-result-type"], "x-edge-detailed-result-type"),
+        (  # of several lists
+            ["x-edge-detailed-result-type", "x-edge-response-result-type"],
+            "x-edge-response-result-type, x-edge-detailed-result-type",
+        ),
+    ],
+)
+def test_an_entry_names_the_field_that_its_result_types_are_from(fields: list[str], named: str):
+    entry = entry_of(window(fields=to_mask(FIELDS - {*RESULT_FIELDS} | {*fields})))
+    assert (entry["result_field"], entry["cache_hit_rate"], entry["missing_fields"]) == (named, 37.5, [])
 
 
 def test_rates_of_an_empty_window_are_zero():
@@ -77,7 +101,7 @@ def test_rates_of_an_empty_window_are_zero():
         ("cs-uri-stem", ["unique_paths", "top_paths"]),
         ("cs-user-agent", ["unique_agents"]),
         ("x-edge-location", ["unique_edges", "edge_distribution"]),
-        ("x-edge-result-type", ["cache_hit_rate", "served_from_cache_rate", "result_types"]),
+        ("x-edge-result-type", ["cache_hit_rate", "served_from_cache_rate", "result_types", "result_field"]),
         ("cs-method", ["methods"]),
         ("cs-protocol", ["protocols"]),
         ("cs-host", ["hosts"]),
@@ -87,7 +111,7 @@ def test_rates_of_an_empty_window_are_zero():
     ],
 )
 def test_what_needs_a_field_that_no_list_has_is_null_and_the_field_is_named(field: str, names: list[str]):
-    entry = entry_of(window(fields=to_mask(set(USED_FIELDS) - {field})))
+    entry = entry_of(window(fields=to_mask(FIELDS - {field})))
     assert entry["missing_fields"] == [field]
     full = entry_of(window())
     assert [name for name in full if entry[name] is None and full[name] is not None] == sorted(

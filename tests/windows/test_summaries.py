@@ -3,7 +3,7 @@
 import random
 from fractions import Fraction
 from itertools import pairwise
-from math import floor
+from math import ceil
 
 import numpy as np
 import polars as pl
@@ -116,21 +116,38 @@ def durations_of(counted: list[tuple[int, int]]) -> Durations:
 
 
 @settings(max_examples=150, deadline=None)
-@given(counted_us, st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]))
-def test_percentiles_are_within_one_percent_of_the_exact_rank(counted: list[tuple[int, int]], q: float) -> None:
-    made = durations_of(counted)
-    ordered = sorted(v for v, n in counted for _ in range(n))
-    exact = ordered[floor(Fraction(q).limit_denominator(1000) * (len(ordered) - 1))]
-    assert (
-        abs(made.percentile_s(q) * 1e6 - exact) <= 0.01 * exact * (1 + 1e-9) + 1e-6
-    )  # a double cannot hold the bound itself
-    assert (made.count, made.sum_us) == (len(ordered), sum(ordered))
+@given(st.lists(counted_us, min_size=1, max_size=3), st.sampled_from([1, 7, 50, 90, 95, 99, 100]))
+def test_percentiles_are_nearest_rank_within_one_percent_also_of_what_was_merged(
+    parts: list[list[tuple[int, int]]], percent: int
+) -> None:
+    made = Durations()
+    for part in parts:
+        made.merge(durations_of(part))
+    ordered = sorted(v for part in parts for v, n in part for _ in range(n))
+    exact = ordered[ceil(Fraction(percent, 100) * len(ordered)) - 1]
+    # shown in whole microseconds, and a double cannot hold the bound itself
+    assert abs(made.percentile_us(percent) - exact) <= 0.01 * exact * (1 + 1e-9) + 0.5
+    assert made.percentile_us(percent) <= ordered[-1]
+    assert (made.count, made.sum_us, made.max_us) == (len(ordered), sum(ordered), ordered[-1])
 
 
 def test_percentiles_of_nothing_are_zero() -> None:
-    assert Durations().percentile_s(0.99) == 0.0
+    assert Durations().percentile_us(99) == 0
     made = durations_of([])
-    assert (made.percentile_s(0.5), made.count, made.content()) == (0.0, 0, Durations().content())
+    assert (made.percentile_us(50), made.count, made.content()) == (0, 0, Durations().content())
+
+
+def test_a_maximum_that_was_never_stored_is_unknown_and_stays_so() -> None:
+    old = Durations.from_content(durations_of([(5, 2)]).content()[:-1])
+    assert (old.count, old.sum_us, old.max_us) == (2, 10, None)
+    assert Durations.from_content(old.content()).content() == old.content()
+    both, other = Durations(), durations_of([(9, 1)])
+    both.merge(other)
+    both.merge(old)
+    old.merge(other)
+    assert both.content() == old.content()
+    assert (both.max_us, both.percentile_us(100)) == (None, 9)
+    assert Durations.from_content(Durations().content()[:-1]).max_us == 0  # of nothing it is known
 
 
 def test_sums_of_durations_are_exact_for_silly_sizes() -> None:
@@ -140,8 +157,9 @@ def test_sums_of_durations_are_exact_for_silly_sizes() -> None:
     made.add(np.array([99_999_999_000_000, DURATION_US_MAX]), np.array([400_000, 1 << 30]))
     expected = longest * 7 + DURATION_US_MAX * (100_000 + (1 << 30)) + 9_999_999_999_000_000 * 5_000_000
     assert made.sum_us == expected + 99_999_999_000_000 * 400_000
+    assert made.max_us == longest
     assert made.count == 7 + 100_000 + 5_000_000 + 3 + 400_000 + (1 << 30)
-    assert Durations.from_content(made.content()).sum_us == made.sum_us
+    assert Durations.from_content(made.content()).content() == made.content()
 
 
 @settings(max_examples=80, deadline=None)
@@ -161,7 +179,7 @@ def test_durations_do_not_mind_batches_order_or_grouping(
     assert total.content() == together
     restored = Durations.from_content(total.content())
     assert restored.content() == together
-    assert restored.percentile_s(0.9) == total.percentile_s(0.9)
+    assert restored.percentile_us(90) == total.percentile_us(90)
 
 
 def test_merging_into_nothing_shares_no_memory() -> None:
@@ -174,6 +192,7 @@ def test_merging_into_nothing_shares_no_memory() -> None:
 def frame_of(**columns: list[str | None]) -> pl.DataFrame:
     height = len(next(iter(columns.values())))
     names = ["sc-status", *COUNTED_FIELDS.values(), "cs-uri-stem", "time-taken", "time-to-first-byte"]
+    names.append("sc-content-type")
     values = {name: [None] * height for name in names} | {k.replace("_", "-"): v for k, v in columns.items()}
     frame = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String))
     return frame.with_columns(bytes=pl.lit(0, pl.Int64), status=pl.lit(200, pl.Int16))
@@ -209,11 +228,23 @@ def test_times_are_summed_as_whole_microseconds_half_to_even(texts: list[str | N
     assert window.ttfb.count == 0
 
 
-def test_websocket_connections_are_in_no_time() -> None:
+def test_connections_that_last_are_in_no_time() -> None:
     window = Window(0)
-    frame = frame_of(time_taken=["1", "2", "4", "8"], cs_protocol=["ws", "wss", "https", None])
+    frame = frame_of(
+        time_taken=["1", "2", "4", "8", "16", "32", "64", "128", "256"],
+        cs_protocol=["ws", "wss", "grpc", "grpcs", "https", None, "https", "https", None],
+        sc_content_type=[*[None] * 5, "-", "text/event-stream", "Text/Event-Stream%20;%20charset=utf-8", None],
+    ).with_columns(status=pl.Series([200] * 8 + [101], dtype=pl.Int16))
     fold_in(window, frame)
-    assert (window.time_taken.sum_us, window.total_requests) == (12_000_000, 4)
+    assert (window.time_taken.sum_us, window.time_taken.max_us) == (48_000_000, 32_000_000)
+    assert window.total_requests == 9
+
+
+def test_a_host_is_counted_under_one_name_whatever_its_case_dot_and_own_port() -> None:
+    window = Window(0)
+    hosts = ["www.a.b", "WWW.A.b", "www.a.b.", "www.a.b:443", "Www.a.b:", "www.a.b:443", "www.a.b:80", "a:8080", "."]
+    fold_in(window, frame_of(cs_host=hosts, cs_protocol=["https"] * 4 + ["wss", "http", "http", None, None]))
+    assert window.counts["hosts"] == {"www.a.b": 6, "www.a.b:443": 1, "a:8080": 1, ".": 1}
 
 
 # --------------------------------------------------------------------------------------------------------- value counts
