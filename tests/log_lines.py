@@ -167,7 +167,7 @@ SECRETS = [
     "1:2:3:4:5:6:7:8",
     "jane.doe+x@example.org",
     "jörg@exämple.de",
-    "a@b.c",
+    "a@b.de",
     "john@10.0.0.1",
 ]
 INNOCENT = [

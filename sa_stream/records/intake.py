@@ -9,7 +9,9 @@ from sa_stream.records.fields import Field_Lists
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import Timing
 
-READING = 2  # grows when the same records and settings give another window: one key must not name two contents
+# Grows when the same records and settings give another window, also by another list of top-level domains: one key must
+# not name two contents.
+READING = 2
 
 
 @dataclass(frozen=True, slots=True)

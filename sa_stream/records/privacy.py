@@ -4,12 +4,14 @@ addresses go out. Works on distinct values, never on rows: a cheap test over the
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import polars as pl
+from publicsuffixlist import PublicSuffixList
 
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import MISSING
@@ -21,10 +23,16 @@ VALUE_CHARS_MAX = 256
 # ------------------------------------------------------------------------------------------------------------ scrub
 
 _ATOM = r"\w.!#$%&'*+^`{|}~-"
+# A local part, and what may be its domain: labels, an IPv4 address, or something in brackets. The domain is only looked
+# at, as it may be the next one's local part.
 _EMAIL = re.compile(
     rf"(?<![{_ATOM}])[{_ATOM}]+@"
-    r"(?:(?:[\w-]+\.)+[^\W\d_][\w-]*|\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
+    r"(?=(?P<literal>\[[0-9A-Za-z:.]+\]|[0-9]{1,3}(?:\.[0-9]{1,3}){3})?(?P<labels>[\w-]+(?:\.[\w-]+)+)?)"
 )
+# `pkg@3.7.1.sh` and `logo@2x.zip` are no addresses. Three digits and more are: many write from 163.com.
+_VERSION = re.compile(r"v?[0-9]{1,2}|v[0-9]+|[0-9]+x", re.IGNORECASE)
+_TOP_LEVEL = re.compile(r"xn--[a-z0-9-]+|[^\W\d_]+", re.IGNORECASE)
+_DOMAIN_LABEL_CHARS_MAX = 63
 
 # Not after a `v`: a version of four numbers is no address, nor is a piece of a longer dotted number.
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
@@ -85,9 +93,46 @@ def scrub(text: str) -> str:
     Returns the decoded text with `[ip]` and `[email]` in their place; the text as it came if there is none.
     """
     plain = decoded(text)
-    clean = _IPV4.sub("[ip]", _EMAIL.sub("[email]", plain))
+    clean = _IPV4.sub("[ip]", _without_emails(plain) if "@" in plain else plain)
     clean = _IPV6.sub(_ipv6, clean).replace("[[ip]]", "[ip]")
     return text if clean == plain else clean
+
+
+def _without_emails(text: str) -> str:
+    parts, done = [], 0
+    for match in _EMAIL.finditer(text):
+        end = match.end() + _domain_chars(match)
+        if end == match.end():
+            continue
+        if match.start() >= done:  # else it overlaps the one before, and both are one
+            parts += [text[done : match.start()], "[email]"]
+        done = max(done, end)
+    return "".join(parts) + text[done:]
+
+
+def _domain_chars(match: re.Match[str]) -> int:
+    """How much of what follows the `@` is a domain: up to the last label that begins with a top-level domain, with no
+    version and no scale in front. So the domain of `a@b.com.png` and of `a@b.com-old` is `b.com`."""
+    chars, place = len(match["literal"] or ""), 0
+    for number, label in enumerate((match["labels"] or "").split(".")):
+        top = _TOP_LEVEL.match(label)
+        if number and top and len(top.group()) <= _DOMAIN_LABEL_CHARS_MAX and _is_top_level(top.group().lower()):
+            chars = max(chars, place + top.end())
+        if _VERSION.fullmatch(label):
+            break
+        place += len(label) + 1
+    return chars
+
+
+@lru_cache(maxsize=4_096)
+def _is_top_level(label: str) -> bool:
+    # under some top-level domains only their second level is public, hence the label in front
+    return _public_suffixes().publicsuffix(f"example.{label}") is not None
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=False)  # ships with its package; read when it is first needed, in 60 ms
 
 
 def _ipv6(match: re.Match[str]) -> str:
@@ -107,9 +152,13 @@ CACHED_CHARS_MAX = 512  # longer texts are rare and would make a cache's memory 
 _scrub_cached = lru_cache(maxsize=8_192)(scrub)
 
 
+def _scrubbed(text: str) -> str:
+    return _scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text)
+
+
 def clean_value(text: str) -> str:
     """A host, method, edge location or result type as it may be stored: scrubbed, at most 256 characters."""
-    return (_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text))[:VALUE_CHARS_MAX]
+    return _scrubbed(text)[:VALUE_CHARS_MAX]
 
 
 OWN_PORTS = {"http": "80", "ws": "80", "grpc": "80", "https": "443", "wss": "443", "grpcs": "443"}
@@ -126,6 +175,25 @@ def clean_host(host: str, protocol: str | None = None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ paths
+
+# An escape that `normalized` changes: with a small letter, or of a character that needs none.
+MAYBE_NORMALIZED = (
+    r"%(?:[0-9A-F][a-f]|[a-f][0-9A-Fa-f]|2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])"  # in Rust's syntax
+)
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+_UNRESERVED = {f"%{ord(c):02X}": c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"}
+
+
+def normalized(path: str) -> str:
+    """The path with its percent escapes in their one form (RFC 3986, 6.2.2): upper-case hex, and unreserved characters
+    as they are. Reserved ones stay as they came, as `/` and `%2F` may mean different things. One pass."""
+    return _ESCAPE.sub(_normalized_escape, path)
+
+
+def _normalized_escape(match: re.Match[str]) -> str:
+    escape = match.group().upper()
+    return _UNRESERVED.get(escape, escape)
+
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))")
 
@@ -194,16 +262,16 @@ def _check_rule(number: int, pattern: str, replacement: str) -> None:
 def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     """Paths as they may be stored, for distinct values of cs-uri-stem as they came (strings, null for missing).
 
-    Missing (null, `-`, empty) is the empty string. Others are cut at the first `?`, scrubbed, changed by the rules, and
-    cut to 2,048 characters. Same length and order; different values may become equal. Returns the same Series when
-    nothing changes, which is the ordinary case and costs a few passes over the values.
+    Missing (null, `-`, empty) is the empty string. Others are cut at the first `?`, get one form of percent escapes
+    (`normalized`), are scrubbed, changed by the rules, and cut to 2,048 characters. Same length and order; different
+    values may become equal. Returns the same Series when nothing changes, which is the ordinary case and costs a few
+    passes over the values.
     """
     paths = distinct
     if paths.str.contains("?", literal=True).any():
         paths = paths.str.splitn("?", 2).struct.field("field_0")
-    maybe = paths.str.contains(MAYBE_PERSONAL).fill_null(False)
-    if maybe.any():
-        paths = _scrubbed(paths, maybe.to_numpy().nonzero()[0])
+    paths = _changed(paths, MAYBE_NORMALIZED, normalized)
+    paths = _changed(paths, MAYBE_PERSONAL, _scrubbed)
     paths = rules.apply(paths)
     if (paths.str.len_bytes() > PATH_CHARS_MAX).any():
         paths = paths.str.slice(0, PATH_CHARS_MAX)
@@ -213,9 +281,14 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     return distinct if paths is distinct else paths.rename(distinct.name)
 
 
-def _scrubbed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
+def _changed(paths: pl.Series, maybe: str, change: Callable[[str], str]) -> pl.Series:
+    """The paths, those that match the pattern `maybe` changed by `change`; the same Series if none is."""
+    chosen = paths.str.contains(maybe).fill_null(False)
+    if not chosen.any():
+        return paths
+    positions = chosen.to_numpy().nonzero()[0]
     found = paths.gather(positions).to_list()
-    clean = [_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text) for text in found]
+    clean = [change(text) for text in found]
     if clean == found:
         return paths
     # gather from old and new side by side: writing into a Series may write into others that share its memory

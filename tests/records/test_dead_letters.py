@@ -152,7 +152,7 @@ class Test_text:
         assert json.loads(letter.to_json())["text"] == "1\t2\t3"
 
     def test_each_field_is_scrubbed_or_removed(self) -> None:
-        line = b"17\tabc\t203.0.113.9\t/u/a%40b.c?token=1\ttoken=1\tcurl/8\twww.example.com\thttps://x.y/z?t=1\r\n"
+        line = b"17\tabc\t203.0.113.9\t/u/a%40b.de?token=1\ttoken=1\tcurl/8\twww.example.com\thttps://x.y/z?t=1\r\n"
         assert dead_letter_text(line, FIELDS).split("\t") == [
             "17",
             "abc",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sa_stream.records.fields import CANONICAL
-from sa_stream.records.privacy import scrub
+from sa_stream.records.privacy import normalized, scrub
 
 TIMESTAMP = re.compile(rb"[0-9]{10}(\.[0-9]+)?")
 STATUS = re.compile(rb"[0-9]{3}")
@@ -84,7 +84,7 @@ def _add(window: _Count, value: dict[str, bytes]) -> None:
     window.hits += value["x-edge-result-type"] == b"Hit"
     window.statuses[value["sc-status"][:1].decode() + "xx"] += 1
     path = value["cs-uri-stem"].decode("utf-8", "replace")
-    window.paths["" if path in ("", "-") else scrub(path.partition("?")[0])[:2048]] += 1
+    window.paths["" if path in ("", "-") else scrub(normalized(path.partition("?")[0]))[:2048]] += 1
     edge = value["x-edge-location"].decode("utf-8", "replace")
     if edge not in ("", "-"):
         window.edges[scrub(edge)[:256]] += 1
