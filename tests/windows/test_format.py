@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.errors import Corrupt_State, Unknown_Version
-from sa_stream.format import HEADER_BYTES, VERSION, pack, raw, unpack, unraw
+from sa_stream.format import HEADER_BYTES, READABLE, VERSION, pack, raw, unpack, unraw
 from sa_stream.timing import Timing
 from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
@@ -44,6 +44,13 @@ def test_an_unknown_version_is_refused_by_name() -> None:
         Unknown_Version, match=r"window partials/x/1 has format version 4; this program knows versions up to 3"
     ):
         unpack("window", bytes(data), "partials/x/1")
+
+
+@pytest.mark.parametrize("version", READABLE)
+def test_older_versions_are_read(version: int) -> None:
+    data = bytearray(pack("window", [1]))
+    data[4:6] = version.to_bytes(2, "big")
+    assert unpack("window", bytes(data)) == [1]
 
 
 def test_any_flipped_byte_is_noticed() -> None:
