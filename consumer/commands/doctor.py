@@ -19,7 +19,7 @@ from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import preset_name, resolve_field_lists
+from sa_stream.records.fields import preset_name, resolve_field_lists, result_field
 from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
@@ -162,7 +162,8 @@ def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
             "names of your real-time log configuration, in the order in which they come."
         )
     named = " and ".join(f"{preset_name(fields)} ({fields.count} fields)" for fields in lists.lists)
-    return f"read as {named}; {total - malformed} of {total} records are well-formed"
+    results = result_field(lists.offered) or "no field of the list"
+    return f"read as {named}, hit rates from {results}; {total - malformed} of {total} records are well-formed"
 
 
 def _state(config: SA__Config) -> str:

@@ -177,6 +177,12 @@ def from_mask(mask: int) -> frozenset[str]:
     return frozenset(name for bit, name in enumerate(USED_FIELDS) if mask >> bit & 1)
 
 
+def result_field(offered: frozenset[str]) -> str | None:
+    """Where the result types of these used fields are from, by name; of several lists with commas between. None if no
+    list has one."""
+    return ", ".join(name for name in RESULT_FIELDS if name in offered) or None
+
+
 def missing_fields(offered: frozenset[str]) -> list[str]:
     """Fields without which some value of an entry is null, by name. One of RESULT_FIELDS is enough, and the first
     stands for all; the content type only helps to tell what lasts long."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sa_stream.records.fields import RESULT_FIELDS, from_mask, missing_fields
+from sa_stream.records.fields import from_mask, missing_fields, result_field
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, iso, time_key
 from sa_stream.windows.summaries import OTHER, PERCENTILE_ERROR_RATE, Distinct, Durations
 from sa_stream.windows.window import Window
@@ -55,10 +55,10 @@ def build_entry(
     def given(field: str, value: Any) -> Any:
         return value if field in offered else None
 
-    result_field = ", ".join(field for field in RESULT_FIELDS if field in offered) or None
+    result_source = result_field(offered)
 
     def given_results(value: Any) -> Any:
-        return value if result_field else None
+        return value if result_source else None
 
     total = window.total_requests
     results = window.counts["results"]
@@ -75,7 +75,7 @@ def build_entry(
         "cache_hit_rate": given_results(_percent(results.get("Hit", 0), total)),
         "served_from_cache_rate": given_results(_percent(sum(results.get(name, 0) for name in FROM_CACHE), total)),
         "result_types": given_results(_ranked(results)),
-        "result_field": result_field,
+        "result_field": result_source,
         "edge_distribution": given("x-edge-location", _ranked(window.counts["edges"])),
         "methods": given("cs-method", _shown(window.counts["methods"])),
         "protocols": given("cs-protocol", _shown(window.counts["protocols"])),
