@@ -4,7 +4,7 @@ addresses go out. Works on distinct values, never on rows: a cheap test over the
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from urllib.parse import unquote_to_bytes
@@ -279,6 +279,24 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     if missing.any():
         paths = pl.select(pl.when(missing).then(pl.lit("")).otherwise(paths)).to_series()
     return distinct if paths is distinct else paths.rename(distinct.name)
+
+
+def clean_few_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]:
+    """The same of few values, which need not be distinct, one by one."""
+    texts = [_cleaned((path or "").partition("?")[0]) for path in paths]
+    if rules.rules:
+        texts = rules.apply(pl.Series(texts, dtype=pl.String)).to_list()
+    return [
+        "" if path is None or path in MISSING else text[:PATH_CHARS_MAX]
+        for path, text in zip(paths, texts, strict=True)
+    ]
+
+
+def _cleaned(path: str) -> str:
+    # what may change has one of these, which is seen more quickly than whether it matches a pattern
+    if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
+        return _scrubbed(normalized(path))
+    return path
 
 
 def _changed(paths: pl.Series, maybe: str, change: Callable[[str], str]) -> pl.Series:

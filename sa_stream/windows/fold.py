@@ -5,23 +5,25 @@ distinct value.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import polars_hash as plh
 import xxhash
 
-from sa_stream.records.columns import NO_STATUS, Bools, Columns
+from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
-from sa_stream.records.privacy import Path_Rules, clean_host, clean_paths, clean_value
+from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.paths import grouped_paths
-from sa_stream.windows.summaries import DURATION_US_MAX, OTHER, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
+from sa_stream.windows.summaries import DURATION_US_MAX, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
+from sa_stream.windows.tables import Table, table_of
 from sa_stream.windows.window import MINUTES, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -60,9 +62,7 @@ class Hashed:
     agents: UInt64s
     has_agent: Bools
 
-    def chosen(self, rows: Bools) -> "Hashed":
-        if rows.all():
-            return self
+    def chosen(self, rows: Int64s | slice) -> "Hashed":
         return Hashed(self.request_ids[rows], self.has_request_id[rows], self.agents[rows], self.has_agent[rows])
 
 
@@ -71,6 +71,9 @@ def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping
     months: dict[str, list[int]] = {}
     for start in distinct(starts if every else starts[chosen]):
         months.setdefault(month_of(start), []).append(start)
+    if isinstance(columns.table, dict):
+        seed_of = {start: seeds[month] for month, members in months.items() for start in members}
+        return _hashed_few(columns.table, [seed_of.get(start) for start in starts.tolist()], chosen)
     if every and len(months) == 1:
         return _hashed(columns.frame, seeds[next(iter(months))])
     rows = len(columns)
@@ -91,6 +94,17 @@ def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
     )
 
 
+def _hashed_few(lists: Lists, seeds: Sequence[int | None], chosen: Bools) -> Hashed:
+    """The same of few rows; the seed of those that are not chosen is not needed."""
+    arrays: list[Any] = []
+    for name in ("x-edge-request-id", "cs-user-agent"):
+        values = [NO_VALUE if value is None else value for value in lists[name]]
+        hashes = [0 if seed is None else hash_of(value, seed) for value, seed in zip(values, seeds, strict=True)]
+        present = np.array([value != NO_VALUE for value in values], np.bool_) & chosen
+        arrays += [np.array(hashes, np.uint64), present]
+    return Hashed(*arrays)
+
+
 def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
     """The hashes, and which of them are of a value that is not missing."""
     values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
@@ -100,30 +114,65 @@ def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
     return values, present
 
 
-def fold(window: Window, columns: Columns, hashed: Hashed, intake: Intake, seed: int) -> int:
-    """Add records to the window that they belong to; returns how many there were. `hashed` is theirs, under `seed`."""
+class Part(NamedTuple):
+    """Records of one window. `rows`: their places, ascending; `seed`: the hash secret of the window's month."""
+
+    window: Window
+    rows: Int64s
+    seed: int
+
+
+def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
+    """The windows of the chosen records, ascending, and for each the places of its records, in order."""
+    places = np.flatnonzero(chosen)
+    of_each = starts[places]
+    order = np.argsort(of_each, kind="stable")
+    ordered = of_each[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True)) if len(begins) else []
+
+
+def fold_parts(parts: Sequence[Part], columns: Columns, hashed: Hashed, intake: Intake) -> None:
+    """Add records to the windows that they belong to. `hashed` is theirs."""
+    few = [part for part in parts if len(part.rows) <= FEW_ROWS]
+    for window, rows, seed in parts:
+        if len(rows) > FEW_ROWS:
+            fold(window, columns.chosen(rows), hashed.chosen(rows), intake, seed)
+    if not few:
+        return
+    rows = np.concatenate([part.rows for part in few])
+    lists, hashed = columns.chosen(rows).as_lists(), hashed.chosen(rows)
+    end = 0
+    for window, rows, seed in few:
+        begin, end = end, end + len(rows)
+        fold(window, lists.part(begin, end), hashed.chosen(slice(begin, end)), intake, seed)
+
+
+def fold(window: Window, columns: Columns, hashed: Hashed, intake: Intake, seed: int) -> None:
+    """Add records to the window that they all belong to. `hashed` is theirs, under `seed`."""
     if not len(columns):
-        return 0
+        return
+    table = table_of(columns)
     window.total_requests += len(columns)
-    window.total_bytes += int(columns.frame["bytes"].sum()) + sum(columns.huge.values())
-    _count_values(window, columns.frame, seed)
-    _add_minutes(window, columns)
-    _add_times(window, columns.frame)
+    window.total_bytes += int(table.sizes.sum()) + sum(columns.huge.values())
+    _count_values(window, table, seed)
+    _add_minutes(window, columns, table)
+    _add_times(window, table)
     window.unique_agents.add(hashed.agents if hashed.has_agent.all() else hashed.agents[hashed.has_agent])
     _add_paths(window, columns, intake.rules, seed)
-    return len(columns)
 
 
-def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
+def _count_values(window: Window, table: Table, seed: int) -> None:
     for kind, field in COUNTED_FIELDS.items():
-        counted = frame[field].value_counts()
         counts = window.counts[kind]
-        has_port = kind == "hosts" and counted[field].str.contains(":", literal=True).any()
-        if has_port or len(counts) + counted.height > VALUES_MAX:  # then the order decides which names are kept
-            by = [field, "cs-protocol"] if has_port else [field]  # whose own port it is
-            counted = frame.group_by(by, maintain_order=True).agg(pl.len())
+        counted: Iterable[tuple[Any, ...]] = zip(*(columns := table.counted(field)), strict=True)
+        has_port = kind == "hosts" and any(":" in value for value in columns[0] if value is not None)
+        if has_port or len(counts) + len(columns[0]) > VALUES_MAX:  # then the order decides which names are kept
+            counted = (
+                table.in_order(field, "cs-protocol") if has_port else table.in_order(field)
+            )  # whose own port it is
         values, numbers = [], []
-        for value, *protocol, number in zip(*(column.to_list() for column in counted.iter_columns()), strict=True):
+        for value, *protocol, number in counted:
             if value is not None and value not in MISSING:
                 values.append(clean_host(value, *protocol) if kind == "hosts" else clean_value(value))
                 numbers.append(number)
@@ -133,11 +182,9 @@ def _count_values(window: Window, frame: pl.DataFrame, seed: int) -> None:
         add_counts(counts, values, numbers)
 
 
-def _add_minutes(window: Window, columns: Columns) -> None:
+def _add_minutes(window: Window, columns: Columns, table: Table) -> None:
     """Numbers per minute, and the statuses, which come out of the same count."""
-    frame = columns.frame
-    minute = (columns.event_ms - window.start_ms) // MINUTE_MS
-    status = frame["status"].to_numpy()
+    minute, status = (columns.event_ms - window.start_ms) // MINUTE_MS, table.status
     known = status if status.min() != NO_STATUS else status[status != NO_STATUS]  # a list may lack sc-status
     numbers = np.bincount(known, minlength=1000)
     statuses = window.counts["status"]
@@ -147,34 +194,31 @@ def _add_minutes(window: Window, columns: Columns) -> None:
     classes = np.maximum(status, 0) // 100
     by_class = np.bincount(minute * 10 + classes, minlength=MINUTES * 10).reshape(MINUTES, 10)
     sizes = np.zeros(MINUTES, np.int64)
-    np.add.at(sizes, minute, frame["bytes"].to_numpy())
+    np.add.at(sizes, minute, table.sizes)
     rows = [by_class.sum(axis=1).tolist(), by_class[:, 4].tolist(), by_class[:, 5].tolist(), sizes.tolist()]
     for row, number in columns.huge.items():
         rows[-1][minute[row]] += number
-    hits = (frame[RESULT_TYPE] == "Hit").fill_null(False).to_numpy()
-    rows.append(np.bincount(minute[hits], minlength=MINUTES).tolist())
+    hits = table.where(RESULT_TYPE, "Hit".__eq__)
+    rows.append([0] * MINUTES if hits is None else np.bincount(minute[hits], minlength=MINUTES).tolist())
     window.add_minutes(rows)
 
 
-def _add_times(window: Window, frame: pl.DataFrame) -> None:
-    """Durations, without those of connections that last as long as somebody stays. The counts are up to date."""
-    lasting = []
-    if any(protocol in window.counts["protocols"] for protocol in (*LONG_PROTOCOLS, OTHER)):
-        lasting.append(pl.col("cs-protocol").is_in(LONG_PROTOCOLS))
-    if str(SWITCHING_PROTOCOLS) in window.counts["status"]:
-        lasting.append(pl.col("status") == SWITCHING_PROTOCOLS)
-    streams = [value for value in frame["sc-content-type"].unique().to_list() if _is_event_stream(value)]
-    if streams:
-        lasting.append(pl.col("sc-content-type").is_in(streams))
-    if lasting:
-        frame = frame.filter(~pl.any_horizontal(lasting).fill_null(False))
+def _add_times(window: Window, table: Table) -> None:
+    """Durations, without those of connections that last as long as somebody stays."""
+    lasting = [
+        table.where("cs-protocol", LONG_PROTOCOLS.__contains__),
+        table.where("sc-content-type", _is_event_stream),
+        table.status == SWITCHING_PROTOCOLS,
+    ]
+    rows = np.logical_or.reduce([mask for mask in lasting if mask is not None])
+    if rows.any():
+        table = table.without(rows)
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
-        counted = frame[field].value_counts()
-        values, numbers = counted[field].to_list(), counted["count"].to_numpy().astype(np.int64)
+        values, counts = table.counted(field)
         micros = [_known_micros.get(value, _UNKNOWN) for value in values]
         if _UNKNOWN in micros:
             micros = [_micros(value) for value in values]
-        known = np.array(micros, np.int64)
+        known, numbers = np.array(micros, np.int64), np.array(counts, np.int64)
         ordinary = known >= 0
         durations.add(known[ordinary], numbers[ordinary])
         long = np.flatnonzero(known == _LONG).tolist()
@@ -182,9 +226,7 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
             durations.add_long([_exact_micros(values[place]) for place in long], numbers[long].tolist())
 
 
-def _is_event_stream(content_type: str | None) -> bool:
-    if content_type is None:
-        return False
+def _is_event_stream(content_type: str) -> bool:
     return content_type.partition(";")[0].replace("%20", " ").strip(" ").lower() == EVENT_STREAM
 
 
@@ -213,6 +255,12 @@ def _exact_micros(value: str) -> int:
 
 def _add_paths(window: Window, columns: Columns, rules: Path_Rules, seed: int) -> None:
     huge = columns.huge
+    if isinstance(columns.table, dict):
+        paths = clean_few_paths(columns.table["cs-uri-stem"], rules)
+        window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths)], np.uint64))
+        huge_rows = [(row, paths[row], number) for row, number in sorted(huge.items())]
+        window.paths.add_few(paths, columns.table["bytes"], huge_rows)
+        return
     rows = columns.frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
     grouped = grouped_paths(rows)
     raw_paths = grouped["path"]
@@ -232,7 +280,7 @@ def _add_paths(window: Window, columns: Columns, rules: Path_Rules, seed: int) -
         return joined.select(pl.col("shown").alias("path"), "bytes")
 
     window.unique_paths.add(grouped.select(hash_expression("path", seed))["path"].to_numpy())
-    huge_rows: list[tuple[int, str, int]] = []
+    huge_rows = []
     if huge:
         shown = dict(zip(raw_paths.to_list(), cleaned.to_list(), strict=True))
         huge_rows = [(row, shown[rows["path"][row]], number) for row, number in sorted(huge.items())]
