@@ -5,7 +5,7 @@ distinct value.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, c
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.paths import grouped_paths
 from sa_stream.windows.summaries import DURATION_US_MAX, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
-from sa_stream.windows.tables import Table, table_of
+from sa_stream.windows.tables import Counts, Table, table_of
 from sa_stream.windows.window import MINUTES, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -164,22 +164,27 @@ def fold(window: Window, columns: Columns, hashed: Hashed, intake: Intake, seed:
 
 def _count_values(window: Window, table: Table, seed: int) -> None:
     for kind, field in COUNTED_FIELDS.items():
-        counts = window.counts[kind]
-        counted: Iterable[tuple[Any, ...]] = zip(*(columns := table.counted(field)), strict=True)
-        has_port = kind == "hosts" and any(":" in value for value in columns[0] if value is not None)
-        if has_port or len(counts) + len(columns[0]) > VALUES_MAX:  # then the order decides which names are kept
-            counted = (
-                table.in_order(field, "cs-protocol") if has_port else table.in_order(field)
-            )  # whose own port it is
-        values, numbers = [], []
-        for value, *protocol, number in counted:
-            if value is not None and value not in MISSING:
-                values.append(clean_host(value, *protocol) if kind == "hosts" else clean_value(value))
-                numbers.append(number)
-        fresh = [value for value in values if value not in counts] if kind == "edges" else ()
-        if fresh:
-            window.unique_edges.add(np.array([hash_of(value, seed) for value in fresh], np.uint64))
-        add_counts(counts, values, numbers)
+        counts, counted = window.counts[kind], table.counted(field)
+        if len(counts) + len(counted) > VALUES_MAX:  # then the order decides which names are kept
+            counted = table.in_order(field)
+        if kind == "hosts":
+            named = _named_hosts(table, counted)
+        else:
+            named = [
+                (clean_value(value), number) for value, number in counted.items() if value and value not in MISSING
+            ]
+        if kind == "edges":
+            fresh = [hash_of(value, seed) for value, _ in named if value not in counts]
+            if fresh:
+                window.unique_edges.add(np.array(fresh, np.uint64))
+        add_counts(counts, named)
+
+
+def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
+    if not any(value and ":" in value for value in counted):
+        return [(clean_host(value), number) for value, number in counted.items() if value and value not in MISSING]
+    pairs = table.in_order("cs-host", "cs-protocol")  # whose own port it is
+    return [(clean_host(*pair), number) for pair, number in pairs.items() if pair[0] and pair[0] not in MISSING]
 
 
 def _add_minutes(window: Window, columns: Columns, table: Table) -> None:
@@ -205,25 +210,26 @@ def _add_minutes(window: Window, columns: Columns, table: Table) -> None:
 
 def _add_times(window: Window, table: Table) -> None:
     """Durations, without those of connections that last as long as somebody stays."""
-    lasting = [
-        table.where("cs-protocol", LONG_PROTOCOLS.__contains__),
-        table.where("sc-content-type", _is_event_stream),
-        table.status == SWITCHING_PROTOCOLS,
-    ]
-    rows = np.logical_or.reduce([mask for mask in lasting if mask is not None])
-    if rows.any():
-        table = table.without(rows)
+    lasting = table.status == SWITCHING_PROTOCOLS
+    for name, lasts in (("cs-protocol", LONG_PROTOCOLS.__contains__), ("sc-content-type", _is_event_stream)):
+        if (rows := table.where(name, lasts)) is not None:
+            lasting |= rows
+    if lasting.any():
+        table = table.without(lasting)
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
-        values, counts = table.counted(field)
-        micros = [_known_micros.get(value, _UNKNOWN) for value in values]
+        counted = table.counted(field)
+        micros = [_known_micros.get(value, _UNKNOWN) for value in counted]
         if _UNKNOWN in micros:
-            micros = [_micros(value) for value in values]
-        known, numbers = np.array(micros, np.int64), np.array(counts, np.int64)
-        ordinary = known >= 0
-        durations.add(known[ordinary], numbers[ordinary])
-        long = np.flatnonzero(known == _LONG).tolist()
-        if long:
-            durations.add_long([_exact_micros(values[place]) for place in long], numbers[long].tolist())
+            micros = [_micros(value) for value in counted]
+        known, numbers = np.array(micros, np.int64), np.array(list(counted.values()), np.int64)
+        if min(micros, default=0) < 0:
+            long = {
+                value: counted[value] for value, found in zip(counted, micros, strict=True) if value and found == _LONG
+            }
+            durations.add_long(list(map(_exact_micros, long)), list(long.values()))
+            ordinary = known >= 0
+            known, numbers = known[ordinary], numbers[ordinary]
+        durations.add(known, numbers)
 
 
 def _is_event_stream(content_type: str) -> bool:

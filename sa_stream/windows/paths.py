@@ -97,19 +97,21 @@ class Path_Table:
 
     def add_few(self, paths: Sequence[str], sizes: Sequence[int], huge: Sequence[tuple[int, str, int]] = ()) -> None:
         """Take in few records one by one, in their order: their paths, and bytes (0 where `huge` has them)."""
-        fresh = {path for path in paths if path not in self.few}
-        added_bytes = sum(len(path.encode()) for path in fresh)
-        if self._too_much(self.pending_rows + len(fresh), self.pending_bytes + added_bytes):
+        longest = 4 * sum(map(len, paths))  # no character has more bytes
+        if self._too_much(self.pending_rows + len(paths), self.pending_bytes + longest):
             rows = pl.DataFrame({"path": paths, "bytes": sizes}, schema={"path": pl.String, "bytes": pl.Int64})
             self.add(grouped_paths(rows), lambda: rows, huge)
             return
         for path, size in zip(paths, sizes, strict=True):
-            known = self.few.setdefault(path, [0, 0])
-            known[0] += 1
-            known[1] += size
+            known = self.few.get(path)
+            if known is None:
+                self.few[path] = [1, size]
+                self.pending_rows += 1
+                self.pending_bytes += len(path.encode())
+            else:
+                known[0] += 1
+                known[1] += size
         self._add_huge(huge)
-        self.pending_rows += len(fresh)
-        self.pending_bytes += added_bytes
         if len(self.few) > FEW_PATHS:
             self._spill()
             self._compact_if_long()

@@ -192,13 +192,14 @@ class Durations:
         return durations
 
 
-def add_counts(counts: dict[str, int], values: Sequence[str], numbers: Sequence[int]) -> None:
-    """Add to a count of few distinct values; past VALUES_MAX names, new ones are counted together as `(other)`.
+def add_counts(counts: dict[str, int], found: Iterable[tuple[str, int]]) -> None:
+    """Add values, each with a number, to a count of few distinct ones; past VALUES_MAX names, new ones are counted
+    together as `(other)`.
 
-    `values` come in the order of their first record, where they could pass the limit: which names are kept is then a
+    Values come in the order of their first record, where they could pass the limit: which names are kept is then a
     function of the records alone.
     """
-    for value, number in zip(values, numbers, strict=True):
+    for value, number in found:
         if value not in counts and len(counts) >= VALUES_MAX:
             value = OTHER
         counts[value] = counts.get(value, 0) + number

@@ -12,7 +12,7 @@ import polars as pl
 
 from sa_stream.records.columns import Bools, Columns, Int64s, Lists
 
-type Values = list[str | None]
+type Counts = dict[Any, int]  # value (None where missing) -> how many records have it
 
 
 class Table(Protocol):
@@ -24,12 +24,11 @@ class Table(Protocol):
     status: Int64s
     sizes: Int64s
 
-    def counted(self, name: str) -> tuple[Values, list[int]]:
-        """Distinct values of a column in any order, and how many records have each."""
+    def counted(self, name: str) -> Counts:
+        """Distinct values of a column, in any order."""
 
-    def in_order(self, *names: str) -> list[tuple[Any, ...]]:
-        """Distinct values of a column, or of several together, each with how many records have it, in the order of
-        their first record."""
+    def in_order(self, *names: str) -> Counts:
+        """Distinct values of a column (of several together: tuples), in the order of their first record."""
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
         """Which records have a value that passes a test; None if none has."""
@@ -47,22 +46,23 @@ class Many:
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
-        self._counted: dict[str, tuple[Values, list[int]]] = {}
+        self._counted: dict[str, Counts] = {}
         self.status: Int64s = frame["status"].to_numpy()
         self.sizes: Int64s = frame["bytes"].to_numpy()
 
-    def counted(self, name: str) -> tuple[Values, list[int]]:
-        found = self._counted.get(name)
-        if found is None:
-            values = self._frame[name].value_counts()
-            found = self._counted[name] = values[name].to_list(), values["count"].to_list()
-        return found
+    def counted(self, name: str) -> Counts:
+        if name not in self._counted:
+            found = self._frame[name].value_counts()
+            self._counted[name] = dict(zip(found[name].to_list(), found["count"].to_list(), strict=True))
+        return self._counted[name]
 
-    def in_order(self, *names: str) -> list[tuple[Any, ...]]:
-        return self._frame.group_by(names, maintain_order=True).agg(pl.len()).rows()
+    def in_order(self, *names: str) -> Counts:
+        *values, numbers = self._frame.group_by(names, maintain_order=True).agg(pl.len()).iter_columns()
+        keys = values[0].to_list() if len(names) == 1 else zip(*(column.to_list() for column in values), strict=True)
+        return dict(zip(keys, numbers.to_list(), strict=True))
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
-        passing = [value for value in self.counted(name)[0] if value is not None and test(value)]
+        passing = [value for value in self.counted(name) if value is not None and test(value)]
         return self._frame[name].is_in(passing).fill_null(False).to_numpy() if passing else None
 
     def without(self, rows: Bools) -> "Many":
@@ -77,17 +77,17 @@ class Few:
         self.status: Int64s = np.array(lists["status"], np.int64)
         self.sizes: Int64s = np.array(lists["bytes"], np.int64)
 
-    def counted(self, name: str) -> tuple[Values, list[int]]:
-        found = Counter(self._lists[name])
-        return list(found), list(found.values())
+    def counted(self, name: str) -> Counts:
+        return Counter(self._lists[name])
 
-    def in_order(self, *names: str) -> list[tuple[Any, ...]]:
-        found = Counter(zip(*(self._lists[name] for name in names), strict=True))
-        return [(*values, number) for values, number in found.items()]
+    def in_order(self, *names: str) -> Counts:
+        columns = [self._lists[name] for name in names]
+        return Counter(columns[0] if len(names) == 1 else zip(*columns, strict=True))
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
-        passing = [value is not None and test(value) for value in self._lists[name]]
-        return np.array(passing) if any(passing) else None
+        values = self._lists[name]
+        passing = {value for value in set(values) if value is not None and test(value)}
+        return np.array([value in passing for value in values]) if passing else None
 
     def without(self, rows: Bools) -> "Few":
         kept = (~rows).tolist()

@@ -259,12 +259,12 @@ def test_which_names_are_kept_is_a_function_of_the_records(values: list[str], li
         patch.setattr(summaries, "VALUES_MAX", limit)
         one_by_one: dict[str, int] = {}
         for value in values:
-            add_counts(one_by_one, [value], [1])
+            add_counts(one_by_one, [(value, 1)])
         batched: dict[str, int] = {}
         for place in range(0, len(values), step):
             part = values[place : place + step]
             distinct = list(dict.fromkeys(part))
-            add_counts(batched, distinct, [part.count(value) for value in distinct])
+            add_counts(batched, [(value, part.count(value)) for value in distinct])
         assert batched == one_by_one
         assert sum(batched.values()) == len(values)
         assert len(batched) <= limit + 1
