@@ -7,7 +7,7 @@ import numpy as np
 from sa_stream.records.columns import REASONS, Columns
 from sa_stream.records.intake import Intake
 from sa_stream.timing import WINDOW_MS, month_of
-from sa_stream.windows.fold import Part, fold_parts, hash_columns, parted
+from sa_stream.windows.fold import Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
@@ -56,4 +56,4 @@ class Bounded_Windows:
             self.duplicates += duplicates
             self.aggregated += len(rows) - duplicates
             parts.append(Part(window, rows[~duplicate[rows]], 0))
-        fold_parts(parts, columns, hashed, self._intake)
+        fold(parts, columns, hashed, self._intake)

@@ -101,24 +101,12 @@ class Columns:
         """The table as a frame."""
         return pl.DataFrame(self.table, schema=SCHEMA) if isinstance(self.table, dict) else self.table
 
-    def as_lists(self) -> "Columns":
-        """The same, with lists for a table."""
-        return self if isinstance(self.table, dict) else replace(self, table=self.table.to_dict(as_series=False))
-
-    def part(self, begin: int, end: int) -> "Columns":
-        """Consecutive rows, of lists. `dropped` stays whole."""
-        assert isinstance(self.table, dict)
-        huge = {row - begin: number for row, number in self.huge.items() if begin <= row < end}
-        return Columns(
-            {name: values[begin:end] for name, values in self.table.items()},
-            self.event_ms[begin:end],
-            self.arrival_ms[begin:end],
-            self.payload[begin:end],
-            self.line[begin:end],
-            self.field_count[begin:end],
-            huge,
-            self.dropped,
-            self.payload_arrivals_ms,
+    def as_lists(self, names: Sequence[str]) -> "Columns":
+        """Lists for a table, of at least these of its columns."""
+        return (
+            self
+            if isinstance(self.table, dict)
+            else replace(self, table={name: self.table[name].to_list() for name in names})
         )
 
     def chosen(self, rows: Bools | Int64s) -> "Columns":

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from itertools import batched
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +21,11 @@ from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
-from sa_stream.timing import MINUTE_MS, month_of
+from sa_stream.timing import MINUTE_MS, WINDOW_MS, month_of
 from sa_stream.windows.paths import grouped_paths
 from sa_stream.windows.summaries import DURATION_US_MAX, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
-from sa_stream.windows.tables import Counts, Table, table_of
-from sa_stream.windows.window import MINUTES, Window
+from sa_stream.windows.tables import Counts, Few, Table, table_of
+from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
     "methods": "cs-method",
@@ -33,12 +34,22 @@ COUNTED_FIELDS = {  # kind of count -> column
     "edges": "x-edge-location",
     "results": RESULT_TYPE,
 }
+FOLDED = (
+    *COUNTED_FIELDS.values(),
+    "cs-uri-stem",
+    "sc-content-type",
+    "time-taken",
+    "time-to-first-byte",
+    "status",
+    "bytes",
+)
 FOLD_ROWS = (
     40_000  # a good number of records for one fold: its fixed cost stops to matter, and it takes well below 0.1 s
 )
 LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
 SWITCHING_PROTOCOLS = 101  # the status of a WebSocket
 EVENT_STREAM = "text/event-stream"
+WINDOWS_TOGETHER = 256  # so many with few records each are folded together
 KNOWN_MICROS_MAX = 100_000
 _NUMBER = re.compile(NUMBER, re.ASCII)
 _EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
@@ -62,7 +73,7 @@ class Hashed:
     agents: UInt64s
     has_agent: Bools
 
-    def chosen(self, rows: Int64s | slice) -> "Hashed":
+    def chosen(self, rows: Int64s) -> "Hashed":
         return Hashed(self.request_ids[rows], self.has_request_id[rows], self.agents[rows], self.has_agent[rows])
 
 
@@ -132,34 +143,37 @@ def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
     return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True)) if len(begins) else []
 
 
-def fold_parts(parts: Sequence[Part], columns: Columns, hashed: Hashed, intake: Intake) -> None:
+def fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, intake: Intake) -> None:
     """Add records to the windows that they belong to. `hashed` is theirs."""
-    few = [part for part in parts if len(part.rows) <= FEW_ROWS]
-    for window, rows, seed in parts:
-        if len(rows) > FEW_ROWS:
-            fold(window, columns.chosen(rows), hashed.chosen(rows), intake, seed)
-    if not few:
-        return
-    rows = np.concatenate([part.rows for part in few])
-    lists, hashed = columns.chosen(rows).as_lists(), hashed.chosen(rows)
+    for part in parts:
+        if len(part.rows) > FEW_ROWS:
+            _fold([part], columns.chosen(part.rows), hashed.chosen(part.rows), intake.rules)
+    few = (part for part in parts if len(part.rows) <= FEW_ROWS)
+    for together in batched(few, WINDOWS_TOGETHER):
+        rows = np.concatenate([part.rows for part in together])
+        _fold(together, columns.chosen(rows).as_lists(FOLDED), hashed.chosen(rows), intake.rules)
+
+
+def _fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, rules: Path_Rules) -> None:
+    """Add these records to the windows of the parts, to which they belong one after the other."""
+    table, lengths = table_of(columns), [len(part.rows) for part in parts]
+    minutes = _minutes(columns.event_ms, table, np.repeat(np.arange(len(parts)), lengths), len(parts))
+    lasting = _lasting(table)
     end = 0
-    for window, rows, seed in few:
-        begin, end = end, end + len(rows)
-        fold(window, lists.part(begin, end), hashed.chosen(slice(begin, end)), intake, seed)
-
-
-def fold(window: Window, columns: Columns, hashed: Hashed, intake: Intake, seed: int) -> None:
-    """Add records to the window that they all belong to. `hashed` is theirs, under `seed`."""
-    if not len(columns):
-        return
-    table = table_of(columns)
-    window.total_requests += len(columns)
-    window.total_bytes += int(table.sizes.sum()) + sum(columns.huge.values())
-    _count_values(window, table, seed)
-    _add_minutes(window, columns, table)
-    _add_times(window, table)
-    window.unique_agents.add(hashed.agents if hashed.has_agent.all() else hashed.agents[hashed.has_agent])
-    _add_paths(window, columns, intake.rules, seed)
+    for (window, _, seed), length, numbers in zip(parts, lengths, minutes, strict=True):
+        if not length:
+            continue
+        begin, end = end, end + length
+        alone = table.part(begin, end)
+        window.total_requests += length
+        window.total_bytes += int(alone.sizes.sum()) + sum(alone.huge.values())
+        window.add_minutes(numbers)
+        _count_statuses(window, alone)
+        _count_values(window, alone, seed)
+        stays = lasting[begin:end]
+        _add_times(window, alone.without(stays) if stays.any() else alone)
+        window.unique_agents.add(hashed.agents[begin:end][hashed.has_agent[begin:end]])
+        _add_paths(window, alone, rules, seed)
 
 
 def _count_values(window: Window, table: Table, seed: int) -> None:
@@ -187,35 +201,42 @@ def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
     return [(clean_host(*pair), number) for pair, number in pairs.items() if pair[0] and pair[0] not in MISSING]
 
 
-def _add_minutes(window: Window, columns: Columns, table: Table) -> None:
-    """Numbers per minute, and the statuses, which come out of the same count."""
-    minute, status = (columns.event_ms - window.start_ms) // MINUTE_MS, table.status
-    known = status if status.min() != NO_STATUS else status[status != NO_STATUS]  # a list may lack sc-status
-    numbers = np.bincount(known, minlength=1000)
+def _count_statuses(window: Window, table: Table) -> None:
     statuses = window.counts["status"]
-    for code in np.flatnonzero(numbers).tolist():
-        name = f"{code:03d}"
-        statuses[name] = statuses.get(name, 0) + int(numbers[code])
-    classes = np.maximum(status, 0) // 100
-    by_class = np.bincount(minute * 10 + classes, minlength=MINUTES * 10).reshape(MINUTES, 10)
-    sizes = np.zeros(MINUTES, np.int64)
-    np.add.at(sizes, minute, table.sizes)
-    rows = [by_class.sum(axis=1).tolist(), by_class[:, 4].tolist(), by_class[:, 5].tolist(), sizes.tolist()]
-    for row, number in columns.huge.items():
-        rows[-1][minute[row]] += number
+    numbers = np.bincount(table.status - NO_STATUS)  # a list may lack sc-status
+    for place in np.flatnonzero(numbers).tolist():
+        if (code := place + NO_STATUS) != NO_STATUS:
+            name = f"{code:03d}"
+            statuses[name] = statuses.get(name, 0) + int(numbers[place])
+
+
+def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) -> list[list[list[int]]]:
+    """What `add_minutes` takes, of each of some windows. `window_of`: which of them each record belongs to."""
+    cell = window_of * MINUTES + event_ms % WINDOW_MS // MINUTE_MS
+    shape, cells = (windows, MINUTES), windows * MINUTES
+    classes = np.maximum(table.status, 0) // 100
+    by_class = np.bincount(cell * 10 + classes, minlength=cells * 10).reshape(*shape, 10)
+    sizes = np.zeros(cells, np.int64)
+    np.add.at(sizes, cell, table.sizes)
     hits = table.where(RESULT_TYPE, "Hit".__eq__)
-    rows.append([0] * MINUTES if hits is None else np.bincount(minute[hits], minlength=MINUTES).tolist())
-    window.add_minutes(rows)
+    hit = np.bincount(cell[hits], minlength=cells)
+    rows = [by_class.sum(axis=2), by_class[:, :, 4], by_class[:, :, 5], sizes.reshape(shape), hit.reshape(shape)]
+    numbers: list[list[list[int]]] = np.stack(rows, axis=1).tolist()
+    for row, size in table.huge.items():  # as Python integers, which do not overflow
+        window, minute = divmod(int(cell[row]), MINUTES)
+        numbers[window][PER_MINUTE.index("bytes")][minute] += size
+    return numbers
+
+
+def _lasting(table: Table) -> Bools:
+    """Connections that last as long as somebody stays."""
+    rows = table.status == SWITCHING_PROTOCOLS
+    rows |= table.where("cs-protocol", LONG_PROTOCOLS.__contains__)
+    rows |= table.where("sc-content-type", _is_event_stream)
+    return rows
 
 
 def _add_times(window: Window, table: Table) -> None:
-    """Durations, without those of connections that last as long as somebody stays."""
-    lasting = table.status == SWITCHING_PROTOCOLS
-    for name, lasts in (("cs-protocol", LONG_PROTOCOLS.__contains__), ("sc-content-type", _is_event_stream)):
-        if (rows := table.where(name, lasts)) is not None:
-            lasting |= rows
-    if lasting.any():
-        table = table.without(lasting)
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
         counted = table.counted(field)
         micros = [_known_micros.get(value, _UNKNOWN) for value in counted]
@@ -259,15 +280,18 @@ def _exact_micros(value: str) -> int:
     return round(Decimal(value).scaleb(6, _EXACT))
 
 
-def _add_paths(window: Window, columns: Columns, rules: Path_Rules, seed: int) -> None:
-    huge = columns.huge
-    if isinstance(columns.table, dict):
-        paths = clean_few_paths(columns.table["cs-uri-stem"], rules)
+def _add_paths(window: Window, table: Table, rules: Path_Rules, seed: int) -> None:
+    if isinstance(table, Few):
+        paths = clean_few_paths(table.lists["cs-uri-stem"], rules)
         window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths)], np.uint64))
-        huge_rows = [(row, paths[row], number) for row, number in sorted(huge.items())]
-        window.paths.add_few(paths, columns.table["bytes"], huge_rows)
-        return
-    rows = columns.frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
+        huge_rows = [(row, paths[row], number) for row, number in sorted(table.huge.items())]
+        window.paths.add_few(paths, table.lists["bytes"], huge_rows)
+    else:
+        _add_many_paths(window, table.frame, table.huge, rules, seed)
+
+
+def _add_many_paths(window: Window, frame: pl.DataFrame, huge: Mapping[int, int], rules: Path_Rules, seed: int) -> None:
+    rows = frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
     grouped = grouped_paths(rows)
     raw_paths = grouped["path"]
     cleaned = clean_paths(raw_paths, rules)

@@ -17,7 +17,7 @@ from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows.coverage import ASIDE, MONTH, PARTIAL, RETENTION, SECRET, First_Start, Loss
-from sa_stream.windows.fold import Hashed, Part, fold_parts, hash_columns, hash_of, parted
+from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, hash_of, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
@@ -195,7 +195,7 @@ class Partition_State:
             self._count("late", late_records)
             self._count("aggregated", len(rows))
             parts.append(Part(window, rows, seeds[month_of(start)]))
-        fold_parts(parts, columns, hashed, intake)
+        fold(parts, columns, hashed, intake)
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""

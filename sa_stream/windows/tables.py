@@ -18,11 +18,16 @@ type Counts = dict[Any, int]  # value (None where missing) -> how many records h
 class Table(Protocol):
     """Some records.
 
-    status, sizes  of each record: NO_STATUS where it has none, and bytes
+    status, sizes  of each: NO_STATUS where it has none; bytes
+    huge           row -> bytes, of those with HUGE_BYTES or more, whose size is 0
     """
 
     status: Int64s
     sizes: Int64s
+    huge: dict[int, int]
+
+    def part(self, begin: int, end: int) -> Self:
+        """Consecutive records."""
 
     def counted(self, name: str) -> Counts:
         """Distinct values of a column, in any order."""
@@ -30,65 +35,87 @@ class Table(Protocol):
     def in_order(self, *names: str) -> Counts:
         """Distinct values of a column (of several together: tuples), in the order of their first record."""
 
-    def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
-        """Which records have a value that passes a test; None if none has."""
+    def where(self, name: str, test: Callable[[str], bool]) -> Bools:
+        """Which records have a value that passes a test."""
 
     def without(self, rows: Bools) -> Self:
-        """All other records."""
+        """The values of all other records; `huge` is not kept."""
 
 
-def table_of(columns: Columns) -> Table:
-    return Few(columns.table) if isinstance(columns.table, dict) else Many(columns.table)
+def table_of(columns: Columns) -> "Many | Few":
+    table, huge = columns.table, columns.huge
+    return Few(table, huge) if isinstance(table, dict) else Many(table, huge)
+
+
+def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:
+    return {row - begin: huge[row] for row in range(begin, end) if row in huge} if huge else huge
 
 
 class Many:
     """A table that is a frame."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
+    def __init__(self, frame: pl.DataFrame, huge: dict[int, int]) -> None:
+        self.frame, self.huge = frame, huge
         self._counted: dict[str, Counts] = {}
         self.status: Int64s = frame["status"].to_numpy()
         self.sizes: Int64s = frame["bytes"].to_numpy()
 
+    def part(self, begin: int, end: int) -> "Many":
+        if end - begin == len(self.frame):
+            return self
+        return Many(self.frame[begin:end], _between(self.huge, begin, end))
+
     def counted(self, name: str) -> Counts:
         if name not in self._counted:
-            found = self._frame[name].value_counts()
+            found = self.frame[name].value_counts()
             self._counted[name] = dict(zip(found[name].to_list(), found["count"].to_list(), strict=True))
         return self._counted[name]
 
     def in_order(self, *names: str) -> Counts:
-        *values, numbers = self._frame.group_by(names, maintain_order=True).agg(pl.len()).iter_columns()
+        *values, numbers = self.frame.group_by(names, maintain_order=True).agg(pl.len()).iter_columns()
         keys = values[0].to_list() if len(names) == 1 else zip(*(column.to_list() for column in values), strict=True)
         return dict(zip(keys, numbers.to_list(), strict=True))
 
-    def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
+    def where(self, name: str, test: Callable[[str], bool]) -> Bools:
         passing = [value for value in self.counted(name) if value is not None and test(value)]
-        return self._frame[name].is_in(passing).fill_null(False).to_numpy() if passing else None
+        return (
+            self.frame[name].is_in(passing).fill_null(False).to_numpy()
+            if passing
+            else np.zeros(len(self.frame), np.bool_)
+        )
 
     def without(self, rows: Bools) -> "Many":
-        return Many(self._frame.filter(pl.Series(~rows)))
+        return Many(self.frame.filter(pl.Series(~rows)), {})
 
 
 class Few:
     """A table that is lists."""
 
-    def __init__(self, lists: Lists) -> None:
-        self._lists = lists
+    def __init__(self, lists: Lists, huge: dict[int, int]) -> None:
+        self.lists, self.huge = lists, huge
         self.status: Int64s = np.array(lists["status"], np.int64)
         self.sizes: Int64s = np.array(lists["bytes"], np.int64)
 
+    def part(self, begin: int, end: int) -> "Few":
+        if end - begin == len(self.sizes):
+            return self
+        lists = {name: values[begin:end] for name, values in self.lists.items()}
+        return Few(lists, _between(self.huge, begin, end))
+
     def counted(self, name: str) -> Counts:
-        return Counter(self._lists[name])
+        return Counter(self.lists[name])
 
     def in_order(self, *names: str) -> Counts:
-        columns = [self._lists[name] for name in names]
+        columns = [self.lists[name] for name in names]
         return Counter(columns[0] if len(names) == 1 else zip(*columns, strict=True))
 
-    def where(self, name: str, test: Callable[[str], bool]) -> Bools | None:
-        values = self._lists[name]
+    def where(self, name: str, test: Callable[[str], bool]) -> Bools:
+        values = self.lists[name]
         passing = {value for value in set(values) if value is not None and test(value)}
-        return np.array([value in passing for value in values]) if passing else None
+        return (
+            np.array([value in passing for value in values], np.bool_) if passing else np.zeros(len(values), np.bool_)
+        )
 
     def without(self, rows: Bools) -> "Few":
         kept = (~rows).tolist()
-        return Few({name: list(compress(values, kept)) for name, values in self._lists.items()})
+        return Few({name: list(compress(values, kept)) for name, values in self.lists.items()}, {})
