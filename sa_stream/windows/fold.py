@@ -230,7 +230,7 @@ def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) ->
 
 def _lasting(table: Table) -> Bools:
     """Connections that last as long as somebody stays."""
-    rows = table.status == SWITCHING_PROTOCOLS
+    rows: Bools = table.status == SWITCHING_PROTOCOLS
     rows |= table.where("cs-protocol", LONG_PROTOCOLS.__contains__)
     rows |= table.where("sc-content-type", _is_event_stream)
     return rows

@@ -5,7 +5,7 @@ done with the values is the fold's, and the same for both.
 from collections import Counter
 from collections.abc import Callable
 from itertools import compress
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,44 +15,12 @@ from sa_stream.records.columns import Bools, Columns, Int64s, Lists
 type Counts = dict[Any, int]  # value (None where missing) -> how many records have it
 
 
-class Table(Protocol):
-    """Some records.
+class Many:
+    """Records in a frame.
 
     status, sizes  of each: NO_STATUS where it has none; bytes
     huge           row -> bytes, of those with HUGE_BYTES or more, whose size is 0
     """
-
-    status: Int64s
-    sizes: Int64s
-    huge: dict[int, int]
-
-    def part(self, begin: int, end: int) -> Self:
-        """Consecutive records."""
-
-    def counted(self, name: str) -> Counts:
-        """Distinct values of a column, in any order."""
-
-    def in_order(self, *names: str) -> Counts:
-        """Distinct values of a column (of several together: tuples), in the order of their first record."""
-
-    def where(self, name: str, test: Callable[[str], bool]) -> Bools:
-        """Which records have a value that passes a test."""
-
-    def without(self, rows: Bools) -> Self:
-        """The values of all other records; `huge` is not kept."""
-
-
-def table_of(columns: Columns) -> "Many | Few":
-    table, huge = columns.table, columns.huge
-    return Few(table, huge) if isinstance(table, dict) else Many(table, huge)
-
-
-def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:
-    return {row - begin: huge[row] for row in range(begin, end) if row in huge} if huge else huge
-
-
-class Many:
-    """A table that is a frame."""
 
     def __init__(self, frame: pl.DataFrame, huge: dict[int, int]) -> None:
         self.frame, self.huge = frame, huge
@@ -61,22 +29,26 @@ class Many:
         self.sizes: Int64s = frame["bytes"].to_numpy()
 
     def part(self, begin: int, end: int) -> "Many":
+        """Consecutive records."""
         if end - begin == len(self.frame):
             return self
         return Many(self.frame[begin:end], _between(self.huge, begin, end))
 
     def counted(self, name: str) -> Counts:
+        """Distinct values of a column, in any order."""
         if name not in self._counted:
             found = self.frame[name].value_counts()
             self._counted[name] = dict(zip(found[name].to_list(), found["count"].to_list(), strict=True))
         return self._counted[name]
 
     def in_order(self, *names: str) -> Counts:
+        """Distinct values of a column (of several together: tuples), in the order of their first record."""
         *values, numbers = self.frame.group_by(names, maintain_order=True).agg(pl.len()).iter_columns()
         keys = values[0].to_list() if len(names) == 1 else zip(*(column.to_list() for column in values), strict=True)
         return dict(zip(keys, numbers.to_list(), strict=True))
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
+        """Which records have a value that passes a test."""
         passing = [value for value in self.counted(name) if value is not None and test(value)]
         return (
             self.frame[name].is_in(passing).fill_null(False).to_numpy()
@@ -85,11 +57,12 @@ class Many:
         )
 
     def without(self, rows: Bools) -> "Many":
+        """The values of all other records; `huge` is not kept."""
         return Many(self.frame.filter(pl.Series(~rows)), {})
 
 
 class Few:
-    """A table that is lists."""
+    """The same of records in lists, of which there are few."""
 
     def __init__(self, lists: Lists, huge: dict[int, int]) -> None:
         self.lists, self.huge = lists, huge
@@ -119,3 +92,15 @@ class Few:
     def without(self, rows: Bools) -> "Few":
         kept = (~rows).tolist()
         return Few({name: list(compress(values, kept)) for name, values in self.lists.items()}, {})
+
+
+type Table = Many | Few
+
+
+def table_of(columns: Columns) -> Table:
+    table, huge = columns.table, columns.huge
+    return Few(table, huge) if isinstance(table, dict) else Many(table, huge)
+
+
+def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:
+    return {row - begin: huge[row] for row in range(begin, end) if row in huge} if huge else huge
