@@ -20,6 +20,7 @@ import polars as pl
 
 from sa_stream.records.columns import FIELDS, TOO_LONG, Bools, Dropped, Int64s
 from sa_stream.records.fields import USED_FIELDS, Field_List, Field_Lists
+from sa_stream.records.shapes import witnesses
 
 LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
@@ -33,12 +34,18 @@ class Decoded:
 
     layout         the list; `frame`: its text columns, all of USED_FIELDS among them (null or "-" is missing)
     payload, line  which line of which payload of the call
+    text           the lines themselves, one a row
     """
 
     layout: "Layout"
     frame: pl.DataFrame
     payload: Int64s
     line: Int64s
+    text: bytes
+
+    def lines(self, rows: Bools) -> bytes:
+        """The lines of the chosen rows."""
+        return _Lines(self.text).take(rows)
 
 
 class Decoder:
@@ -58,7 +65,7 @@ class Decoder:
         for layout in self._layouts.values():
             frame = layout.read_proved(buffer) if buffer else None
             if frame is not None:
-                return [Decoded(layout, frame, *_places(buffer, lengths, frame.height))], []
+                return [Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)], []
         return self._decode_lines(buffer, lengths)
 
     def decode_buffer(self, buffer: bytes) -> tuple[list[Decoded], list[Dropped]]:
@@ -71,7 +78,7 @@ class Decoder:
             frame = layout.read_proved(buffer)
             if frame is not None:
                 zeros = np.zeros(frame.height, np.int64)
-                return [Decoded(layout, frame, zeros, np.arange(frame.height, dtype=np.int64))], []
+                return [Decoded(layout, frame, zeros, np.arange(frame.height, dtype=np.int64), buffer)], []
         return self._decode_lines(buffer, np.array([len(buffer)]))
 
     def _decode_lines(self, buffer: bytes, lengths: Int64s) -> tuple[list[Decoded], list[Dropped]]:
@@ -94,27 +101,31 @@ class Decoder:
         for count, layout in self._layouts.items():
             mask = is_record & ~too_long & (fields == count)
             if mask.any():
-                frame = layout.read(lines.take(mask))
-                decoded.append(Decoded(layout, frame, payload_of[mask], line_of[mask]))
+                text = lines.take(mask)
+                decoded.append(Decoded(layout, layout.read(text), payload_of[mask], line_of[mask], text))
         return decoded, dropped
 
 
 class Layout:
-    """How the CSV reader must be called for one field list."""
+    """How the CSV reader must be called for one field list: for some of its fields, or for those that are used and the
+    witnesses of whether it is the line's."""
 
-    def __init__(self, listed: Field_List) -> None:
+    def __init__(self, listed: Field_List, fields: Sequence[str] = ()) -> None:
+        self.listed = listed
         self.count = listed.count
+        self.witnesses = witnesses(listed)
+        fields = fields or tuple(dict.fromkeys((*USED_FIELDS, *self.witnesses)))
         self.has_status = listed.index("sc-status") is not None
         self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
-        used = {index: name for name in USED_FIELDS if (index := listed.index(name)) is not None}
+        used = {index: name for name in fields if (index := listed.index(name)) is not None}
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
         names = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
             names[last] = self.proof
         self.schema = dict.fromkeys(names, pl.String)
         self.wanted = sorted({*used, last} if self.proof else used)
-        self.absent = [pl.lit(None, pl.String).alias(name) for name in USED_FIELDS if name not in used.values()]
+        self.absent = [pl.lit(None, pl.String).alias(name) for name in fields if name not in used.values()]
 
     def read(self, buffer: bytes) -> pl.DataFrame:
         """Rows of a buffer in which every line has the right number of fields."""

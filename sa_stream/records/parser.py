@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import (
+    COLUMNS,
     FUTURE,
     HUGE_BYTES,
     NO_ROWS,
@@ -20,6 +21,7 @@ from sa_stream.records.columns import (
 )
 from sa_stream.records.decoder import Decoded, Decoder, Layout
 from sa_stream.records.fields import USED_FIELDS, Field_Lists
+from sa_stream.records.misfits import misfit_rows
 
 YEAR_2100_S = 4_102_444_800
 ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond
@@ -60,10 +62,11 @@ class Parser:
         return columns
 
     def _validated(self, decoded: Decoded, arrivals_ms: Int64s) -> Columns:
-        """Understand timestamps, statuses and sizes; drop rows whose timestamp, status or distance to the future is
-        wrong. The first reason counts."""
+        """Understand timestamps, statuses and sizes; drop rows whose timestamp, status, columns or distance to the
+        future are wrong. The first reason counts."""
         layout, payload = decoded.layout, decoded.payload
         dropped: list[Dropped] = []
+        misfits = misfit_rows(decoded)
         ordinary = _ordinary_values(layout, decoded.frame)
         frame, event_ms, good = (
             (*ordinary, None) if ordinary else (decoded.frame, *event_times_ms(decoded.frame["timestamp"]))
@@ -80,11 +83,13 @@ class Parser:
             arrivals_ms,
         )
 
+        misfit = misfits[0] if misfits else np.zeros(len(payload), np.bool_)
+
         def keep(mask: Bools, reason: int) -> None:
-            nonlocal columns
+            nonlocal columns, misfit
             wrong = ~mask
             dropped.append(Dropped.of(columns.payload[wrong], columns.line[wrong], reason, layout.count))
-            columns = columns.chosen(mask)
+            columns, misfit = columns.chosen(mask), misfit[mask]
 
         status = pl.lit(NO_STATUS, pl.Int16)
         if good is not None:
@@ -95,6 +100,9 @@ class Parser:
                 mask = columns.frame["sc-status"].is_in([v for v in wrong if v is not None]).fill_null(True)
                 keep(~mask.to_numpy(), STATUS)
             status = pl.col("sc-status").cast(pl.Int16)
+        if misfits:
+            keep(~misfit, COLUMNS)
+            dropped[-1].misfits = misfits[1]
         if len(columns) and int((columns.event_ms - columns.arrival_ms).max()) > self.future_ms:
             keep(columns.event_ms <= columns.arrival_ms + self.future_ms, FUTURE)
         if ordinary is None:
