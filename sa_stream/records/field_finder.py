@@ -32,11 +32,10 @@ FEW_RECORDS = 10  # with fewer, only a preset is taken
 LINE_BYTES_MAX = 65_536  # a longer line is none of CloudFront's
 COLUMNS_SHOWN = 80
 
+# What a hit is, is read from the first of these that a list has.
 RESULT_FIELDS = ("x-edge-result-type", "x-edge-response-result-type", "x-edge-detailed-result-type")
-# Each of these must have one place, or none.
-_PLACED = tuple(dict.fromkeys((*USED_FIELDS, *RESULT_FIELDS)))
-# CloudFront never leaves these out of every record.
-_FILLED = frozenset(_PLACED) - {"cs-user-agent"}
+# CloudFront leaves none of these out of most records.
+_FILLED = frozenset((*USED_FIELDS, *RESULT_FIELDS)) - {"cs-user-agent"}
 # A name is the dearer the less is known of it: of several that a column may have, the cheapest is shown.
 _COSTS = [100 if name in FORBIDDEN_FIELDS else 0 if name in CANONICAL else 1 for name in KNOWN_FIELDS]
 
@@ -163,7 +162,7 @@ def _by_alignment(rows: Sequence[Sequence[str]], drop: tuple[str, ...]) -> Findi
     if len(rows) < FEW_RECORDS:
         few = f"{len(rows)} of {FEW_RECORDS} records are too few to find a list that is no preset"
         return Finding(rows, problem=f"{few} ({_contradictions(rows)})")
-    columns = [_possible(values) for values in zip(*rows, strict=True)]
+    columns = [["timestamp"], *(_possible(values) for values in list(zip(*rows, strict=True))[1:])]
     found = aligned(columns, KNOWN_FIELDS, _COSTS, drop)
     if found is not None:
         return _found(rows, found.names, found.candidates, _doubt(found, drop), drop)
@@ -191,7 +190,11 @@ def _not_there(drop: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _doubt(found: Alignment, drop: Sequence[str]) -> str:
-    undecided = found.undecided(_PLACED)
+    undecided = found.undecided([name for name in USED_FIELDS if name not in RESULT_FIELDS])
+    for name in RESULT_FIELDS:
+        undecided += found.undecided([name])
+        if name in found.names and name not in undecided:
+            break
     if undecided:
         return "the first records have more than one place for " + "; ".join(
             f"{name} (column {' or '.join(_columns_of(name, found.candidates))}"
@@ -215,18 +218,21 @@ def _columns_of(name: str, candidates: Sequence[Sequence[str]]) -> list[str]:
 def _possible(values: Sequence[str]) -> list[str]:
     """The fields that a column's values look like."""
     counted = Counter(value for value in values if value not in MISSING)
-    if not counted:
-        return [name for name in KNOWN_FIELDS if name not in _FILLED]
+    rare = 2 * counted.total() < len(values)
     return [
         name
         for name in KNOWN_FIELDS
-        if not _is_strange(name, counted, len(values))
-        and (name not in TYPICAL or 2 * _typical(name, counted) >= counted.total())
+        if not (rare and name in _FILLED)
+        and not _is_strange(name, counted, len(values))
+        and not _is_untypical(name, counted)
     ]
 
 
-def _typical(name: str, counted: Counter[str]) -> int:
-    return sum(times for value, times in counted.items() if TYPICAL[name].fullmatch(value))
+def _is_untypical(name: str, counted: Counter[str]) -> bool:
+    typical = TYPICAL.get(name)
+    if typical is None:
+        return False
+    return 2 * sum(times for value, times in counted.items() if typical.fullmatch(value)) < counted.total()
 
 
 def _is_strange(name: str, counted: Counter[str], rows: int) -> bool:

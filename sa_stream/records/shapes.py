@@ -21,10 +21,11 @@ _WRITTEN = (
     r"|[A-Za-z0-9_-]{54}==\Z"
     r"|(?:Refresh|OriginShield)?Hit\Z|(?:Miss|Error|Redirect|LimitExceeded|CapacityExceeded)\Z|Function[A-Z]\w+\Z)"
 )
-_FREE = rf"(?!Mozilla/|{_WRITTEN})"
+_FREE = rf"(?!Mozilla/|(?:gzip|br|deflate|identity)\b|\*/\*|text/html\b|{_WRITTEN})"
 _NOT_AGENT = rf"(?!Mozilla/|[A-Za-z-]+/\d|{_WRITTEN})"
 _NO_NUMBER = r"(?!\d+(?:\.\d*)?\Z)"
 _NO_PATH = r"(?!/)"
+_STATUS = r"000|1\d\d|20[0-8]|226|30[0-8]|4(?:0\d|1[0-8]|2[1-9]|31|51|99)|50\d|511|52\d"
 _TOKEN = _FREE + r"[^/\s()]+"
 
 SHAPES: dict[str, re.Pattern[str]] = {
@@ -58,7 +59,7 @@ SHAPES: dict[str, re.Pattern[str]] = {
         "x-edge-result-type": _RESULT,
         "fle-encrypted-fields": _WHOLE,
         "fle-status": r"[A-Z][A-Za-z]+(?:Error|Args|Type|Profile|Processed|Exceeded)|Processed",
-        "sc-content-type": _FREE + r"[^/\s]*[A-Za-z][^/\s]*(?:/|%2[fF]).*",
+        "sc-content-type": rf"(?!Mozilla/|{_WRITTEN})" + r"[^/\s]*[A-Za-z][^/\s]*(?:/|%2[fF]).*",
         "sc-content-len": _WHOLE,
         "sc-range-start": _WHOLE,
         "sc-range-end": _WHOLE,
@@ -66,7 +67,7 @@ SHAPES: dict[str, re.Pattern[str]] = {
         "x-edge-detailed-result-type": _RESULT,
         "c-country": r"[A-Z]{2}|T1",
         "cs-accept-encoding": r"[a-z*][a-zA-Z0-9;=.,:%* +-]*",
-        "cs-accept": _FREE + r"[^/\s]*(?:/|%2[fF]).*|\*",
+        "cs-accept": rf"(?!Mozilla/|{_WRITTEN})" + r"[^/\s]*(?:/|%2[fF]).*|\*",
         "cache-behavior-path-pattern": _FREE + r".*[*/?.].*",
         "cs-headers": r"[A-Za-z0-9_.:-]+(?::|%3[aA]).*",
         "cs-header-names": r"[A-Za-z0-9_.-]+(?:%0[aA]|%0[dD]|,|\n).*",
@@ -125,6 +126,12 @@ WITNESSES = 3  # so many of them are looked at in every record
 TYPICAL: dict[str, re.Pattern[str]] = {
     "cs-protocol": re.compile(r"https?|wss?|grpcs?"),
     "x-edge-request-id": re.compile(r".{20,}", re.DOTALL),
+    "time-to-first-byte": re.compile(r"\d+\.\d+"),
+    "time-taken": re.compile(r"\d+\.\d+"),
+    "sc-status": re.compile(_STATUS),
+    "sc-bytes": re.compile(rf"(?!(?:{_STATUS})\Z).*"),  # sizes may have three digits, and are no statuses for long
+    "sc-content-type": re.compile(r"[^*,]*"),
+    "cs-accept": re.compile(r".*[*,].*"),
 }
 
 # Those, and numbers that CloudFront writes: a record in which two of them cannot be contradicts the list.

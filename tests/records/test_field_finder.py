@@ -1,6 +1,8 @@
 """What `auto` takes the first records for, which lists are refused, and what a refusal says."""
 
 import random
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sa_stream.errors import Field_List_Error
-from sa_stream.records.field_finder import LINES, RECORDS, First_Records, decide
+from sa_stream.records.field_finder import LINES, RECORDS, RESULT_FIELDS, First_Records, decide, find
 from sa_stream.records.fields import (
     CANONICAL,
     DROP_SETTING,
     FIELDS_SETTING,
+    FORBIDDEN_FIELDS,
     SEED,
+    USED_FIELDS,
     Field_List,
     Field_Lists,
     resolve_field_lists,
 )
+from tests.records.field_subsets import subset
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -190,3 +195,96 @@ class Test_presets:
     )
     def test_the_order_of_lines_does_not_matter(self, lines: list[bytes]) -> None:
         assert detect(lines).names == SEED
+
+
+def places(names: Sequence[str]) -> dict[str, int]:
+    """Where what is read stands: every used field, and the result type that counts."""
+    result = next((name for name in RESULT_FIELDS if name in names), None)
+    read = {name for name in USED_FIELDS if name not in RESULT_FIELDS} | {result}
+    return {name: place for place, name in enumerate(names) if name in read}
+
+
+def verdict_on(seed: int) -> str:
+    """`right`, `asked` (right, and asks for DROP_FIELDS), `refused`, or `wrong`, of one choice of fields."""
+    names, records = subset(seed)
+    forbidden = [name for name in names if name in FORBIDDEN_FIELDS]
+    drop = forbidden if seed % 3 else []
+    finding = find(records, drop)
+    if finding.problem and "never read" not in finding.problem:
+        return "refused"
+    if places(finding.names) != places(names) or (not finding.problem and set(forbidden) - set(drop)):
+        return "wrong"
+    return "asked" if finding.problem else "right"
+
+
+class Test_alignment:
+    def test_any_choice_of_fields_is_found_or_refused_and_never_taken_for_another(self) -> None:
+        verdicts = Counter(verdict_on(seed) for seed in range(200))
+        assert verdicts["wrong"] == 0
+        assert verdicts["right"] > 30
+        assert verdicts["asked"] > 5
+
+    def test_a_real_list_is_found_and_its_country_asked_for_with_both_settings_to_copy(self) -> None:
+        sentence = refused(case("real_26_fields"))
+        assert "c-country, which tells who a visitor is" in sentence
+        assert f"{FIELDS_SETTING}=timestamp,time-to-first-byte,sc-status," in sentence
+        assert sentence.endswith(f"{DROP_SETTING}=c-country")
+        (fields,) = decided(case("real_26_fields"), drop="c-country").lists
+        assert fields.count == 26
+        assert fields.index("c-country") is None
+        assert fields.names.index("x-edge-response-result-type") == 14
+        assert "x-edge-result-type" not in fields.names
+        copied = dict(setting.split("=") for setting in find(first(case("real_26_fields"))).settings)
+        assert decided(case("real_26_fields"), copied[FIELDS_SETTING], copied[DROP_SETTING]).lists[0].count == 26
+
+    def test_a_drifted_list_of_27_fields_is_found_and_refused_where_it_is_configured_otherwise(self) -> None:
+        (fields,) = decided(case("drifted_27_fields"), drop="c-country").lists
+        assert fields.names.index("x-edge-response-result-type") == 14
+        assert fields.names.index("x-edge-result-type") == 17
+        assert "cs-uri-query" in fields.names or "cs-referer" in fields.names
+        sentence = refused(case("drifted_27_fields"), "canonical")
+        assert "80 of the first 80 records cannot be of that list" in sentence
+        assert "x-edge-result-type in column 19" in sentence
+        assert f"{DROP_SETTING}=c-country" in sentence
+
+    def test_two_orders_are_refused_by_name_where_one_has_to_be_found(self) -> None:
+        sentence = refused(case("two_orders"))
+        assert "canonical expects" in sentence
+        assert decided(case("two_orders"), "canonical").lists == (Field_List(CANONICAL),)
+
+    def test_a_dropped_field_that_is_not_there_is_named(self) -> None:
+        lines = [line(CANONICAL, seed) for seed in range(20)]
+        assert f"{DROP_SETTING} names c-country, which can be no column" in refused(lines, drop="c-country")
+
+    def test_a_column_that_may_be_a_forbidden_one_is_not_read(self) -> None:
+        (fields,) = decided(case("real_26_fields"), drop="c-country").lists
+        assert {"c-country", "cs-referer"} <= fields.dropped
+
+    def test_few_records_of_another_list_are_refused(self) -> None:
+        assert "5 of 10 records are too few" in refused(case("real_26_fields")[:5], drop="c-country")
+
+    def test_every_used_field_that_has_two_places_is_named(self) -> None:
+        rows = [f"177125220{i}\tHit\t{i}5".encode() for i in range(10)]
+        sentence = refused(rows)
+        assert "x-edge-result-type (column 2, or none)" in sentence
+        assert "x-edge-response-result-type (column 2, or none)" in sentence
+
+
+class Test_first_records:
+    def test_empty_lines_and_comments_are_no_records(self) -> None:
+        lines = [*[b"#Version: 1.0"] * 130, *[b""] * 500, *(line(CANONICAL, seed) for seed in range(3))]
+        assert len(first(lines).rows) == 3
+        assert not first(lines).enough
+        assert detect(lines).names == CANONICAL
+
+    def test_two_hundred_records_are_enough_and_so_are_ten_thousand_lines(self) -> None:
+        assert len(first([line(SEED, seed) for seed in range(300)]).rows) == RECORDS
+        comments = first([b"#"] * (LINES + 5))
+        assert comments.enough
+        assert comments.lines == LINES
+
+    def test_an_explicit_list_of_few_odd_records_is_not_refused(self) -> None:
+        odd = [line(CANONICAL, seed, cs_protocol="!", ssl_protocol="?") for seed in range(9)]
+        assert decided(odd, "canonical").lists == (Field_List(CANONICAL),)
+        odd.append(odd[0])
+        assert "cs-protocol in column 6, ssl-protocol in column 17" in refused(odd, "canonical")
