@@ -233,9 +233,7 @@ RECOGNISED = {
 def cannot_be_of_its_list(values: Mapping[str, str]) -> bool:
     """Whether the columns of a record contradict its list; `values` by field, of those that are read."""
     named = [name for name in RECOGNISED if name in values]
-    strange = [
-        name for name in named if values[name] not in ("-", "") and not RECOGNISED[name].fullmatch(values[name])
-    ]
+    strange = [name for name in named if values[name] not in ("-", "") and not RECOGNISED[name].fullmatch(values[name])]
     return len(strange) >= 2 and any(name in strange for name in named[:3])
 
 

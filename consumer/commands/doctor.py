@@ -100,8 +100,8 @@ def _stream(config: SA__Config) -> Iterator[Check]:
         opened = sum(not shard.closed for shard in shards)
         return f"{info.name} has {opened} open shards and keeps records for {info.retention_ms // HOUR_MS} h"
 
-    def sample() -> str:
-        payloads.extend(_sample(reader, shards))
+    def look_for_records() -> str:
+        payloads.extend(sample(reader, shards))
         return f"{len(payloads)} records read" if payloads else "readable, but no records came: is there traffic?"
 
     def clock() -> str:
@@ -119,7 +119,7 @@ def _stream(config: SA__Config) -> Iterator[Check]:
     except SA_Stream_Error as error:
         yield Check("stream", False, str(error))
         return
-    for name, look in (("stream", describe), ("records", sample), ("clock", clock)):
+    for name, look in (("stream", describe), ("records", look_for_records), ("clock", clock)):
         check = _checked(name, look)
         yield check
         if not check.ok and name != "clock":
@@ -128,7 +128,7 @@ def _stream(config: SA__Config) -> Iterator[Check]:
         yield _checked("fields", lambda: field_order(config, payloads))
 
 
-def _sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
+def sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
     """Payloads of the last hour, from whichever shard has some."""
     since_ms = wall_clock_ms() - HOUR_MS
     pending = [Shard_Reader(reader, shard.shard_id, f"AT_TIMESTAMP:{since_ms}") for shard in shards if not shard.closed]

@@ -68,7 +68,7 @@ SHAPES: dict[str, re.Pattern[str]] = {
         "c-country": r"[A-Z]{2}|T1",
         "cs-accept-encoding": r"[a-z*][a-zA-Z0-9;=.,:%* +-]*",
         "cs-accept": rf"(?!Mozilla/|{_WRITTEN})" + r"[^/\s]*(?:/|%2[fF]).*|\*",
-        "cache-behavior-path-pattern": _FREE + r".*[*/?.].*",
+        "cache-behavior-path-pattern": _FREE + r"(?![^/]*(?::|%0[aA])).*[*/?.].*",
         "cs-headers": r"[A-Za-z0-9_.:-]+(?::|%3[aA]).*",
         "cs-header-names": r"[A-Za-z0-9_.-]+(?:%0[aA]|%0[dD]|,|\n).*",
         "cs-headers-count": _WHOLE,
@@ -128,6 +128,8 @@ TYPICAL: dict[str, re.Pattern[str]] = {
     "x-edge-request-id": re.compile(r".{20,}", re.DOTALL),
     "time-to-first-byte": re.compile(r"\d+\.\d+"),
     "time-taken": re.compile(r"\d+\.\d+"),
+    "origin-fbl": re.compile(r"\d+\.\d+"),
+    "origin-lbl": re.compile(r"\d+\.\d+"),
     "sc-status": re.compile(_STATUS),
     "sc-bytes": re.compile(rf"(?!(?:{_STATUS})\Z).*"),  # sizes may have three digits, and are no statuses for long
     "sc-content-type": re.compile(r"[^*,]*"),

@@ -205,14 +205,18 @@ def places(names: Sequence[str]) -> dict[str, int]:
 
 
 def verdict_on(seed: int) -> str:
-    """`right`, `asked` (right, and asks for DROP_FIELDS), `refused`, or `wrong`, of one choice of fields."""
+    """`right`, `asked` (right, and asks for DROP_FIELDS), `refused`, or `wrong`, of one choice of fields. It is wrong to
+    read a forbidden column under whatever name, too."""
     names, records = subset(seed)
     forbidden = [name for name in names if name in FORBIDDEN_FIELDS]
     drop = forbidden if seed % 3 else []
     finding = find(records, drop)
     if finding.problem and "never read" not in finding.problem:
         return "refused"
-    if places(finding.names) != places(names) or (not finding.problem and set(forbidden) - set(drop)):
+    if places(finding.names) != places(names):
+        return "wrong"
+    read = [name for name, found in zip(names, finding.names, strict=True) if found not in finding.unread]
+    if not finding.problem and set(read) & set(forbidden):
         return "wrong"
     return "asked" if finding.problem else "right"
 
