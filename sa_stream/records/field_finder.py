@@ -252,8 +252,7 @@ def _misfits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _check(lists: Field_Lists, records: First_Records) -> None:
-    """Refuse lists under which most of the records that have their number of fields cannot be. Of a few records only if
-    they clearly have another list."""
+    """Refuse lists that most of the records with their number of fields contradict."""
     rows = [row for row in records.rows if len(row) in lists.by_count]
     contradicting = [row for row in rows if _contradicts(lists.by_count[len(row)], row)]
     if 2 * len(contradicting) <= len(rows):
@@ -267,8 +266,6 @@ def _check(lists: Field_Lists, records: First_Records) -> None:
             f"{FIELDS_SETTING} is {setting}, but the first records have the order of '{other}': set it to {other} or "
             "auto, or every record will be counted as malformed"
         )
-    if len(rows) < FEW_RECORDS:
-        return
     fields = lists.by_count[len(contradicting[0])]
     misfits = _misfits(fields.names, [row for row in contradicting if len(row) == fields.count])
     raise Field_List_Error(

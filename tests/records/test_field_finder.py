@@ -205,8 +205,8 @@ def places(names: Sequence[str]) -> dict[str, int]:
 
 
 def verdict_on(seed: int) -> str:
-    """`right`, `asked` (right, and asks for DROP_FIELDS), `refused`, or `wrong`, of one choice of fields. It is wrong to
-    read a forbidden column under whatever name, too."""
+    """`right`, `asked` (right, and asks for DROP_FIELDS), `refused`, or `wrong`, of one choice of fields. It is wrong
+    to read a forbidden column under whatever name, too."""
     names, records = subset(seed)
     forbidden = [name for name in names if name in FORBIDDEN_FIELDS]
     drop = forbidden if seed % 3 else []
@@ -287,8 +287,9 @@ class Test_first_records:
         assert comments.enough
         assert comments.lines == LINES
 
-    def test_an_explicit_list_of_few_odd_records_is_not_refused(self) -> None:
+    def test_an_explicit_list_is_refused_if_most_records_contradict_it_in_two_columns(self) -> None:
         odd = [line(CANONICAL, seed, cs_protocol="!", ssl_protocol="?") for seed in range(9)]
-        assert decided(odd, "canonical").lists == (Field_List(CANONICAL),)
-        odd.append(odd[0])
         assert "cs-protocol in column 6, ssl-protocol in column 17" in refused(odd, "canonical")
+        new = [line(CANONICAL, seed, ssl_protocol="?") for seed in range(9)]
+        for lines in (new, odd + new, [b"#", b"garbage"]):
+            assert decided(lines, "canonical").lists == (Field_List(CANONICAL),)
