@@ -5,7 +5,6 @@ A pattern takes every value that AWS documents for the field, and leaves room fo
 """
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 
 from sa_stream.records.fields import MISSING, NO_VALUE, Field_List
@@ -179,16 +178,6 @@ def witnesses(fields: Field_List) -> tuple[str, ...]:
     """Those that are looked at in every record; none of a list in which too few are recognised to doubt a record."""
     names = recognised(fields)
     return names[:WITNESSES] if len(names) >= MISFITS_MIN else ()
-
-
-def is_misfit(fields: Field_List, values: Mapping[str, str | None]) -> bool:
-    """Whether a record cannot be of its list: a witness and another recognised column hold what they cannot hold.
-
-    values  those of the recognised columns at least, by field
-    """
-    if not any(cannot_be(name, values[name]) for name in witnesses(fields)):
-        return False
-    return sum(cannot_be(name, values[name]) for name in recognised(fields)) >= MISFITS_MIN
 
 
 def cannot_be(field: str, value: str | None) -> bool:
