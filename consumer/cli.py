@@ -128,6 +128,20 @@ def replay(
 
 
 @app.command()
+def fields(
+    source: Annotated[str, typer.Argument(metavar="FILE|-|stream", help="A file, -, or the stream of the settings.")],
+) -> None:
+    """Find the field list of records.
+
+    Shows what each column is, and prints the settings to copy.
+    """
+    from consumer.commands.fields import show_fields
+
+    if not show_fields(source, _config()):
+        sys.exit(FAILED)
+
+
+@app.command()
 def show(
     key: Annotated[str | None, typer.Argument(help="Key of one entry, such as hourly/2026-02-16-14.")] = None,
     period: Annotated[str | None, typer.Option(help="30min, hourly, daily or monthly.")] = None,

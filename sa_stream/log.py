@@ -65,6 +65,11 @@ SHARD_GONE = Event(
     "[Shards that are gone](#shards-that-are-gone)",
 )
 MALFORMED = Event("malformed", ERROR, "yes", "most records of a shard are malformed")
+DUPLICATES = Event(
+    *("duplicates", WARNING, "yes"),
+    "more than half of the last thousand records of a shard are duplicates: a shifted or constant request id looks so, "
+    "and a producer that sends everything again",
+)
 PARTITION_FAILED = Event(
     *("partition_failed", ERROR, "yes"),
     "the engine could not go on with a shard; with a traceback. What a poisoned batch looks like at first",

@@ -38,6 +38,10 @@ What the prose leaves open is decided here:
   `[email]` and `[ip]`.
 - **A field that one of several lists lacks**: records of that list miss the value; without `sc-status` the check of the
   status is left out. A field that no list has makes the values that depend on it null.
+- **Columns that cannot be**: of protocol, edge code, result types (also the response's and the detailed one), HTTP
+  version, TLS version, cipher and request id, those that the list has and reads, in this order. A record is malformed
+  if at least two of them hold what their pattern below does not take, one of them among the first three. A missing
+  value fits everywhere.
 - **A window without an entry** is one that no counted and no duplicate record lies in and, in a stream, in which no
   dropped record arrived: where nothing but dropped records came in, there is an entry of zeros and `invalid_records`.
 """
@@ -46,7 +50,7 @@ import gzip
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -280,6 +284,27 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _STATUS = re.compile(r"[0-9]{3}")
 
 
+_RESULT = re.compile(r"(?=[A-Z0-9]*[a-z])[A-Z][A-Za-z0-9]{1,63}")
+RECOGNISED = {
+    "cs-protocol": re.compile(r"[a-z][a-z0-9+-]{1,11}"),
+    "x-edge-location": re.compile(r"[A-Z]{3}[A-Z-]{0,8}[0-9][A-Z0-9-]{0,16}"),
+    "x-edge-result-type": _RESULT,
+    "x-edge-response-result-type": _RESULT,
+    "x-edge-detailed-result-type": _RESULT,
+    "cs-protocol-version": re.compile(r"[A-Za-z]{2,8}/[0-9]{1,2}(\.[0-9]{1,2})?"),
+    "ssl-protocol": re.compile(r"(D?TLS|SSL|QUIC)[A-Za-z]{0,3}[0-9.]{0,5}"),
+    "ssl-cipher": re.compile(r"[A-Z0-9]+([_-][A-Za-z0-9]+)+"),
+    "x-edge-request-id": re.compile(r"(?!/)[A-Za-z0-9_+/=%:~-]+"),
+}
+
+
+def cannot_be_of_its_list(values: Mapping[str, str]) -> bool:
+    """Whether the columns of a record contradict its list; `values` by field, of those that are read."""
+    named = [name for name in RECOGNISED if name in values]
+    strange = [name for name in named if values[name] not in ("-", "") and not RECOGNISED[name].fullmatch(values[name])]
+    return len(strange) >= 2 and any(name in strange for name in named[:3])
+
+
 @dataclass(slots=True)
 class Log_Record:
     """One well-formed line. Missing values are None; `path` is the shown path."""
@@ -369,6 +394,8 @@ class Line_Reader:
         status = value("sc-status") if "sc-status" in places else None
         if status is not None and not _STATUS.fullmatch(status):
             return "status"
+        if cannot_be_of_its_list({name: values[place] for name, place in places.items()}):
+            return "columns"
         result = self._results[len(values)]
         is_stream = is_event_stream(value("sc-content-type"))
         return Log_Record(

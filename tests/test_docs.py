@@ -11,7 +11,7 @@ import typer
 from consumer.cli import app
 from consumer.kcl.properties import BUILDERS, KNOWN
 from consumer.process.memory import Pressure
-from consumer.worker.lane_report import Quality
+from consumer.worker.lane_report import Quality, Repetition
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
 from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
@@ -244,7 +244,8 @@ def everything_that_health_says() -> list[str]:
     begin, young_at, now = Moment(0), Moment(590_000), Moment(600_000)
     shard = Shard_View(begin, last_read=begin, uncommitted_since=begin, blocked="The state store *")
     shard.unreadable, shard.unreadable_since = "Kinesis *", begin
-    shard.malformed = Quality(0, 0).verdict({"records": 100, "fields": 60})
+    shard.malformed = Quality(0, 0).verdict({"records": 100, "fields": 60}, {"ssl-protocol": 60})
+    shard.duplicates = Repetition(0, 0).verdict({"records": 1_000, "duplicates": 600})
     young = Shard_View(young_at)
     kcl = Kcl_View("restarting: *", begin, unread={"*": begin})
     store = Store_View(failing_since=begin, reason="*")

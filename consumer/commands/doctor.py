@@ -14,11 +14,11 @@ from consumer.kcl.check import check_java, check_leases
 from consumer.kcl.properties import kcl_properties
 from consumer.process.terminal import printable
 from sa_stream.api.http_server import listen
-from sa_stream.commits.decisions import refuse_other_preset
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.decoder import unpacked
+from sa_stream.records.field_finder import First_Records, decide
 from sa_stream.records.fields import preset_name, resolve_field_lists, result_field
 from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
@@ -100,8 +100,8 @@ def _stream(config: SA__Config) -> Iterator[Check]:
         opened = sum(not shard.closed for shard in shards)
         return f"{info.name} has {opened} open shards and keeps records for {info.retention_ms // HOUR_MS} h"
 
-    def sample() -> str:
-        payloads.extend(_sample(reader, shards))
+    def look_for_records() -> str:
+        payloads.extend(sample(reader, shards))
         return f"{len(payloads)} records read" if payloads else "readable, but no records came: is there traffic?"
 
     def clock() -> str:
@@ -119,7 +119,7 @@ def _stream(config: SA__Config) -> Iterator[Check]:
     except SA_Stream_Error as error:
         yield Check("stream", False, str(error))
         return
-    for name, look in (("stream", describe), ("records", sample), ("clock", clock)):
+    for name, look in (("stream", describe), ("records", look_for_records), ("clock", clock)):
         check = _checked(name, look)
         yield check
         if not check.ok and name != "clock":
@@ -128,7 +128,7 @@ def _stream(config: SA__Config) -> Iterator[Check]:
         yield _checked("fields", lambda: field_order(config, payloads))
 
 
-def _sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
+def sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
     """Payloads of the last hour, from whichever shard has some."""
     since_ms = wall_clock_ms() - HOUR_MS
     pending = [Shard_Reader(reader, shard.shard_id, f"AT_TIMESTAMP:{since_ms}") for shard in shards if not shard.closed]
@@ -149,11 +149,8 @@ def _sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]
 def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
     """Which field list reads these records. Raises Field_List_Error if `auto` cannot tell, Config_Error if the
     configured lists do not fit."""
-    lists = resolve_field_lists(config.fields, config.drop_fields)
-    lines = [line for payload in payloads for line in unpacked(payload).splitlines()]
-    if not lists.auto:
-        refuse_other_preset(config.fields, lists, lines)
-    lists = lists.decide(lines)
+    records = First_Records.of(map(unpacked, payloads))
+    lists = decide(resolve_field_lists(config.fields, config.drop_fields), records)
     columns = Parser(lists).parse(list(payloads), np.full(len(payloads), wall_clock_ms(), np.int64))
     malformed, total = len(columns.dropped), len(columns) + len(columns.dropped)
     if malformed > MALFORMED_SHARE_MAX * total:

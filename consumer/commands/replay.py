@@ -2,16 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from consumer.process.memory import keep_memory
 from sa_stream.bounded.replay import replay_buffers
 from sa_stream.config import SA__Config
-from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.fields import Field_List, preset_name, resolve_field_lists
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import wall_clock_ms
 
@@ -34,14 +34,30 @@ def replay(paths: Sequence[str], config: SA__Config) -> None:
             wall_clock_ms(),
             config.timing(),
             config.sampling_percent,
-            lambda name: print(f"fields: {name}, found by the first records", file=sys.stderr),
+            _tell,
         )
     write = sys.stdout.buffer.write
     for entry in entries:
         write(msgspec.json.encode(entry) + b"\n")
     sys.stdout.flush()
+    if "misfits" in summary:
+        print(_misfits(summary), file=sys.stderr)
     summary["seconds"] = round(time.perf_counter() - started, 3)
     print(msgspec.json.encode(summary).decode(), file=sys.stderr)
+
+
+def _misfits(summary: Mapping[str, Any]) -> str:
+    columns = ", ".join(f"{name} in {times:,}" for name, times in summary["misfits"].items())
+    return (
+        f"{summary['invalid'].get('columns', 0):,} records cannot be of the field list that reads them; what does not "
+        f"fit: {columns}. `sa-stream fields` shows the columns"
+    )
+
+
+def _tell(fields: Field_List) -> None:
+    name = preset_name(fields)
+    shown = ",".join(fields.names) if name == "own" else name
+    print(f"fields: {shown}, found by the first records", file=sys.stderr)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from sa_stream.errors import Field_List_Error, Shard_Gone
 from sa_stream.health.notebook import Health
 from sa_stream.partitions import NOTHING_READ
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import DETECT_LINES
+from sa_stream.records.field_finder import First_Records
 from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.timing import moment
 
@@ -23,8 +23,8 @@ class Field_Scout:
         self._application = application
         self._health: Health = application.health
         self._readers: dict[str, Shard_Reader] = {}
-        self._lines: list[bytes] = []
-        self._lines_since_s = 0.0
+        self._records = First_Records()
+        self._records_since_s = 0.0
 
     def decided(self) -> bool:
         """Whether the field list is settled, if need be by looking once more. A few odd records may come first: they
@@ -35,21 +35,21 @@ class Field_Scout:
         fields = self._application.fields
         if fields.checked:
             return True
-        if len(self._lines) < DETECT_LINES:
+        if not self._records.enough:
             self._read()
-        if not self._lines:
+        if not self._records.rows and not self._records.enough:
             return False
-        self._lines_since_s = self._lines_since_s or time.monotonic()
+        self._records_since_s = self._records_since_s or time.monotonic()
         try:
-            fields.decide(self._lines)
+            fields.decide(self._records)
         except Field_List_Error:
-            if len(self._lines) >= DETECT_LINES or time.monotonic() - self._lines_since_s > DOUBT_S:
+            if self._records.enough or time.monotonic() - self._records_since_s > DOUBT_S:
                 raise
             return False
         for shard_id in self._readers:
             self._health.forget(shard_id)  # those that are read by others, or not yet, are nobody's business here
         self._readers.clear()
-        self._lines.clear()
+        self._records = First_Records()
         return True
 
     def _read(self) -> None:
@@ -73,5 +73,6 @@ class Field_Scout:
                 shard = self._health.shard(shard_id, now)
                 if not batch.payloads:  # an empty stream is ready; one with records is, once they are really read
                     shard.read(now, batch.millis_behind_latest, None)
-                for payload in batch.payloads[:DETECT_LINES]:
-                    self._lines += unpacked(payload).split(b"\n", DETECT_LINES)[:DETECT_LINES]
+                for payload in batch.payloads:
+                    if not self._records.enough:
+                        self._records.add(unpacked(payload))

@@ -1,12 +1,13 @@
 """What people hear of one partition: how its consumer stands comes in after every step, what health shows and the lines
 of the log go out. Records that are in no number, and losses, are told once and not by chance."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Store_Unavailable
 from sa_stream.health.notebook import Health, Shard_Health
-from sa_stream.log import DEAD_LETTERS, LOSS, MALFORMED, PARTITION_FAILED, WAITING, Log
+from sa_stream.log import DEAD_LETTERS, DUPLICATES, LOSS, MALFORMED, PARTITION_FAILED, WAITING, Log
 from sa_stream.partitions import NOTHING_READ, Batch
 from sa_stream.records.columns import REASONS
 from sa_stream.timing import BEGINNING_MS, Moment, iso
@@ -15,7 +16,9 @@ log = Log("engine")
 
 LOSS_TOLD_MS = 60_000  # of one kind and shard, not more often
 MALFORMED_OF = 100  # so many records at least are judged together: is the configured field list theirs?
-_MALFORMED = ("too_long", "fields", "timestamp", "status")  # counters; records from the future are another matter
+DUPLICATES_OF = 1_000  # and so many, to see whether most come again
+# Counters; records from the future are another matter.
+_MALFORMED = ("too_long", "fields", "timestamp", "status", "columns")
 _DEAD_LETTERS = (*REASONS, "set_aside_records")
 
 
@@ -33,8 +36,11 @@ class Quality:
     def of(cls, counters: dict[str, int]) -> "Quality":
         return cls(counters.get("records", 0), sum(counters.get(reason, 0) for reason in _MALFORMED))
 
-    def verdict(self, counters: dict[str, int]) -> str | None:
-        """What is wrong with the records since the last verdict ('': nothing); None while they are few."""
+    def verdict(self, counters: dict[str, int], misfits: Mapping[str, int] | None = None) -> str | None:
+        """What is wrong with the records since the last verdict ('': nothing); None while they are few.
+
+        misfits  column -> how many of these records it does not fit, of those that cannot be of their list
+        """
         now = Quality.of(counters)
         records, malformed = now.records - self.records, now.malformed - self.malformed
         if records < MALFORMED_OF:
@@ -42,9 +48,39 @@ class Quality:
         self.records, self.malformed = now.records, now.malformed
         if malformed * 2 <= records:
             return ""
+        columns = f" (the columns that do not fit: {', '.join(sorted(misfits))})" if misfits else ""
         return (
-            f"has {malformed} malformed ones among its last {records} records: set SGRAPH_SEND__SA_FIELDS to the "
-            "fields of the real-time log configuration, in the order in which they come"
+            f"has {malformed} malformed ones among its last {records} records{columns}: set SGRAPH_SEND__SA_FIELDS to "
+            "the fields of the real-time log configuration, in the order in which they come"
+        )
+
+
+@dataclass(slots=True)
+class Repetition:
+    """How many of the latest records are duplicates, from a partition's counters.
+
+    records, duplicates  as of the last verdict
+    """
+
+    records: int
+    duplicates: int
+
+    @classmethod
+    def of(cls, counters: dict[str, int]) -> "Repetition":
+        return cls(counters.get("records", 0), counters.get("duplicates", 0))
+
+    def verdict(self, counters: dict[str, int]) -> str | None:
+        """What is odd about the records since the last verdict ('': nothing); None while they are few."""
+        now = Repetition.of(counters)
+        records, duplicates = now.records - self.records, now.duplicates - self.duplicates
+        if records < DUPLICATES_OF:
+            return None
+        self.records, self.duplicates = now.records, now.duplicates
+        if duplicates * 2 <= records:
+            return ""
+        return (
+            f"has {duplicates} duplicates among its last {records} records: does x-edge-request-id stand where "
+            "SGRAPH_SEND__SA_FIELDS has it, or is everything sent twice?"
         )
 
 
@@ -55,6 +91,8 @@ class Lane_Report:
         self._partition = partition
         self._health = health
         self._quality = Quality(0, 0)
+        self._repetition = Repetition(0, 0)
+        self._repeats = False  # and somebody was told
         self._dead_letters = 0  # as of the last time that somebody was told
         self._losses_told: dict[str, Moment] = {}  # by kind, when somebody was told last
 
@@ -68,6 +106,7 @@ class Lane_Report:
         """Its state was recovered; what was dropped before is no news."""
         state = consumer.state
         self._quality = Quality.of(state.counters)
+        self._repetition = Repetition.of(state.counters)
         self._dead_letters = _dead_letters(state.counters)
         self._pen.resumed(None if state.number == NOTHING_READ else state.number)
 
@@ -92,7 +131,7 @@ class Lane_Report:
             self._tell_dead_letters(state.counters)
         if state.published_watermark_ms > BEGINNING_MS:
             pen.watermark(state.published_watermark_ms)
-        self._judge(state.counters)
+        self._judge(consumer)
         self._tell_losses(consumer, now)
         pen.counters(state.counters)
         pen.windows({start: window.total_requests for start, window in state.windows.items()})
@@ -108,13 +147,22 @@ class Lane_Report:
 
     # ------------------------------------------------------------------ what nobody may find out by chance
 
-    def _judge(self, counters: dict[str, int]) -> None:
-        """Say so when most records are malformed: a wrong field list must not look like a stream without traffic."""
-        verdict = self._quality.verdict(counters)
+    def _judge(self, consumer: Partition_Consumer) -> None:
+        """Say so when most records are malformed, or duplicates: a wrong field list must not look like a stream without
+        traffic."""
+        counters = consumer.state.counters
+        verdict = self._quality.verdict(counters, consumer.misfits)
         if verdict is not None:
+            consumer.misfits.clear()
             self._pen.malformed(verdict or None)
             if verdict:
                 log.tell(MALFORMED, f"{self._partition} {verdict}", partition=self._partition)
+        verdict = self._repetition.verdict(counters)
+        if verdict is not None:
+            self._pen.duplicates(verdict or None)
+            if verdict and not self._repeats:
+                log.tell(DUPLICATES, f"{self._partition} {verdict}", partition=self._partition)
+            self._repeats = bool(verdict)
 
     def _tell_dead_letters(self, counters: dict[str, int]) -> None:
         """One line a commit that left records out, for alarms."""

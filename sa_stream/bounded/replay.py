@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from sa_stream.bounded.entries import bounded_entries
 from sa_stream.bounded.windows import Bounded_Windows
 from sa_stream.records.columns import Columns
-from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
+from sa_stream.records.field_finder import First_Records, decide
+from sa_stream.records.fields import CANONICAL, Field_List, Field_Lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
@@ -20,13 +21,11 @@ def read_windows(
     rules: Path_Rules,
     now_ms: int,
     timing: Timing,
-    on_fields: Callable[[str], None] = lambda name: None,
+    on_fields: Callable[[Field_List], None] = lambda fields: None,
 ) -> Bounded_Windows:
-    """Fold buffers of whole lines. `lists` that are still `auto` are decided by the first lines; `on_fields` hears of
-    it."""
-    buffers = iter(buffers)
-    if lists.auto and not lists.lists:
-        buffers, lists = _decided(buffers, lists, on_fields)
+    """Fold buffers of whole lines. The first records find or check the lists; `on_fields` hears of one that is found.
+    Raises Field_List_Error."""
+    buffers, lists = _decided(iter(buffers), lists, on_fields)
     parser = Parser(lists, timing.future_ms)
     result = Bounded_Windows(Intake(lists, rules))
     waiting: list[Columns] = []
@@ -44,26 +43,26 @@ def read_windows(
 
 
 def _decided(
-    buffers: Iterator[bytes], lists: Field_Lists, on_fields: Callable[[str], None]
+    buffers: Iterator[bytes], lists: Field_Lists, on_fields: Callable[[Field_List], None]
 ) -> tuple[Iterator[bytes], Field_Lists]:
     held: list[bytes] = []
-    lines: list[bytes] = []
+    records = First_Records()
     for buffer in buffers:
         held.append(buffer)
-        lines += buffer.split(b"\n", DETECT_LINES)[:DETECT_LINES]
-        if len(lines) >= DETECT_LINES:
+        records.add(buffer)
+        if records.enough:
             break
-    if any(line.strip() and not line.startswith(b"#") for line in lines):
-        lists = lists.decide(lines)
-        on_fields(preset_name(lists.lists[0]))
-    else:
-        lists = resolve_field_lists("canonical", "")  # nothing to read, so any list will do
+    if not records.rows and not records.enough:
+        return iter(()), Field_Lists.of(Field_List(CANONICAL, lists.dropped))  # nothing to read: any list will do
+    decided = decide(lists, records)
+    if lists.auto:
+        on_fields(decided.lists[0])
 
     def all_buffers() -> Iterator[bytes]:
         yield from held
         yield from buffers
 
-    return all_buffers(), lists
+    return all_buffers(), decided
 
 
 def replay_buffers(
@@ -73,10 +72,10 @@ def replay_buffers(
     now_ms: int,
     timing: Timing | None = None,
     sampling_percent: float = 100,
-    on_fields: Callable[[str], None] = lambda name: None,
+    on_fields: Callable[[Field_List], None] = lambda fields: None,
 ) -> tuple[Iterator[Entry], Entry]:
-    """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}) of buffers of whole
-    lines. Raises Field_List_Error."""
+    """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}, and if there are any
+    misfits{column: n}) of buffers of whole lines. Raises Field_List_Error."""
     read = read_windows(buffers, lists, rules, now_ms, timing or Timing(), on_fields)
     summary = {
         "records": read.records,
@@ -84,4 +83,6 @@ def replay_buffers(
         "duplicates": read.duplicates,
         "invalid": dict(sorted(read.invalid.items())),
     }
+    if read.misfits:
+        summary["misfits"] = dict(read.misfits.most_common())
     return bounded_entries(read.windows, now_ms, sampling_percent), summary

@@ -27,6 +27,7 @@ class Bounded_Windows:
         self.aggregated = 0
         self.duplicates = 0
         self.invalid: Counter[str] = Counter()
+        self.misfits: Counter[str] = Counter()  # column -> records that it does not fit
         self._intake = intake
         self._ids = Recent_Ids(horizon_minutes=0)
 
@@ -34,6 +35,7 @@ class Bounded_Windows:
         self.records += len(columns) + len(columns.dropped)
         for reason, number in zip(*np.unique(columns.dropped.reason, return_counts=True), strict=True):
             self.invalid[REASONS[reason]] += int(number)
+        self.misfits += columns.dropped.misfits
         if not len(columns):
             return
         starts = columns.event_ms // WINDOW_MS * WINDOW_MS

@@ -8,17 +8,25 @@ power cut tore is written again where its content follows from what asks, and pa
 
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sa_stream.commits.keys import APPLICATION_KEY, FIELDS_KEY, ID_KEY, RUNNER_KEY, START_KEY, STREAMS_PREFIX
+from sa_stream.commits.keys import (
+    APPLICATION_KEY,
+    FIELDS_KEY,
+    ID_KEY,
+    RUNNER_KEY,
+    SNAPSHOTS_PREFIX,
+    START_KEY,
+    STREAMS_PREFIX,
+)
 from sa_stream.commits.ports import Cache, Named_Store, Store
-from sa_stream.errors import Config_Error, Corrupt_State, Field_List_Error, Store_Unavailable
+from sa_stream.errors import Config_Error, Corrupt_State, Store_Unavailable
 from sa_stream.format import pack, unpack
 from sa_stream.log import FIELDS, POSITION_CLAMPED, Log
-from sa_stream.records.fields import Field_Lists, detect, preset_name, resolve_field_lists
+from sa_stream.records.field_finder import First_Records, decide
+from sa_stream.records.fields import Field_List, Field_Lists, preset_name, resolve_field_lists
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS
 
@@ -210,54 +218,40 @@ def first_position_ms(store: Named_Store, position: str, position_ms: int | None
 # ---- how records are read
 
 
-def refuse_other_preset(setting: str, lists: Field_Lists, lines: Sequence[bytes]) -> None:
-    """The two presets have the same number of fields: the wrong one parses, and gives garbage. Raises
-    Field_List_Error if these records clearly have the order of the other one."""
-    try:
-        fitting = preset_name(detect(lines))
-    except Field_List_Error:
-        return  # the records fit neither clearly: malformed ones will be counted and reported
-    chosen = {preset_name(fields) for fields in lists.lists}
-    if fitting not in chosen and chosen != {"own"}:
-        raise Field_List_Error(
-            f"SGRAPH_SEND__SA_FIELDS is {setting}, but the first records have the order of '{fitting}': set it to "
-            f"{fitting} or auto, or every record will be counted as malformed"
-        )
-
-
 class Field_Choice:
     """Holds records back until it is known how to read them.
 
-    lists  the field lists; their `lists` are empty while `auto` waits for the first records
+    lists    the field lists; their `lists` are empty while `auto` waits for the first records
+    checked  whether that is settled: by what was found once, or as the application has gone past its first records
     """
 
     def __init__(self, setting: str, drop_fields: str, store: Store) -> None:
         self.lists = resolve_field_lists(setting, drop_fields)
         self._store = store
-        self._auto = self.lists.auto
-        self._setting = setting
-        self._preset = setting in ("seed", "canonical")
-        self.checked = not (self._auto or self._preset)
         self._drop_fields = drop_fields
-        if self._auto:
-            self._restore()
+        self.checked = self._restored() if self.lists.auto else bool(store.list_folders(SNAPSHOTS_PREFIX))
 
-    def _restore(self) -> None:
-        decided = self._store.get(FIELDS_KEY)
-        if decided is not None:
-            self.lists = resolve_field_lists(json.loads(decided)["fields"], self._drop_fields)
-            self.checked = True
+    def _restored(self) -> bool:
+        found = self._store.get(FIELDS_KEY)
+        if found is None:
+            return False
+        decided = json.loads(found)
+        lists = resolve_field_lists(decided["fields"], self._drop_fields)
+        unread = lists.dropped.union(decided.get("unread", ()))
+        self.lists = Field_Lists.of(Field_List(lists.lists[0].names, unread))
+        return True
 
-    def decide(self, lines: Sequence[bytes]) -> None:
-        """Look at the first records. Raises Field_List_Error if they fit no list, or clearly another one;
-        Store_Unavailable if what was decided could not be written down: decide again."""
-        if self._preset:
-            refuse_other_preset(self._setting, self.lists, lines)
-        else:
-            decided = self.lists.decide(lines)
-            name = preset_name(decided.lists[0])
-            if not self._store.create(FIELDS_KEY, json.dumps({"fields": name}).encode()):
-                return self._restore()  # another worker was first: all read the records the same way
-            self.lists = decided
-            log.tell(FIELDS, f"the first records have the field list '{name}'", fields=name)
-        self.checked = True
+    def decide(self, records: First_Records) -> None:
+        """Look at the first records. Raises Field_List_Error if they have no certain list, or contradict the one that
+        is configured; Store_Unavailable if what was found could not be written down: decide again."""
+        lists = decide(self.lists, records)
+        if self.lists.auto:
+            (fields,) = lists.lists
+            name = preset_name(fields)
+            names = ",".join(fields.names) if name == "own" else name
+            content = {"fields": names, "unread": sorted(fields.dropped - self.lists.dropped)}
+            if not self._store.create(FIELDS_KEY, json.dumps(content).encode()):
+                self.checked = self._restored()  # another worker was first: all read the records the same way
+                return
+            log.tell(FIELDS, f"the first records have the field list '{names}'", fields=names)
+        self.lists, self.checked = lists, True

@@ -5,6 +5,7 @@ makes the calls that its steps yield; while a step waits, the partition waits, w
 """
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,6 +59,7 @@ class Partition_Consumer:
     careful     fold and commit each batch by itself, after a failure; may be changed at any time
     folding     first and last number of the records that are being folded or committed. After a failure: those on which
                 it happened; None if it happened on no record
+    misfits     column -> how many records it did not fit, of those that cannot be of their list, since somebody asked
     """
 
     def __init__(self, shared: Shared, state: Partition_State, checkpoint: Checkpoint, now: Now) -> None:
@@ -65,6 +67,7 @@ class Partition_Consumer:
         self.careful = shared.poison.careful(state.partition)
         self.folding: tuple[str, str] | None = None
         self.last_commit = now
+        self.misfits: Counter[str] = Counter()
         self._next_commit = now.moment + _first_interval_ms(state)
         self._shared = shared
         self._store = shared.store
@@ -301,6 +304,7 @@ class Partition_Consumer:
             # a wrong number must never become final: vouch only for what comes now
             self.state.lose_window(start, now.wall_ms, self._new_lineage())
         dropped = self.state.take(placed, segment.numbers, self._secrets.seeds, self._intake)
+        self.misfits += dropped.misfits
         yield from self._bury_steps(segment, columns, dropped)
 
     def _close_steps(self, month: str) -> Steps[None]:

@@ -34,6 +34,7 @@ class Shard_View:
     ended: bool = False
     blocked: str | None = None
     malformed: str | None = None
+    duplicates: str | None = None
     unreadable: str | None = None
     unreadable_since: Moment | None = None
     counters: dict[str, int] = field(default_factory=dict)
@@ -158,6 +159,11 @@ class Shard_Health:
         """Most of what was read lately could not be used (None: no longer), so the entries are not what they seem."""
         with self._lock:
             self._view.malformed = reason
+
+    def duplicates(self, reason: str | None) -> None:
+        """Most of what was read lately had been read before (None: no longer), or looks so."""
+        with self._lock:
+            self._view.duplicates = reason
 
 
 class Store_Health:

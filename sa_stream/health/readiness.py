@@ -73,6 +73,9 @@ def notes(view: Health_View, now: Moment) -> list[str]:
         for partition, read_to_ms in sorted(view.gone.items())
     ]
     found += [f"shard {partition} has lost something: {what}" for partition, what in sorted(view.lost.items())]
+    found += [
+        f"shard {partition} {shard.duplicates}" for partition, shard in sorted(view.shards.items()) if shard.duplicates
+    ]
     if view.kcl is not None and view.kcl.idle_since is not None:
         found.append(
             f"waiting for leases for {_seconds(now - view.kcl.idle_since)}: other workers have them, or a dead "
@@ -144,6 +147,7 @@ def _shard_detail(shard: Shard_View, now: Moment, ago: Callable[[Moment | None],
         "ended": shard.ended,
         "blocked": shard.blocked,
         "malformed": shard.malformed,
+        "duplicates": shard.duplicates,
         "unreadable": shard.unreadable,
         "counters": dict(sorted(shard.counters.items())),
     }

@@ -4,8 +4,9 @@ A column is a Series of a frame, or a list where there are few rows: each call o
 values in plain Python. Both forms have the same columns and the same values.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -22,8 +23,8 @@ HUGE_BYTES = 1 << 40  # sums of smaller numbers of bytes stay within 64 bits; th
 NO_STATUS = -1  # of a list without sc-status
 FEW_ROWS = 256  # up to so many, lists cost less than a frame
 
-REASONS = ("too_long", "fields", "timestamp", "status", "future", "too_late")
-TOO_LONG, FIELDS, TIMESTAMP, STATUS, FUTURE, TOO_LATE = range(len(REASONS))
+REASONS = ("too_long", "fields", "timestamp", "status", "columns", "future", "too_late")
+TOO_LONG, FIELDS, TIMESTAMP, STATUS, COLUMNS, FUTURE, TOO_LATE = range(len(REASONS))
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -39,12 +40,14 @@ class Dropped:
     payload, line   which line (from 0) of which payload of the call
     reason          index into REASONS
     field_count     number of fields that the line has
+    misfits         column -> how many records it does not fit, of those that cannot be of their list
     """
 
     payload: Int64s
     line: Int64s
     reason: Int64s
     field_count: Int64s
+    misfits: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, payload: Int64s, line: Int64s, reason: int, field_count: Int64s | int) -> "Dropped":
@@ -62,6 +65,7 @@ class Dropped:
             np.concatenate([part.line for part in parts]),
             np.concatenate([part.reason for part in parts]),
             np.concatenate([part.field_count for part in parts]),
+            sum((part.misfits for part in parts), Counter()),
         )
 
     def __len__(self) -> int:

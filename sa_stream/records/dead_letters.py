@@ -4,15 +4,16 @@ out. Every one is counted; only so many a minute are kept, as a broken sender br
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
 
 from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, MISSING_BYTES, Field_List, Field_Lists, kind_of
+from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, Field_List, Field_Lists
 from sa_stream.records.privacy import scrub
+from sa_stream.records.shapes import kind_of
 from sa_stream.timing import MINUTE_MS
 
 PREFIX = "dead-letters/"
@@ -35,7 +36,7 @@ class Dead_Letter:
 
     number       sequence number of its record
     line         index (from 0) of the line within the record's payload
-    reason       too_long, fields, timestamp, status, future, or too_late
+    reason       too_long, fields, timestamp, status, columns, future, or too_late
     field_count  number of fields that the line has
     arrival_ms   when the record arrived, ms since the epoch
     text         the line without personal data, if the settings ask for it
@@ -102,21 +103,21 @@ def dead_letter_text(line: bytes, fields: Field_List | None) -> str:
     hashes are `[removed]`, and paths and referers end at their `?`. Without one nobody can tell which field is whose,
     so each is shown as its kind (`[digits]`, `[path]`), never as it is.
     """
-    values = line[:RAW_BYTES_MAX].rstrip(b"\r\n").split(b"\t")
+    values = line[:RAW_BYTES_MAX].rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
     if len(line) > RAW_BYTES_MAX:
-        values[-1] = b""  # half an address is no address to the scrub
+        values[-1] = ""  # half an address is no address to the scrub
     if fields is None or (len(values) != fields.count and len(line) <= RAW_BYTES_MAX):
-        return "\t".join(value.decode() if value in MISSING_BYTES else f"[{kind_of(value)}]" for value in values)[
-            :TEXT_CHARS_MAX
-        ]
-    hidden = _HIDDEN | fields.dropped
-    shown = []
-    for name, value in zip(fields.names, values, strict=False):
-        text = value.decode("utf-8", "replace")
-        if name in _CUT_AT_QUERY:
-            text = text.partition("?")[0]
-        shown.append("[removed]" if name in hidden and text not in MISSING else scrub(text))
-    return "\t".join(shown)[:TEXT_CHARS_MAX]
+        return "\t".join(value if value in MISSING else f"[{kind_of(value)}]" for value in values)[:TEXT_CHARS_MAX]
+    pairs = zip(fields.names, values, strict=False)
+    return "\t".join(shown_value(name, value, fields.dropped) for name, value in pairs)[:TEXT_CHARS_MAX]
+
+
+def shown_value(field: str, value: str, hidden: Collection[str] = ()) -> str:
+    """A value of a field as people may see it: scrubbed, a path or referer without what follows its `?`; `[removed]` if
+    it is forbidden, kept only as a hash, or one of `hidden`."""
+    if value not in MISSING and (field in _HIDDEN or field in hidden):
+        return "[removed]"
+    return scrub(value.partition("?")[0] if field in _CUT_AT_QUERY else value)
 
 
 def _texts(payloads: Sequence[bytes], lists: Field_Lists) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import polars as pl
 
 from sa_stream.records.columns import FEW_ROWS, FIELDS, TOO_LONG, Bools, Dropped, Int64s
 from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists
+from sa_stream.records.shapes import witnesses
 
 LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
@@ -34,12 +35,18 @@ class Decoded:
 
     layout         the list; `frame`: its text columns, all of TEXT_COLUMNS among them (null or "-" is missing)
     payload, line  which line of which payload of the call
+    text           the lines themselves, one a row
     """
 
     layout: "Layout"
     frame: pl.DataFrame
     payload: Int64s
     line: Int64s
+    text: bytes
+
+    def lines(self, rows: Bools) -> bytes:
+        """The lines of the chosen rows."""
+        return _Lines(self.text).take(rows)
 
 
 class Line(NamedTuple):
@@ -49,7 +56,8 @@ class Line(NamedTuple):
     field_count    number of fields that it has
     layout         of the list with as many; None if there is none
     too_long       whether it is longer than LINE_BYTES_MAX; then it is not read
-    texts          values of TEXT_COLUMNS in their order (None or "-" is missing); empty without a layout
+    values         of all its fields; `texts`: those of TEXT_COLUMNS in their order (None or "-" is missing). Both
+                   are empty where it is not read
     """
 
     payload: int
@@ -57,6 +65,7 @@ class Line(NamedTuple):
     field_count: int
     layout: "Layout | None"
     too_long: bool
+    values: list[str]
     texts: list[str | None]
 
 
@@ -77,7 +86,7 @@ class Decoder:
         for layout in self._layouts.values():
             frame = layout.read_proved(buffer) if buffer else None
             if frame is not None:
-                return [Decoded(layout, frame, *_places(buffer, lengths, frame.height))], []
+                return [Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)], []
         return self._decode_lines(buffer, lengths)
 
     def decode_few(self, payloads: Sequence[bytes]) -> list[Line] | None:
@@ -98,8 +107,10 @@ class Decoder:
         count = line.count(b"\t") + 1
         too_long = len(line) > LINE_BYTES_MAX
         layout = self._layouts.get(count)
-        texts = layout.texts(line) if layout is not None and not too_long else []
-        return Line(payload, number, count, layout, too_long, texts)
+        if layout is None or too_long:
+            return Line(payload, number, count, layout, too_long, [], [])
+        values = line.decode("utf-8", "replace").split("\t")
+        return Line(payload, number, count, layout, too_long, values, layout.texts(values))
 
     def decode_buffer(self, buffer: bytes) -> tuple[list[Decoded], list[Dropped]]:
         """Rows of whole lines from a file, which are one payload."""
@@ -111,7 +122,7 @@ class Decoder:
             frame = layout.read_proved(buffer)
             if frame is not None:
                 zeros = np.zeros(frame.height, np.int64)
-                return [Decoded(layout, frame, zeros, np.arange(frame.height, dtype=np.int64))], []
+                return [Decoded(layout, frame, zeros, np.arange(frame.height, dtype=np.int64), buffer)], []
         return self._decode_lines(buffer, np.array([len(buffer)]))
 
     def _decode_lines(self, buffer: bytes, lengths: Int64s) -> tuple[list[Decoded], list[Dropped]]:
@@ -134,33 +145,41 @@ class Decoder:
         for count, layout in self._layouts.items():
             mask = is_record & ~too_long & (fields == count)
             if mask.any():
-                frame = layout.read(lines.take(mask))
-                decoded.append(Decoded(layout, frame, payload_of[mask], line_of[mask]))
+                text = lines.take(mask)
+                decoded.append(Decoded(layout, layout.read(text), payload_of[mask], line_of[mask], text))
         return decoded, dropped
 
 
 class Layout:
-    """How the CSV reader must be called for one field list."""
+    """How the CSV reader must be called for one field list: for some of its fields, or for those that are used and the
+    witnesses of whether it is the line's."""
 
-    def __init__(self, listed: Field_List) -> None:
+    def __init__(self, listed: Field_List, fields: Sequence[str] = ()) -> None:
+        self.listed = listed
         self.count = listed.count
+        self.witnesses = witnesses(listed)
+        # The result type has one column, whichever field it is from; so has a witness that is that field.
+        names = fields or (*(name for name in TEXT_COLUMNS if name != RESULT_TYPE), *self.witnesses)
+        columns = dict(zip(names, names, strict=True))
+        if not fields:
+            columns[listed.result_field or RESULT_TYPE] = RESULT_TYPE
         self.has_status = listed.index("sc-status") is not None
         self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
-        used = {listed.names.index(name): RESULT_TYPE if name == listed.result_field else name for name in listed.used}
+        used = {index: column for name, column in columns.items() if (index := listed.index(name)) is not None}
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
-        names = [used.get(index, f"_{index}") for index in range(listed.count)]
+        read_as = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
-            names[last] = self.proof
-        self.schema = dict.fromkeys(names, pl.String)
+            read_as[last] = self.proof
+        self.schema = dict.fromkeys(read_as, pl.String)
         place = {name: index for index, name in used.items()}
         self.places = [place.get(name) for name in TEXT_COLUMNS]
+        self.columns = columns
         self.wanted = sorted({*used, last} if self.proof else used)
-        self.absent = [pl.lit(None, pl.String).alias(name) for name in TEXT_COLUMNS if name not in used.values()]
+        self.absent = [pl.lit(None, pl.String).alias(name) for name in columns.values() if name not in used.values()]
 
-    def texts(self, line: bytes) -> list[str | None]:
-        """Values of TEXT_COLUMNS, in their order, of a line that has the right number of fields."""
-        values = line.decode("utf-8", "replace").split("\t")
+    def texts(self, values: Sequence[str]) -> list[str | None]:
+        """Values of TEXT_COLUMNS, in their order, of a line that has these fields."""
         return [None if place is None else values[place] or None for place in self.places]
 
     def read(self, buffer: bytes) -> pl.DataFrame:

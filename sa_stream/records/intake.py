@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import xxhash
 
+from sa_stream.records.columns import REASONS
 from sa_stream.records.fields import Field_Lists
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import Timing
@@ -28,5 +29,5 @@ class Intake:
     def settings(self, timing: Timing) -> str:
         """What decides the content of a window, besides its records."""
         lists = [fields.names for fields in self.lists.lists]
-        content = (READING, timing.content, lists, sorted(self.lists.dropped), self.rules.rules)
+        content = (READING, timing.content, lists, sorted(self.lists.dropped), self.rules.rules, REASONS)
         return xxhash.xxh3_64_hexdigest(repr(content).encode())

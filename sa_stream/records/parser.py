@@ -1,6 +1,7 @@
 """Text columns in, records out: which lines are records, and what their timestamps, statuses and sizes are."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import (
+    COLUMNS,
     FIELDS,
     FUTURE,
     HUGE_BYTES,
@@ -24,6 +26,7 @@ from sa_stream.records.columns import (
 )
 from sa_stream.records.decoder import Decoded, Decoder, Layout, Line
 from sa_stream.records.fields import TEXT_COLUMNS, Field_Lists
+from sa_stream.records.misfits import misfit_rows, misfits_of
 
 YEAR_2100_S = 4_102_444_800
 EPOCH_SECONDS = r"^[0-9]{10}(\.[0-9]+)?$"
@@ -70,10 +73,11 @@ class Parser:
         return columns
 
     def _validated(self, decoded: Decoded, arrivals_ms: Int64s) -> Columns:
-        """Understand timestamps, statuses and sizes; drop rows whose timestamp, status or distance to the future is
-        wrong. The first reason counts."""
+        """Understand timestamps, statuses and sizes; drop rows whose timestamp, status, columns or distance to the
+        future are wrong. The first reason counts."""
         layout, payload = decoded.layout, decoded.payload
         dropped: list[Dropped] = []
+        misfits = misfit_rows(decoded)
         ordinary = _ordinary_values(layout, decoded.frame)
         frame, event_ms, good = (
             (*ordinary, None) if ordinary else (decoded.frame, *event_times_ms(decoded.frame["timestamp"]))
@@ -90,11 +94,13 @@ class Parser:
             arrivals_ms,
         )
 
+        misfit = misfits[0] if misfits else np.zeros(len(payload), np.bool_)
+
         def keep(mask: Bools, reason: int) -> None:
-            nonlocal columns
+            nonlocal columns, misfit
             wrong = ~mask
             dropped.append(Dropped.of(columns.payload[wrong], columns.line[wrong], reason, layout.count))
-            columns = columns.chosen(mask)
+            columns, misfit = columns.chosen(mask), misfit[mask]
 
         status = pl.lit(NO_STATUS, pl.Int16)
         if good is not None:
@@ -105,6 +111,9 @@ class Parser:
                 mask = columns.frame["sc-status"].is_in([v for v in wrong if v is not None]).fill_null(True)
                 keep(~mask.to_numpy(), STATUS)
             status = pl.col("sc-status").cast(pl.Int16)
+        if misfits:
+            keep(~misfit, COLUMNS)
+            dropped[-1].misfits = misfits[1]
         if len(columns) and int((columns.event_ms - columns.arrival_ms).max()) > self.future_ms:
             keep(columns.event_ms <= columns.arrival_ms + self.future_ms, FUTURE)
         if ordinary is None:
@@ -119,10 +128,13 @@ class Parser:
         places: list[tuple[Any, ...]] = []
         dropped: list[tuple[Any, ...]] = []
         huge: dict[int, int] = {}
+        misfits: Counter[str] = Counter()
         arrivals = arrivals_ms.tolist()
         for line in lines:
             event_ms, arrival_ms = event_time_ms(line.texts[_TIMESTAMP]) if line.texts else None, arrivals[line.payload]
             reason = self._reason(line, event_ms, arrival_ms)
+            if reason == COLUMNS and line.layout is not None:
+                misfits.update(misfits_of(line.layout, line.values))
             if reason is not None:
                 dropped.append((line.payload, line.line, reason, line.field_count))
                 continue
@@ -133,9 +145,9 @@ class Parser:
             places.append((event_ms, arrival_ms, line.payload, line.line, line.field_count))
         table = dict(zip(SCHEMA, map(list, zip(*rows, strict=True)) if rows else ([] for _ in SCHEMA), strict=True))
         event, arrival, payload, number, count = _columns_of(places, 5)
-        return Columns(
-            table, event, arrival, payload, number, count, huge, Dropped(*_columns_of(dropped, 4)), arrivals_ms
-        )
+        lost_payload, lost_line, reasons, counts = _columns_of(dropped, 4)
+        lost = Dropped(lost_payload, lost_line, reasons, counts, misfits)
+        return Columns(table, event, arrival, payload, number, count, huge, lost, arrivals_ms)
 
     def _reason(self, line: Line, event_ms: int | None, arrival_ms: int) -> int | None:
         """Why a line is no record; None if it is one."""
@@ -147,6 +159,8 @@ class Parser:
             return TIMESTAMP
         if line.layout.has_status and not _is_status(line.texts[_STATUS]):
             return STATUS
+        if misfits_of(line.layout, line.values):
+            return COLUMNS
         return FUTURE if event_ms > arrival_ms + self.future_ms else None
 
 

@@ -20,7 +20,7 @@ from sa_stream.records.decoder import LINE_BYTES_MAX
 from sa_stream.records.fields import CANONICAL, RESULT_TYPE, TEXT_COLUMNS, Field_Lists, resolve_field_lists
 from sa_stream.records.parser import Parser, event_times_ms, whole_bytes
 from tests.log_lines import line_of
-from tests.oracle import event_time_ms, whole_number
+from tests.oracle import cannot_be_of_its_list, event_time_ms, whole_number
 
 NOW_MS = 1_771_252_345_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -93,6 +93,7 @@ def naive(payloads: Sequence[bytes], lists: Field_Lists, arrivals_ms: Sequence[i
                 continue
             values = line.decode("utf-8", "replace").split("\t")
             listed = lists.by_count.get(len(values))
+            read = {name: at for name in listed.names if (at := listed.index(name)) is not None} if listed else {}
             source = {RESULT_TYPE: listed.result_field or ""} if listed else {}
             places = {name: listed.index(source.get(name, name)) for name in TEXT_COLUMNS} if listed else {}
             named = {name: values[at] for name, at in places.items() if at is not None}
@@ -107,6 +108,8 @@ def naive(payloads: Sequence[bytes], lists: Field_Lists, arrivals_ms: Sequence[i
                 if event_ms is None
                 else "status"
                 if not (len(status) == 3 and status.isascii() and status.isdigit())
+                else "columns"
+                if cannot_be_of_its_list({name: values[at] for name, at in read.items()})
                 else "future"
                 if event_ms > arrivals_ms[p] + 300_000
                 else ""
@@ -141,9 +144,22 @@ ODD = [
         b"0" * 31,
     ),
     *(b"1771252345", b"1771252345.9999", b"4102444800", b"4102444799.9999", b"1771252645.001", b"1771252645", b"20"),
+    *(b"https", b"LHR62-C1", b"Hit", b"TLSv1.3", b"HTTP/2.0", b"TLS_AES_128_GCM_SHA256"),
     *(b"1099511627776", b"1099511627775", b"99999999999999999999", b"2000", b"\xc2\xb9", b"/\xc3\xa9"),
 ]
-GOOD = {"timestamp": b"1771252345.123", "sc-status": b"200", "sc-bytes": b"10"}
+GOOD = {
+    "timestamp": b"1771252345.123",
+    "sc-status": b"200",
+    "sc-bytes": b"10",
+    "cs-protocol": b"https",
+    "x-edge-location": b"LHR62-C1",
+    "x-edge-result-type": b"Hit",
+    "x-edge-detailed-result-type": b"MissGeneratedResponse",
+    "cs-protocol-version": b"HTTP/2.0",
+    "ssl-protocol": b"TLSv1.3",
+    "ssl-cipher": b"TLS_AES_128_GCM_SHA256",
+    "x-edge-request-id": b"id==",
+}
 SETTINGS = [
     (SMALL, ""),
     (f"{SMALL};{SHORTER}", ""),
@@ -153,6 +169,9 @@ SETTINGS = [
     ("cs-uri-stem,sc-status,timestamp,cs-accept", ""),  # the last column is not used
     ("timestamp,sc-status,sc-bytes,c-ip", "c-ip"),  # and here not even read
     ("timestamp,c-ip;timestamp,sc-status,x-edge-request-id", "c-ip"),
+    ("timestamp,cs-protocol,x-edge-location,x-edge-request-id,cs-protocol-version,ssl-protocol", ""),
+    ("timestamp,ssl-protocol,ssl-cipher;timestamp,sc-status,ssl-protocol,ssl-cipher", "ssl-cipher"),
+    ("timestamp,x-edge-detailed-result-type,ssl-cipher,x-edge-result-type,cs-protocol-version", ""),
 ]
 
 
@@ -622,6 +641,7 @@ def test_every_millisecond_of_a_second_survives_with_three_and_with_six_decimals
 
 def test_the_order_of_canonical_fields_is_that_of_the_columns() -> None:
     values = {name: f"v-{name}" for name in CANONICAL} | {"timestamp": "1771252345", "sc-status": "404"}
+    values |= {"cs-protocol": "https", "x-edge-location": "LHR62-C1", "x-edge-result-type": "Hit"}
     columns = Parser(FULL).parse([line_of(values) + b"\n"], np.array([NOW_MS]))
     row = columns.frame.row(0, named=True)
     named = {name: values["x-edge-result-type" if name == RESULT_TYPE else name] for name in TEXT_COLUMNS}
