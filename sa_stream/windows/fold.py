@@ -167,6 +167,7 @@ def _add_times(window: Window, frame: pl.DataFrame) -> None:
     if streams:
         lasting.append(pl.col("sc-content-type").is_in(streams))
     if lasting:
+        frame = frame.select("time-taken", "time-to-first-byte", "cs-protocol", "status", "sc-content-type")
         frame = frame.filter(~pl.any_horizontal(lasting).fill_null(False))
     for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
         counted = frame[field].value_counts()
