@@ -4,7 +4,7 @@ addresses go out. Works on distinct values, never on rows: a cheap test over the
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from urllib.parse import unquote_to_bytes
@@ -152,13 +152,9 @@ CACHED_CHARS_MAX = 512  # longer texts are rare and would make a cache's memory 
 _scrub_cached = lru_cache(maxsize=8_192)(scrub)
 
 
-def _scrubbed(text: str) -> str:
-    return _scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text)
-
-
 def clean_value(text: str) -> str:
     """A host, method, edge location or result type as it may be stored: scrubbed, at most 256 characters."""
-    return _scrubbed(text)[:VALUE_CHARS_MAX]
+    return (_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text))[:VALUE_CHARS_MAX]
 
 
 OWN_PORTS = {"http": "80", "ws": "80", "grpc": "80", "https": "443", "wss": "443", "grpcs": "443"}
@@ -176,23 +172,19 @@ def clean_host(host: str, protocol: str | None = None) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ paths
 
-# An escape that `normalized` changes: with a small letter, or of a character that needs none.
-MAYBE_NORMALIZED = (
-    r"%(?:[0-9A-F][a-f]|[a-f][0-9A-Fa-f]|2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])"  # in Rust's syntax
-)
+# An escape that `normalized` changes: with a small letter, or of a character that needs none. In Rust's syntax.
+MAYBE_NORMALIZED = r"%(?:[0-9A-F][a-f]|[a-f][0-9A-Fa-f]|2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])"
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
-_UNRESERVED = {f"%{ord(c):02X}": c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"}
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_ONE_FORM = {
+    f"%{pair.decode()}": chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for pair, byte in _HEX_PAIRS.items()
+}
 
 
 def normalized(path: str) -> str:
     """The path with its percent escapes in their one form (RFC 3986, 6.2.2): upper-case hex, and unreserved characters
     as they are. Reserved ones stay as they came, as `/` and `%2F` may mean different things. One pass."""
-    return _ESCAPE.sub(_normalized_escape, path)
-
-
-def _normalized_escape(match: re.Match[str]) -> str:
-    escape = match.group().upper()
-    return _UNRESERVED.get(escape, escape)
+    return _ESCAPE.sub(lambda escape: _ONE_FORM[escape.group()], path)
 
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))")
@@ -270,8 +262,9 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     paths = distinct
     if paths.str.contains("?", literal=True).any():
         paths = paths.str.splitn("?", 2).struct.field("field_0")
-    paths = _changed(paths, MAYBE_NORMALIZED, normalized)
-    paths = _changed(paths, MAYBE_PERSONAL, _scrubbed)
+    maybe = paths.str.contains(f"{MAYBE_PERSONAL}|{MAYBE_NORMALIZED}").fill_null(False)
+    if maybe.any():
+        paths = _changed(paths, maybe.to_numpy().nonzero()[0])
     paths = rules.apply(paths)
     if (paths.str.len_bytes() > PATH_CHARS_MAX).any():
         paths = paths.str.slice(0, PATH_CHARS_MAX)
@@ -295,18 +288,21 @@ def clean_few_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]
 def _cleaned(path: str) -> str:
     # what may change has one of these, which is seen more quickly than whether it matches a pattern
     if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
-        return _scrubbed(normalized(path))
+        return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)
     return path
 
 
-def _changed(paths: pl.Series, maybe: str, change: Callable[[str], str]) -> pl.Series:
-    """The paths, those that match the pattern `maybe` changed by `change`; the same Series if none is."""
-    chosen = paths.str.contains(maybe).fill_null(False)
-    if not chosen.any():
-        return paths
-    positions = chosen.to_numpy().nonzero()[0]
+def _shown_path(path: str) -> str:
+    return scrub(normalized(path))
+
+
+_shown_path_cached = lru_cache(maxsize=8_192)(_shown_path)
+
+
+def _changed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
+    """The paths, those at the positions as they may be shown; the same Series if that is how they came."""
     found = paths.gather(positions).to_list()
-    clean = [change(text) for text in found]
+    clean = [_shown_path_cached(text) if len(text) <= CACHED_CHARS_MAX else _shown_path(text) for text in found]
     if clean == found:
         return paths
     # gather from old and new side by side: writing into a Series may write into others that share its memory
