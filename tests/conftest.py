@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# How long an example takes is a matter of the machine, and of who else works on it.
+hypothesis.settings.register_profile("sa-stream", deadline=None)
+hypothesis.settings.load_profile("sa-stream")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

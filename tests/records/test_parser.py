@@ -662,6 +662,7 @@ def test_the_result_type_is_the_first_of_three_fields_that_the_list_has(
     present: list[str], dropped: str, taken: int | None
 ) -> None:
     lists = resolve_field_lists(",".join(["timestamp", *present]), dropped)
-    columns = Parser(lists).parse([b"\t".join([b"1771252345", *map(str.encode, present)]) + b"\n"], np.array([NOW_MS]))
-    assert columns.frame[RESULT_TYPE].to_list() == [None if taken is None else present[taken]]
+    values = ["Hit", "Miss", "Error"][: len(present)]
+    columns = Parser(lists).parse([b"\t".join([b"1771252345", *map(str.encode, values)]) + b"\n"], np.array([NOW_MS]))
+    assert columns.frame[RESULT_TYPE].to_list() == [None if taken is None else values[taken]]
     assert lists.offered == {"timestamp"} | ({present[taken]} if taken is not None else set())
