@@ -18,8 +18,8 @@ from sa_stream.commits.decisions import refuse_other_preset
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
-from sa_stream.records.decoder import unpacked
-from sa_stream.records.fields import preset_name, resolve_field_lists
+from sa_stream.records.decoder import first_lines
+from sa_stream.records.fields import SCAN_LINES, preset_name, resolve_field_lists
 from sa_stream.records.parser import Parser
 from sa_stream.secrecy import without_secrets
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
@@ -150,12 +150,14 @@ def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
     """Which field list reads these records. Raises Field_List_Error if `auto` cannot tell, Config_Error if the
     configured lists do not fit."""
     lists = resolve_field_lists(config.fields, config.drop_fields)
-    lines = [line for payload in payloads for line in unpacked(payload).splitlines()]
+    lines = first_lines(payloads, SCAN_LINES)
     if not lists.auto:
         refuse_other_preset(config.fields, lists, lines)
     lists = lists.decide(lines)
-    columns = Parser(lists).parse(list(payloads), np.full(len(payloads), wall_clock_ms(), np.int64))
-    malformed, total = len(columns.dropped), len(columns) + len(columns.dropped)
+    malformed = total = 0
+    for columns in Parser(lists).portions(payloads, np.full(len(payloads), wall_clock_ms(), np.int64)):
+        malformed += len(columns.dropped)
+        total += len(columns) + len(columns.dropped)
     if malformed > MALFORMED_SHARE_MAX * total:
         raise Config_Error(
             f"{PREFIX}FIELDS does not fit: {malformed} of {total} records are malformed under it. Set it to the field "

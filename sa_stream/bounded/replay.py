@@ -32,12 +32,12 @@ def read_windows(
     waiting: list[Columns] = []
     rows = 0
     for buffer in buffers:
-        columns = parser.parse_buffer(buffer, now_ms)
-        waiting.append(columns)
-        rows += len(columns)
-        if rows >= FOLD_ROWS:
-            result.take(Columns.joined(waiting))
-            waiting, rows = [], 0
+        for columns in parser.buffer_portions(buffer, now_ms):
+            waiting.append(columns)
+            rows += len(columns)
+            if rows >= FOLD_ROWS:
+                result.take(Columns.joined(waiting))
+                waiting, rows = [], 0
     if waiting:
         result.take(Columns.joined(waiting))
     return result
