@@ -1,87 +1,64 @@
 """Bounded input through parser, windows and roll-ups: the quickest way from log lines to final entries."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from sa_stream.bounded.entries import bounded_entries
+from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.windows import Bounded_Windows
+from sa_stream.log_file import Log_Lines, Log_Table
 from sa_stream.records.columns import Columns
-from sa_stream.records.fields import DETECT_LINES, Field_Lists, preset_name, resolve_field_lists
+from sa_stream.records.fields import Field_Lists
 from sa_stream.records.intake import Intake
-from sa_stream.records.parser import Parser
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import Timing
 from sa_stream.windows.fold import FOLD_ROWS
 
 
-def read_windows(
-    buffers: Iterable[bytes],
-    lists: Field_Lists,
-    rules: Path_Rules,
-    now_ms: int,
-    timing: Timing,
-    on_fields: Callable[[str], None] = lambda name: None,
-) -> Bounded_Windows:
-    """Fold buffers of whole lines. `lists` that are still `auto` are decided by the first lines; `on_fields` hears of
-    it."""
-    buffers = iter(buffers)
-    if lists.auto and not lists.lists:
-        buffers, lists = _decided(buffers, lists, on_fields)
-    parser = Parser(lists, timing.future_ms)
-    result = Bounded_Windows(Intake(lists, rules))
+def read_windows(reading: Log_Reading, rules: Path_Rules) -> Bounded_Windows:
+    """Fold what was read, as much at once as is folded quickly."""
+    result = Bounded_Windows()
     waiting: list[Columns] = []
+    waiting_lists: Field_Lists | None = None
     rows = 0
-    for buffer in buffers:
-        for columns in parser.buffer_portions(buffer, now_ms):
-            waiting.append(columns)
-            rows += len(columns)
-            if rows >= FOLD_ROWS:
-                result.take(Columns.joined(waiting))
-                waiting, rows = [], 0
-    if waiting:
-        result.take(Columns.joined(waiting))
+    for lists, columns in reading:
+        if waiting_lists is not None and (rows >= FOLD_ROWS or lists is not waiting_lists):
+            result.take(Columns.joined(waiting), Intake(waiting_lists, rules))
+            waiting, rows = [], 0
+        waiting_lists = lists
+        waiting.append(columns)
+        rows += len(columns)
+    if waiting_lists is not None:
+        result.take(Columns.joined(waiting), Intake(waiting_lists, rules))
     return result
 
 
-def _decided(
-    buffers: Iterator[bytes], lists: Field_Lists, on_fields: Callable[[str], None]
-) -> tuple[Iterator[bytes], Field_Lists]:
-    held: list[bytes] = []
-    lines: list[bytes] = []
-    for buffer in buffers:
-        held.append(buffer)
-        lines += buffer.split(b"\n", DETECT_LINES)[:DETECT_LINES]
-        if len(lines) >= DETECT_LINES:
-            break
-    if any(line.strip() and not line.startswith(b"#") for line in lines):
-        lists = lists.decide(lines)
-        on_fields(preset_name(lists.lists[0]))
-    else:
-        lists = resolve_field_lists("canonical", "")  # nothing to read, so any list will do
-
-    def all_buffers() -> Iterator[bytes]:
-        yield from held
-        yield from buffers
-
-    return all_buffers(), lists
-
-
-def replay_buffers(
-    buffers: Iterable[bytes],
+def replay_logs(
+    pieces: Iterable[Log_Lines | Log_Table],
     lists: Field_Lists,
     rules: Path_Rules,
     now_ms: int,
     timing: Timing | None = None,
     sampling_percent: float = 100,
     on_fields: Callable[[str], None] = lambda name: None,
-) -> tuple[Iterator[Entry], Entry]:
-    """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}) of buffers of whole
-    lines. Raises Field_List_Error."""
-    read = read_windows(buffers, lists, rules, now_ms, timing or Timing(), on_fields)
-    summary = {
+) -> tuple[Iterator[Entry], dict[str, Any]]:
+    """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}, never_parsed[name])
+    of pieces of logs.
+
+    lists      for logs that do not name their fields; while these are `auto`, their first lines decide, and `on_fields`
+               hears of it
+
+    Raises Field_List_Error.
+    """
+    reading = Log_Reading(pieces, lists, now_ms, (timing or Timing()).future_ms, on_fields)
+    read = read_windows(reading, rules)
+    summary: dict[str, Any] = {
         "records": read.records,
         "aggregated": read.aggregated,
         "duplicates": read.duplicates,
         "invalid": dict(sorted(read.invalid.items())),
     }
+    if reading.never_parsed:
+        summary["never_parsed"] = list(reading.never_parsed)
     return bounded_entries(read.windows, now_ms, sampling_percent), summary

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import FIELDS, TOO_LONG, Bools, Dropped, Int64s
-from sa_stream.records.fields import USED_FIELDS, Field_List, Field_Lists
+from sa_stream.records.fields import USED_FIELDS, Field_List, Field_Lists, Time_Form
 
 LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
@@ -127,6 +127,9 @@ class Layout:
         self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
         used = {index: name for name in USED_FIELDS if (index := listed.index(name)) is not None}
+        self.time_form = listed.time_form
+        if self.time_form == Time_Form.DATE_AND_TIME:
+            used[listed.names.index("time")] = "time"
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
         names = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
@@ -137,10 +140,7 @@ class Layout:
 
     def read(self, buffer: bytes) -> pl.DataFrame:
         """Rows of a buffer in which every line has the right number of fields."""
-        frame = self._read(buffer)
-        if "_last" in frame.columns:
-            frame = frame.drop("_last")
-        return frame.with_columns(self.absent) if self.absent else frame
+        return self._named(self._read(buffer))
 
     def read_proved(self, buffer: bytes) -> pl.DataFrame | None:
         """Rows of a buffer; None unless every line is shown to be a record of the right number of fields and length."""
@@ -158,8 +158,13 @@ class Layout:
             return None  # the first line has another number of fields: the reader takes the schema from it
         if frame.height != rows or frame[self.proof].null_count():
             return None
-        if "_last" in frame.columns:
-            frame = frame.drop("_last")
+        return self._named(frame)
+
+    def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """All of USED_FIELDS, and no other column; the timestamp in seconds."""
+        if self.time_form != Time_Form.SECONDS:
+            frame = frame.with_columns(seconds_of(self.time_form).alias("timestamp"))
+        frame = frame.drop("_last", "time", strict=False)
         return frame.with_columns(self.absent) if self.absent else frame
 
     def _read(self, buffer: bytes, rows_max: int | None = None) -> pl.DataFrame:
@@ -184,6 +189,17 @@ class Layout:
             truncate_ragged_lines=True,
             n_rows=rows_max,
         )
+
+
+def seconds_of(form: Time_Form) -> pl.Expr:
+    """The time of a standard log as epoch seconds; null where it is none."""
+    if form == Time_Form.MILLISECONDS:
+        text = pl.col("timestamp")
+        whole = pl.when(text.str.contains(r"^[0-9]{13}$")).then(text)
+        return whole.str.slice(0, 10) + "." + whole.str.slice(10, 3)
+    text = pl.col("timestamp") + "T" + pl.col("time")
+    whole = pl.when(text.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$")).then(text)
+    return whole.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False).dt.epoch("s").cast(pl.String)
 
 
 class _Lines:
