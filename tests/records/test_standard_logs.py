@@ -74,7 +74,14 @@ def test_the_time_is_found_in_each_of_its_forms(names, values, event_ms) -> None
         (
             Time_Form.DATE_AND_TIME,
             "2026-02-16\t14:54:04",
-            ["-\t14:54:04", "2026-02-16\t-", "2026-02-30\t10:00:00", "2026-02-16\t24:00:00", "16.2.2026\t10:00:00", "\t"],
+            [
+                "-\t14:54:04",
+                "2026-02-16\t-",
+                "2026-02-30\t10:00:00",
+                "2026-02-16\t24:00:00",
+                "16.2.2026\t10:00:00",
+                "\t",
+            ],
         ),
         (Time_Form.MILLISECONDS, "1771253644123", ["-", "", "1771253644", "177125364412x", "-771253644123"]),
     ],
@@ -104,7 +111,13 @@ def test_a_header_without_a_time_or_with_a_name_twice_is_refused() -> None:
 
 def test_json_parquet_and_w3c_give_the_same_values_also_where_w3c_alone_encodes() -> None:
     header = b"#Fields: date time sc-bytes cs-uri-stem cs(User-Agent)"
-    plain = {"date": "2026-02-16", "time": "14:54:04", "sc-bytes": 12, "cs-uri-stem": "/\u00e9", "cs(User-Agent)": "a\tb c~"}
+    plain = {
+        "date": "2026-02-16",
+        "time": "14:54:04",
+        "sc-bytes": 12,
+        "cs-uri-stem": "/\u00e9",
+        "cs(User-Agent)": "a\tb c~",
+    }
     w3c = parsed(fields_of_header(header, NONE), b"2026-02-16\t14:54:04\t12\t/%C3%A9\ta%09b%20c%7E\n")
     fields = fields_of_columns(tuple(plain), NONE)
     frame = parsed(fields, lines_of_frame(pl.DataFrame([plain]), fields.columns))
@@ -116,7 +129,9 @@ def test_json_parquet_and_w3c_give_the_same_values_also_where_w3c_alone_encodes(
 
 def test_json_lines_that_are_none_are_malformed_and_all_others_are_read() -> None:
     good = b'{"timestamp(ms)":"1771253644123","sc-status":200,"cs-uri-stem":"/a"}'
-    lines = b"\n".join([good, b"no\tjson", b"", b'{"sc-status":"200"}', good[:-9], b"[1]", b"1", good, b'{"a":"\xff"}', b"{}"])
+    lines = b"\n".join(
+        [good, b"no\tjson", b"", b'{"sc-status":"200"}', good[:-9], b"[1]", b"1", good, b'{"a":"\xff"}', b"{}"]
+    )
     names = json_names(lines)
     assert names[:3] == ("timestamp(ms)", "sc-status", "cs-uri-stem")
     fields = fields_of_columns(names, NONE)
@@ -142,7 +157,9 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
 
 def test_no_value_of_a_column_can_make_a_line_or_a_field() -> None:
     odd = ["a\nb", "a\rb", "a\tb", '"', "#", "", "-", "\x00", "\u2028", "%0A", "'quoted, with commas'"]
-    frame = pl.DataFrame({"timestamp": ["1771253644.1"] * len(odd), "cs-user-agent": odd, "sc-status": ["200"] * len(odd)})
+    frame = pl.DataFrame(
+        {"timestamp": ["1771253644.1"] * len(odd), "cs-user-agent": odd, "sc-status": ["200"] * len(odd)}
+    )
     fields = fields_of_columns(tuple(frame.columns), NONE)
     columns = parsed(fields, lines_of_frame(frame, fields.columns))
     assert (len(columns), len(columns.dropped)) == (len(odd), 0)
