@@ -1,5 +1,6 @@
 """Inputs that people have met (tests/cases), through `sa-stream replay` as it is started: what each must give."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -120,3 +121,22 @@ def test_traffic_from_before_ten_digits_is_refused() -> None:
     done = sa_stream("generate", "--start", "2001-09-09T01:46:39Z")
     assert done.returncode == 2
     assert b"--start" in done.stderr
+
+
+def test_files_that_were_joined_are_read_by_the_last_names_above_each_line(tmp_path: Path) -> None:
+    real_time = (CASES / "good.log").read_bytes()
+    standard = gzip.decompress((CASES / "standard_w3c.log.gz").read_bytes())
+    other = b"#Fields: sc-status time date x-host-header\n200\t14:54:04\t2026-02-16\tother.example.org\n"
+    (tmp_path / "joined.log").write_bytes(real_time + b"#Fields: of\tno\tlog\n" + real_time + standard + other)
+    code, entries, summary, _ = replay(tmp_path)
+    assert (code, summary["records"], summary["aggregated"], summary["duplicates"]) == (0, 231, 131, 100)
+    assert entries[-1]["hosts"] == {"cdn.example.org": 130, "other.example.org": 1}
+
+
+def test_a_standard_log_without_a_time_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"#Fields: sc-status cs-method\n200\tGET\n")
+    (tmp_path / "b.log").write_bytes(b"#Fields: date time sc-status\n2026-02-16 14:54:04 200\n")
+    code, _, summary, said = replay(tmp_path)
+    assert (code, summary["records"]) == (1, 0)
+    assert "a.log cannot be read: its fields have no time" in said
+    assert "b.log cannot be read: its header names 3 fields, and its first record has no tab" in said

@@ -67,14 +67,22 @@ class Log_Reading:
             return
         for header, content in _sections(piece.content):
             if header:
-                fields = self._seen(fields_of_header(header, self._lists.dropped))
-                _refuse_other_separator(fields, content)
-                self._header = piece.file, fields
-                piece.file.form = Log_Form.W3C
+                self._begin_section(piece.file, header, content)
             if self._header is not None and self._header[0] is piece.file:
                 yield from self._parsed(piece.file, self._header[1].lists, content)
             else:
                 yield from self._real_time(Log_Lines(piece.file, content))
+
+    def _begin_section(self, file: Log_File, header: bytes, lines: bytes) -> None:
+        try:
+            fields = fields_of_header(header, self._lists.dropped)
+        except Source_Error:
+            if file.form == Log_Form.W3C:
+                raise
+            return  # among real-time lines it is a comment like any other
+        _refuse_other_separator(fields, lines)
+        self._header = file, self._seen(fields)
+        file.form = Log_Form.W3C
 
     def _table(self, piece: Log_Table) -> Iterator[Read]:
         fields = self._seen(fields_of_columns(piece.names, self._lists.dropped))

@@ -251,7 +251,7 @@ def _portions_of(payloads: Iterable[bytes]) -> Iterator[Portion]:
     place = -1  # enumerate would hold on to a payload while the next one is unpacked
     for payload in payloads:
         place += 1
-        count = payload.count(b"\n")
+        count = _newlines(payload)
         if size_bytes + len(payload) > PORTION_BYTES_MAX or lines + count > PORTION_LINES_MAX:
             if waiting.payloads:
                 yield waiting
@@ -284,11 +284,15 @@ def _piece_end(content: bytes, begin: int) -> tuple[int, int]:
     end, lines = begin, 0
     while end < len(content):
         block_end = content.find(b"\n", end + PORTION_LINES_MAX // 2 - 1) + 1 or len(content)
-        more = content.count(b"\n", end, block_end)
+        more = _newlines(content[end:block_end])
         if lines + more > PORTION_LINES_MAX or (end > begin and block_end - begin > PORTION_BYTES_MAX):
             break
         end, lines = block_end, lines + more
     return end, lines
+
+
+def _newlines(content: bytes) -> int:
+    return content.count(b"\n") if len(content) < 1 << 14 else count_bytes(content, 10)
 
 
 def line_of(content: bytes, number: int) -> bytes:

@@ -73,6 +73,8 @@ class Log_Files:
         known: dict[tuple[int, int], str] = {}
 
         def forbidden(error: OSError) -> None:
+            if error.filename == folder:
+                raise unreadable(folder, error) from error
             self.files.append(Log_File(str(error.filename), error=str(unreadable(str(error.filename), error))))
 
         for root, folders, names in os.walk(folder, onerror=forbidden, followlinks=True):
@@ -85,9 +87,13 @@ class Log_Files:
             known[identity] = root
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in names:
-                if not name.startswith("."):
-                    path = Path(root, name)
-                    parts.append((path, _file_part(str(path), path.stat().st_size if path.exists() else 0)))
+                path = Path(root, name)
+                if name.startswith("."):
+                    continue
+                if path.exists() and not path.is_file():  # a pipe would be waited for
+                    self.files.append(Log_File(str(path), warning=f"{path} is no file: it is skipped"))
+                    continue
+                parts.append((path, _file_part(str(path), path.stat().st_size if path.exists() else 0)))
         return [part for _, part in sorted(parts, key=lambda found: found[0])]
 
 

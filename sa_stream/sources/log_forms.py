@@ -4,6 +4,7 @@ read, or a sentence that says what it looks like and what to do."""
 import codecs
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
 import msgspec
 
@@ -111,7 +112,7 @@ def form_of(head: bytes, name: str) -> Log_Form:
         return Log_Form.TEXT
     if lines_found[0][:1] in (b"{", b"["):
         return _json_form(lines_found[0], b"\n" in head, name)
-    if any(line.startswith(b"#Fields:") for line in lines_found):
+    if any(line.startswith(b"#Fields:") for line in takewhile(lambda line: line.startswith(b"#"), lines_found)):
         _refuse_lone_returns(lines_found[0], name)
         return Log_Form.W3C
     first = next((line for line in lines_found if not line.startswith(b"#")), b"")

@@ -148,11 +148,13 @@ def test_what_cannot_be_read_is_named_and_all_others_are_read(tmp_path):
     (tmp_path / "c.zip").write_bytes(b"PK\x03\x04 and more")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     (tmp_path / "e.log").write_bytes(b"e\n")
+    os.mkfifo(tmp_path / "pipe")
     files = Log_Files([tmp_path])
     content = b"".join(piece.content for piece in files)
     assert content.startswith(b"a\n" + LINES[:1000])
     assert content.endswith(b"\ne\n")
     assert [(os.path.basename(file.name), bool(file.error)) for file in files.files] == [
+        ("pipe", False),
         ("a.log", False),
         ("b.gz", True),
         ("c.zip", True),
