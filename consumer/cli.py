@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same traffic.")]
 Hours = Annotated[float, typer.Option(min=0.001, help="Hours of traffic.")]
+EARLIEST_MS = 1_000_000_000_000  # of a record: its time has ten digits
 As_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -101,6 +102,11 @@ def generate(
     from consumer.commands.generate import generate as make
 
     start_ms = None if start is None else _time_ms(start, "--start")
+    if start_ms is not None and start_ms < EARLIEST_MS:
+        raise typer.BadParameter(
+            f"expected 2001-09-09T01:46:40Z or later, as a record's time has ten digits; found {start!r}",
+            param_hint="--start",
+        )
     wanted = Wanted(
         records=records,
         seed=seed,
@@ -118,13 +124,14 @@ def generate(
 def replay(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, s3://bucket/prefix, or -.")],
 ) -> None:
-    """Aggregate log files, plain or gzip.
+    """Aggregate log files, real-time or standard ones, in every form in which they come.
 
     They pass parser, windows and roll-ups; every entry is printed as a line of JSON.
     """
     from consumer.commands.replay import replay as start
 
-    start(paths, _config())
+    if not start(paths, _config()):
+        sys.exit(FAILED)
 
 
 @app.command()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sa_stream.bounded.replay import replay_buffers
+from sa_stream.bounded.replay import replay_logs
+from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.privacy import Path_Rules
 from tests.log_lines import LONG_LINES, NOW_MS, buffers_of, chunked, line_of, log_files, ordinary_lines
@@ -21,7 +22,9 @@ HOSTILE = settings(
 
 def differences(buffers: Sequence[bytes], fields: str = "canonical") -> list[str]:
     """Where replay and oracle disagree on these buffers: entries and counters, in words."""
-    entries, summary = replay_buffers(buffers, resolve_field_lists(fields, ""), Path_Rules(), NOW_MS)
+    file = Log_File("lines")
+    pieces = (Log_Lines(file, buffer) for buffer in buffers)
+    entries, summary = replay_logs(pieces, resolve_field_lists(fields, ""), Path_Rules(), NOW_MS)
     expected = recount(buffers, fields=fields, now_ms=NOW_MS)
     found = compare_all(entries, expected.entries)
     for name in ("records", "aggregated", "duplicates"):

@@ -17,7 +17,7 @@ from sa_stream.api.http_server import listen
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, In_Use, SA_Stream_Error, Source_Error
 from sa_stream.partitions import Shard_Info
-from sa_stream.records.decoder import unpacked
+from sa_stream.records.decoder import portions
 from sa_stream.records.field_finder import First_Records, decide
 from sa_stream.records.fields import preset_name, resolve_field_lists, result_field
 from sa_stream.records.parser import Parser
@@ -149,10 +149,12 @@ def sample(reader: Kinesis_Reader, shards: Sequence[Shard_Info]) -> list[bytes]:
 def field_order(config: SA__Config, payloads: Sequence[bytes]) -> str:
     """Which field list reads these records. Raises Field_List_Error if `auto` cannot tell, Config_Error if the
     configured lists do not fit."""
-    records = First_Records.of(map(unpacked, payloads))
+    records = First_Records.of(payload for portion in portions(payloads) for payload in portion.payloads)
     lists = decide(resolve_field_lists(config.fields, config.drop_fields), records)
-    columns = Parser(lists).parse(list(payloads), np.full(len(payloads), wall_clock_ms(), np.int64))
-    malformed, total = len(columns.dropped), len(columns) + len(columns.dropped)
+    malformed = total = 0
+    for columns in Parser(lists).portions(payloads, np.full(len(payloads), wall_clock_ms(), np.int64)):
+        malformed += len(columns.dropped)
+        total += len(columns) + len(columns.dropped)
     if malformed > MALFORMED_SHARE_MAX * total:
         raise Config_Error(
             f"{PREFIX}FIELDS does not fit: {malformed} of {total} records are malformed under it. Set it to the field "

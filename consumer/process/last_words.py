@@ -1,6 +1,7 @@
 """How a process ends by an error: the error comes in, one sentence that the user can act on and an exit code go out.
 Only a mistake of ours has a traceback. Imports nothing heavy, as whatever is heavy may be what failed."""
 
+import errno
 import os
 import sys
 import traceback
@@ -12,6 +13,9 @@ from sa_stream.errors import Config_Error, SA_Stream_Error
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def end_by(error: BaseException, is_daemon: bool) -> None:
     """Exit as this error deserves it; comes back from one that means what it says: an exit, and what is no Exception
     (a panic of Rust's), unless it was for want of memory."""
@@ -21,13 +25,20 @@ def end_by(error: BaseException, is_daemon: bool) -> None:
         end(str(error), WRONG_USE if isinstance(error, Config_Error) else FAILED, is_daemon, error)
     if isinstance(error, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has had enough (`… | head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # whoever read our output has had enough (`… | head`)
+        _say_no_more()
         sys.exit(FAILED)
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None and not is_daemon:
+        _say_no_more()
+        end(f"what was printed could not be written, as its disk is full: {error.strerror}", FAILED, is_daemon)
     short = short_of_memory(error)
     if short is not None or isinstance(error, Exception):
         end(short or f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
+
+
+def _say_no_more() -> None:
+    """Python would complain again at exit of what standard output did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def end(message: str, code: int, is_daemon: bool, error: BaseException | None = None) -> NoReturn:

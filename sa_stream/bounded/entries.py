@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from sa_stream.rollups.entry import About, Entry, build_entry, merge
+from sa_stream.rollups.entry import FILES, About, Entry, build_entry, merge
 from sa_stream.rollups.periods import HALF_HOUR, ROLLUPS, child_period, start_of, time_key
 from sa_stream.windows.window import Window
 
@@ -21,5 +21,5 @@ def bounded_entries(windows: Mapping[int, Window], now_ms: int, sampling_percent
             level = {start: merge(period, start, [level[child] for child in found]) for start, found in members.items()}
         name = "partition" if period == HALF_HOUR else "time_key"
         for start_ms, window in level.items():
-            about = About(True, 0, [{name: label} for label in labels[start_ms]], [], None, now_ms)
+            about = About(True, 0, [{name: label} for label in labels[start_ms]], [], None, now_ms, FILES)
             yield build_entry(period, start_ms, window, about, sampling_percent, bounded=True)

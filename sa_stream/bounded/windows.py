@@ -21,17 +21,17 @@ class Bounded_Windows:
     Nothing that is hashed here is stored, so hashes need no secret.
     """
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self) -> None:
         self.windows: dict[int, Window] = {}
         self.records = 0
         self.aggregated = 0
         self.duplicates = 0
         self.invalid: Counter[str] = Counter()
         self.misfits: Counter[str] = Counter()  # column -> records that it does not fit
-        self._intake = intake
         self._ids = Recent_Ids(horizon_minutes=0)
 
-    def take(self, columns: Columns) -> None:
+    def take(self, columns: Columns, intake: Intake) -> None:
+        """Count records, which were read with the lists of `intake`."""
         self.records += len(columns) + len(columns.dropped)
         for reason, number in zip(*np.unique(columns.dropped.reason, return_counts=True), strict=True):
             self.invalid[REASONS[reason]] += int(number)
@@ -52,10 +52,10 @@ class Bounded_Windows:
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
-            window.fields |= self._intake.lists.mask
+            window.fields |= intake.lists.mask
             duplicates = int(np.count_nonzero(duplicate[rows]))
             window.duplicate_records += duplicates
             self.duplicates += duplicates
             self.aggregated += len(rows) - duplicates
             parts.append(Part(window, rows[~duplicate[rows]], 0))
-        fold(parts, columns, hashed, self._intake)
+        fold(parts, columns, hashed, intake)

@@ -19,9 +19,9 @@ from sa_stream.commits.remains import Remains
 from sa_stream.commits.shared import Shared
 from sa_stream.errors import Superseded
 from sa_stream.partitions import Batch
-from sa_stream.records.columns import REASONS, Columns, Dropped
-from sa_stream.records.dead_letters import Dead_Letter, Dead_Letters
-from sa_stream.records.decoder import unpacked
+from sa_stream.records.columns import REASONS, Bools, Columns, Dropped, Int64s
+from sa_stream.records.dead_letters import PER_MINUTE, Dead_Letter, Dead_Letters
+from sa_stream.records.decoder import line_of, unpacked
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
 from sa_stream.windows.fold import FOLD_ROWS, hash_of
@@ -258,8 +258,9 @@ class Partition_Consumer:
                 if segment.aside is not None:
                     yield from self._set_aside_steps(segment, segment.aside)
                 else:
-                    columns = self._parser.parse(segment.payloads, np.array(segment.arrivals_ms, np.int64))
-                    yield from self._take_steps(segment, columns, now)
+                    arrivals_ms = np.array(segment.arrivals_ms, np.int64)
+                    for columns in self._parser.portions(segment.payloads, arrivals_ms):
+                        yield from self._take_steps(segment, columns, now)
                 self.folding = None
             if segment.tip is not None:
                 self.state.tip_was_empty(segment.tip.not_fetched_before_ms)
@@ -320,23 +321,24 @@ class Partition_Consumer:
 
     def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
         """Dead letters are written before the commit that passes over their records."""
+        kept = _first_of_each(dropped.payload, PER_MINUTE)  # one payload may have millions
 
         @lru_cache(maxsize=1)  # the lines of one payload follow each other
-        def lines_of(payload: int) -> list[bytes]:
-            return unpacked(segment.payloads[payload]).split(b"\n")
+        def content_of(payload: int) -> bytes:
+            return unpacked(segment.payloads[payload])
 
         for payload, line, reason, field_count in zip(
-            dropped.payload.tolist(),
-            dropped.line.tolist(),
-            dropped.reason.tolist(),
-            dropped.field_count.tolist(),
+            dropped.payload[kept].tolist(),
+            dropped.line[kept].tolist(),
+            dropped.reason[kept].tolist(),
+            dropped.field_count[kept].tolist(),
             strict=True,
         ):
             arrival_ms = int(columns.payload_arrivals_ms[payload])
             number = segment.numbers[payload]
             self._dead_letters.add(
                 Dead_Letter(self.state.partition, number, line, REASONS[reason], field_count, arrival_ms),
-                lines_of(payload)[line] if self._intake.keep_text else b"",
+                line_of(content_of(payload), line) if self._intake.keep_text else b"",
                 self._intake.lists.by_count.get(field_count),
             )
         for letter in self._dead_letters.take():
@@ -394,3 +396,13 @@ def _first_interval_ms(state: Partition_State) -> int:
     not go on committing together."""
     interval_ms = state.timing.commit_interval_ms
     return interval_ms - hash_of(state.partition, 0) % max(1, interval_ms // 2)
+
+
+def _first_of_each(values: Int64s, number: int) -> Bools:
+    """Which elements are among the first so many of their value."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    places = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    kept = np.empty(len(values), np.bool_)
+    kept[order] = places < number
+    return kept

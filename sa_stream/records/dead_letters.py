@@ -4,13 +4,13 @@ out. Every one is counted; only so many a minute are kept, as a broken sender br
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
 
-from sa_stream.records.decoder import unpacked
+from sa_stream.records.decoder import portions
 from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, Field_List, Field_Lists
 from sa_stream.records.privacy import scrub
 from sa_stream.records.shapes import kind_of
@@ -127,15 +127,20 @@ def _texts(payloads: Sequence[bytes], lists: Field_Lists) -> tuple[str, ...]:
     room = TEXTS_CHARS_MAX
     for payload in payloads:
         try:
-            lines = [line for line in unpacked(payload).split(b"\n") if line]
-            texts = [dead_letter_text(line, lists.by_count.get(line.count(b"\t") + 1)) for line in lines]
+            for line in _lines(payload):
+                shown.append(dead_letter_text(line, lists.by_count.get(line.count(b"\t") + 1)))
+                room -= len(shown[-1])
+                if room <= 0:
+                    return tuple(shown)
         except Exception as error:  # noqa: BLE001 - the reason is in the letter, which must be written all the same
-            texts = [f"[unreadable: {type(error).__name__}]"]
-        shown += texts
-        room -= sum(map(len, texts))
-        if room <= 0:
-            break
+            shown.append(f"[unreadable: {type(error).__name__}]")
     return tuple(shown)
+
+
+def _lines(payload: bytes) -> Iterator[bytes]:
+    for portion in portions([payload]):
+        for content in portion.payloads:
+            yield from filter(None, content.split(b"\n"))
 
 
 class Dead_Letters:

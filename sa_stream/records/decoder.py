@@ -12,7 +12,7 @@ or zstd (or fails on it), and one broken byte fails the whole buffer.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +20,13 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import FEW_ROWS, FIELDS, TOO_LONG, Bools, Dropped, Int64s
-from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists
+from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists, Time_Form
 from sa_stream.records.shapes import witnesses
 
 LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
+PORTION_BYTES_MAX = 16 << 20  # of what was unpacked and is read, and folded, at once,
+PORTION_LINES_MAX = 1 << 18  # and of its lines: what is known of a line takes more memory than a short one itself
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -75,23 +77,56 @@ class Decoder:
     def __init__(self, lists: Field_Lists) -> None:
         self._layouts = {listed.count: Layout(listed) for listed in lists.lists}
 
-    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Decoded], list[Dropped]]:
-        """Rows of one or several batches' payloads, by list, and what is no record."""
+    def decode(self, payloads: Sequence[bytes]) -> Iterator[tuple[list[Decoded], list[Dropped]]]:
+        """Rows of one or several batches' payloads, by list, and what is no record: in one piece, unless that would
+        take too much memory (see `portions`)."""
         buffer = b"".join(payloads)
         lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        if not _whole_lines(buffer, lengths):
-            payloads = [_prepared(payload) for payload in payloads]
-            lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
-            buffer = b"".join(payloads)
+        decoded = self._proved(buffer, lengths) if _whole_lines(buffer, lengths) else None
+        if decoded is not None:
+            yield [decoded], []
+            return
+        del buffer
+        for portion in portions(payloads):
+            yield self._decode_portion(portion)
+
+    def decode_buffer(self, buffer: bytes) -> Iterator[tuple[list[Decoded], list[Dropped]]]:
+        """Rows of whole lines from a file, which are one payload; in pieces like those of `decode`."""
+        if buffer and buffer[-1] != 10:
+            buffer += b"\n"
+        lengths = np.array([len(buffer)])
+        decoded = self._proved(buffer, lengths)
+        if decoded is not None:
+            yield [decoded], []
+            return
+        for portion in _portions_of([buffer]):
+            yield self._decode_portion(portion)
+
+    def _proved(self, buffer: bytes, lengths: Int64s) -> Decoded | None:
         for layout in self._layouts.values():
             frame = layout.read_proved(buffer) if buffer else None
             if frame is not None:
-                return [Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)], []
-        return self._decode_lines(buffer, lengths)
+                return Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)
+        return None
+
+    def _decode_portion(self, portion: "Portion") -> tuple[list[Decoded], list[Dropped]]:
+        buffer = b"".join(portion.payloads)
+        lengths = np.fromiter(map(len, portion.payloads), np.int64, len(portion.payloads))
+        proved = self._proved(buffer, lengths)
+        decoded, dropped = ([proved], []) if proved else self._decode_lines(buffer, lengths)
+        parts: list[Decoded | Dropped] = [*decoded, *dropped]
+        for part in parts:
+            if portion.first_line:
+                part.line = np.where(part.payload == 0, part.line + portion.first_line, part.line)
+            part.payload = part.payload + portion.first_payload
+        return decoded, dropped
 
     def decode_few(self, payloads: Sequence[bytes]) -> list[Line] | None:
-        """The lines of payloads, one by one; None if that is no way for them: they are many, or packed."""
+        """The lines of payloads, one by one; None if that is no way for them: they are many, or packed, or their time
+        has another form than a real-time log's."""
         lines = 0
+        if any(layout.time_form != Time_Form.SECONDS for layout in self._layouts.values()):
+            return None
         for payload in payloads:
             lines += payload.count(b"\n") + 1
             if lines > FEW_ROWS or payload[:2] == _GZIP_MAGIC:
@@ -111,19 +146,6 @@ class Decoder:
             return Line(payload, number, count, layout, too_long, [], [])
         values = line.decode("utf-8", "replace").split("\t")
         return Line(payload, number, count, layout, too_long, values, layout.texts(values))
-
-    def decode_buffer(self, buffer: bytes) -> tuple[list[Decoded], list[Dropped]]:
-        """Rows of whole lines from a file, which are one payload."""
-        if not buffer:
-            return [], []
-        if buffer[-1] != 10:
-            buffer += b"\n"
-        for layout in self._layouts.values():
-            frame = layout.read_proved(buffer)
-            if frame is not None:
-                zeros = np.zeros(frame.height, np.int64)
-                return [Decoded(layout, frame, zeros, np.arange(frame.height, dtype=np.int64), buffer)], []
-        return self._decode_lines(buffer, np.array([len(buffer)]))
 
     def _decode_lines(self, buffer: bytes, lengths: Int64s) -> tuple[list[Decoded], list[Dropped]]:
         """Line by line, as arrays."""
@@ -167,6 +189,9 @@ class Layout:
         self.has_bytes = listed.index("sc-bytes") is not None
         last = listed.count - 1
         used = {index: column for name, column in columns.items() if (index := listed.index(name)) is not None}
+        self.time_form = Time_Form.SECONDS if fields else listed.time_form
+        if self.time_form == Time_Form.DATE_AND_TIME:
+            used[listed.names.index("time")] = "time"
         self.proof = used.get(last, "_last") if listed.names[last] not in listed.dropped else None
         read_as = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
@@ -184,10 +209,7 @@ class Layout:
 
     def read(self, buffer: bytes) -> pl.DataFrame:
         """Rows of a buffer in which every line has the right number of fields."""
-        frame = self._read(buffer)
-        if "_last" in frame.columns:
-            frame = frame.drop("_last")
-        return frame.with_columns(self.absent) if self.absent else frame
+        return self._named(self._read(buffer))
 
     def read_proved(self, buffer: bytes) -> pl.DataFrame | None:
         """Rows of a buffer; None unless every line is shown to be a record of the right number of fields and length."""
@@ -195,28 +217,37 @@ class Layout:
             return None
         if b"#" in buffer and b"\n#" in buffer:  # one byte is found much faster than two
             return None
+        tabs = count_bytes(buffer, 9)
+        rows = tabs // (self.count - 1) if self.count > 1 else buffer.count(b"\n")
+        if not rows or tabs != rows * (self.count - 1):
+            return None
         try:
-            frame = self._read(buffer)
+            frame = self._read(buffer, rows + 1)  # millions of empty lines would be as many rows
         except (pl.exceptions.SchemaError, pl.exceptions.ComputeError):
             return None  # the first line has another number of fields: the reader takes the schema from it
-        if frame[self.proof].null_count() or count_bytes(buffer, 9) != (self.count - 1) * frame.height:
+        if frame.height != rows or frame[self.proof].null_count():
             return None
-        if "_last" in frame.columns:
-            frame = frame.drop("_last")
+        return self._named(frame)
+
+    def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """All of USED_FIELDS, and no other column; the timestamp in seconds."""
+        if self.time_form != Time_Form.SECONDS:
+            frame = frame.with_columns(seconds_of(self.time_form).alias("timestamp"))
+        frame = frame.drop("_last", "time", strict=False)
         return frame.with_columns(self.absent) if self.absent else frame
 
-    def _read(self, buffer: bytes) -> pl.DataFrame:
+    def _read(self, buffer: bytes, rows_max: int | None = None) -> pl.DataFrame:
         # The reader swallows one mark, and without one would unpack what begins like gzip, zlib or zstd.
         if not buffer[:1].isdigit():
             buffer = _BYTE_ORDER_MARK + buffer
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\t", b"\r\r\t")  # the reader strips one from the end of every field
         try:
-            return self._read_csv(buffer)
+            return self._read_csv(buffer, rows_max)
         except pl.exceptions.ComputeError:
-            return self._read_csv(buffer.decode("utf-8", "replace").encode())
+            return self._read_csv(buffer.decode("utf-8", "replace").encode(), rows_max)
 
-    def _read_csv(self, buffer: bytes) -> pl.DataFrame:
+    def _read_csv(self, buffer: bytes, rows_max: int | None) -> pl.DataFrame:
         return pl.read_csv(
             buffer,
             separator="\t",
@@ -225,7 +256,19 @@ class Layout:
             schema=self.schema,
             columns=self.wanted,
             truncate_ragged_lines=True,
+            n_rows=rows_max,
         )
+
+
+def seconds_of(form: Time_Form) -> pl.Expr:
+    """The time of a standard log as epoch seconds; null where it is none."""
+    if form == Time_Form.MILLISECONDS:
+        text = pl.col("timestamp")
+        whole = pl.when(text.str.contains(r"^[0-9]{13}$")).then(text)
+        return whole.str.slice(0, 10) + "." + whole.str.slice(10, 3)
+    text = pl.col("timestamp") + "T" + pl.col("time")
+    whole = pl.when(text.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$")).then(text)
+    return whole.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False).dt.epoch("s").cast(pl.String)
 
 
 class _Lines:
@@ -250,6 +293,84 @@ class _Lines:
         runs = zip(flips[::2], flips[1::2], strict=True)
         view = memoryview(self._buffer)
         return b"".join([view[self.starts[first] : self._ends[last - 1]] for first, last in runs])
+
+
+@dataclass(slots=True)
+class Portion:
+    """Lines of consecutive payloads that are read together.
+
+    first_payload  the place of the first payload among all; `first_line`: how many of its lines came before
+    payloads       their content, unpacked, each of whole lines
+    """
+
+    first_payload: int
+    first_line: int
+    payloads: list[bytes]
+
+
+def portions(payloads: Sequence[bytes]) -> Iterator[Portion]:
+    """Payloads as they can be read at a time: unpacked, together at most PORTION_BYTES_MAX and PORTION_LINES_MAX lines.
+    A payload of more comes in several portions, empty stretches of it in none. Holds one payload and one portion."""
+    return _portions_of(_prepared(payload) for payload in payloads)
+
+
+def _portions_of(payloads: Iterable[bytes]) -> Iterator[Portion]:
+    waiting = Portion(0, 0, [])
+    size_bytes = lines = 0
+    place = -1  # enumerate would hold on to a payload while the next one is unpacked
+    for payload in payloads:
+        place += 1
+        count = _newlines(payload)
+        if size_bytes + len(payload) > PORTION_BYTES_MAX or lines + count > PORTION_LINES_MAX:
+            if waiting.payloads:
+                yield waiting
+            waiting, size_bytes, lines = Portion(place, 0, []), 0, 0
+        if count > PORTION_LINES_MAX or len(payload) > PORTION_BYTES_MAX:
+            for first_line, piece in _pieces(payload):
+                yield Portion(place, first_line, [piece])
+            waiting.first_payload, payload = place + 1, b""
+            continue
+        waiting.payloads.append(payload)
+        size_bytes += len(payload)
+        lines += count
+    if waiting.payloads:
+        yield waiting
+
+
+def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number of its first line, piece) of whole lines: every piece that is not empty from end to end."""
+    begin = first_line = 0
+    while begin < len(content):
+        end, lines = _piece_end(content, begin)
+        piece = content[begin:end]
+        if piece.strip(b"\r\n"):
+            yield first_line, piece
+        begin, first_line = end, first_line + lines
+
+
+def _piece_end(content: bytes, begin: int) -> tuple[int, int]:
+    """Where a piece that begins here ends, and how many lines it has. One line may be longer than a portion."""
+    end, lines = begin, 0
+    while end < len(content):
+        block_end = content.find(b"\n", end + PORTION_LINES_MAX // 2 - 1) + 1 or len(content)
+        more = _newlines(content[end:block_end])
+        if lines + more > PORTION_LINES_MAX or (end > begin and block_end - begin > PORTION_BYTES_MAX):
+            break
+        end, lines = block_end, lines + more
+    return end, lines
+
+
+def _newlines(content: bytes) -> int:
+    return content.count(b"\n") if len(content) < 1 << 14 else count_bytes(content, 10)
+
+
+def line_of(content: bytes, number: int) -> bytes:
+    """A line of an unpacked payload by its number (from 0), empty ones counted; in the memory of a portion."""
+    for first_line, piece in _pieces(content):
+        lines = piece.count(b"\n")
+        if number < first_line + lines:
+            return piece.split(b"\n", number - first_line + 1)[number - first_line]
+    return b""
 
 
 def _prepared(payload: bytes) -> bytes:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sa_stream.errors import Field_List_Error
 
@@ -92,12 +93,22 @@ RESULT_TYPE = "result-type"  # the column that holds it, whichever field it came
 TEXT_COLUMNS: tuple[str, ...] = (*(name for name in USED_FIELDS if name not in RESULT_FIELDS), RESULT_TYPE)
 
 
+class Time_Form(StrEnum):
+    """What the column `timestamp` of a list holds: epoch seconds as in real-time logs; or, in standard ones, epoch
+    milliseconds, or a date, to which the column `time` belongs."""
+
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+    DATE_AND_TIME = "date and time"
+
+
 @dataclass(frozen=True, slots=True)
 class Field_List:
     """The columns of one form of line, in order. `dropped` names columns that are there and are never read."""
 
     names: tuple[str, ...]
     dropped: frozenset[str] = frozenset()
+    time_form: Time_Form = Time_Form.SECONDS
 
     @property
     def count(self) -> int:

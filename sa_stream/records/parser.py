@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,16 +47,31 @@ class Parser:
         self.future_ms = future_ms
         self._decoder = Decoder(lists)
 
-    def parse(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
-        """Columns of one or several batches' payloads; `arrivals_ms` has one time a payload."""
+    def portions(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Iterator[Columns]:
+        """Columns of one or several batches' payloads, to be folded one after the other; `arrivals_ms` has one time a
+        payload. At least one, and only one unless more would take too much memory."""
         few = self._decoder.decode_few(payloads)
         if few is not None:
-            return self._columns_of_few(few, arrivals_ms)
-        return self._columns(*self._decoder.decode(payloads), arrivals_ms)
+            return iter((self._columns_of_few(few, arrivals_ms),))
+        return self._parsed(self._decoder.decode(payloads), arrivals_ms)
 
-    def parse_buffer(self, buffer: bytes, now_ms: int) -> Columns:
-        """Columns of whole lines from a file: everything 'arrived' now."""
-        return self._columns(*self._decoder.decode_buffer(buffer), np.array([now_ms], np.int64))
+    def buffer_portions(self, buffer: bytes, now_ms: int) -> Iterator[Columns]:
+        """The same of whole lines from a file: everything 'arrived' now."""
+        return self._parsed(self._decoder.decode_buffer(buffer), np.array([now_ms], np.int64))
+
+    def parse(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
+        """All portions in one, whatever memory that takes."""
+        parts = list(self.portions(payloads, arrivals_ms))
+        return parts[0] if len(parts) == 1 else Columns.concatenated(parts, arrivals_ms)
+
+    def _parsed(
+        self, portions: Iterable[tuple[list[Decoded], list[Dropped]]], arrivals_ms: Int64s
+    ) -> Iterator[Columns]:
+        portion = None
+        for portion in portions:
+            yield self._columns(*portion, arrivals_ms)
+        if portion is None:  # payloads without a line: read, all the same
+            yield self._columns([], [], arrivals_ms)
 
     def _columns(self, decoded: list[Decoded], dropped: list[Dropped], arrivals_ms: Int64s) -> Columns:
         parts = [self._validated(part, arrivals_ms) for part in decoded]

@@ -18,6 +18,7 @@ type Entry = dict[str, Any]
 FINAL = "final"
 PARTIAL = "partial"
 STREAM = "stream"  # provenance: computed from the partitions of the stream
+FILES = "files"  # provenance: computed from log files
 TOP_PATHS = 20
 VALUES_SHOWN = 100  # of hosts, methods and protocols, which strangers can make up
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}

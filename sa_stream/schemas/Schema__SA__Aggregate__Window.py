@@ -35,7 +35,7 @@ class Schema__SA__Aggregate__Window(Type_Safe):
     window_start           : str                # ISO, UTC; belongs to the window
     window_end             : str                # ISO, UTC; belongs to the next
     revision               : Safe_UInt          # grows with each change of the content
-    provenance             : str                # stream, s3
+    provenance             : str                # stream, files
     sources                : list               # what was merged
     missing_sources        : list               # what is still to come, each with its reason
     missing_fields         : list               # log fields in no configured list

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -40,15 +40,15 @@ class Broken(Exception):
 @pytest.fixture(autouse=True)
 def fragile_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parser that fails on one kind of payload, as nothing known does."""
-    original = Parser.parse
+    original = Parser.portions
 
-    def parse(self: Parser, payloads: Sequence[bytes], arrivals_ms: Any) -> Columns:
+    def portions(self: Parser, payloads: Sequence[bytes], arrivals_ms: Any) -> Iterator[Columns]:
         for row, payload in enumerate(payloads):
             if payload.startswith(POISON):
                 raise Broken(f"cannot read row {row}")
         return original(self, payloads, arrivals_ms)
 
-    monkeypatch.setattr(Parser, "parse", parse)
+    monkeypatch.setattr(Parser, "portions", portions)
 
 
 def poison(number: int, arrival_ms: int = NOON_MS) -> Record:

@@ -30,7 +30,7 @@ def test_what_is_generated_and_replayed_is_what_the_oracle_counts(world: World) 
     assert replayed.code == 0, replayed.err
     oracle = recount([path.read_bytes()])
     summary = json.loads(replayed.err.splitlines()[-1])
-    assert list(summary) == ["records", "aggregated", "duplicates", "invalid", "seconds"]
+    assert list(summary) == ["records", "aggregated", "duplicates", "invalid", "files", "seconds"]
     assert (summary["records"], summary["aggregated"]) == (oracle.records, oracle.aggregated)
     assert (summary["duplicates"], summary["invalid"]) == (oracle.duplicates, dict(sorted(oracle.invalid.items())))
     entries = [json.loads(line) for line in replayed.out.splitlines()]

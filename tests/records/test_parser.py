@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import tracemalloc
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -234,7 +235,7 @@ def test_a_file_is_read_as_one_payload_would_be(data: st.DataObject, setting: tu
     lists = lists_of(*setting)
     buffer = b"".join(p for p in data.draw(payloads_for(lists)) if p[:2] != b"\x1f\x8b")
     rows, dropped = naive([buffer], lists, [NOW_MS])
-    columns = Parser(lists).parse_buffer(buffer, NOW_MS)
+    (columns,) = Parser(lists).buffer_portions(buffer, NOW_MS)
     assert (rows_of(columns), dropped_of(columns)) == (rows, dropped)
 
 
@@ -448,6 +449,35 @@ def test_a_gzip_bomb_is_malformed_and_not_unpacked(monkeypatch: pytest.MonkeyPat
         assert len(columns.dropped) >= 1
     exact = small("/" + "x" * (1_000 - len(small("/"))))
     assert len(parsed([gzip.compress(exact)])) == 1
+
+
+def test_what_would_take_much_memory_is_read_in_portions_of_which_each_line_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_module, "PORTION_BYTES_MAX", 2_000)
+    monkeypatch.setattr(decoder_module, "PORTION_LINES_MAX", 20)
+    many = b"".join(small(f"/{i}") + b"\n" * (i % 7) + b"bad\n" * (i % 3) for i in range(200))
+    payloads = [small("/first"), gzip.compress(many), b"\n" * 500, small("/last")[:-1], many]
+    portions = list(Parser(lists_of(SMALL)).portions(payloads, np.full(5, NOW_MS, np.int64)))
+    assert len(portions) > 20
+    assert max(len(part) + len(part.dropped) for part in portions) <= 20
+    whole = Columns.concatenated(portions, np.full(5, NOW_MS, np.int64))
+    expected = naive(payloads, lists_of(SMALL), [NOW_MS] * 5)
+    assert (rows_of(whole), dropped_of(whole)) == expected
+    for payload, line, _, _ in expected[1]:
+        assert decoder_module.line_of(many, line) == b"bad", payload
+
+
+def test_a_record_of_millions_of_newlines_takes_little_more_memory_than_its_bytes() -> None:
+    bomb = gzip.compress(b"\n" * (32 << 20))
+    assert len(bomb) < 33_000
+    tracemalloc.start()
+    try:
+        for columns in Parser(FULL).portions([bomb] * 3, np.full(3, NOW_MS, np.int64)):
+            assert len(columns) == len(columns.dropped) == 0
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # -------------------------------------------------------------------------------------------------------- several lists

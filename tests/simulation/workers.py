@@ -1,7 +1,7 @@
 """The workers of a simulated world: the product's consumers and reconcilers, and what they may lack."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sa_stream.commits.operations import Call, Steps
@@ -243,11 +243,11 @@ class Fragile_Parser:
         self._parser = parser
         self._world = world
 
-    def parse(self, payloads: Sequence[bytes], arrivals_ms: Any) -> Columns:
+    def portions(self, payloads: Sequence[bytes], arrivals_ms: Any) -> Iterator[Columns]:
         world = self._world
         for row, payload in enumerate(payloads):
             if POISON in payload:
                 raise Engine_Failed(f"poison in row {row}")
         if world.faults and world.rng.random() < world.options["engine_fails"]:
             raise Engine_Failed("".join(world.rng.choices("abcdefgh", k=12)))
-        return self._parser.parse(payloads, arrivals_ms)
+        return self._parser.portions(payloads, arrivals_ms)

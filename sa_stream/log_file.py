@@ -1,0 +1,60 @@
+"""One file of logs as the rooms speak of it: the source says what form it has and hands over pieces, whoever reads
+these notes what became of its records, and the summary shows what of it was not aggregated."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+
+
+class Log_Form(StrEnum):
+    """What the lines of a file are. TEXT has no names of its own; the others bring theirs."""
+
+    TEXT = "real-time"
+    W3C = "standard, W3C"
+    JSON_LINES = "standard, JSON lines"
+    PARQUET = "standard, Parquet"
+
+
+@dataclass(slots=True)
+class Log_File:
+    """What is known of a file.
+
+    name      what errors call it; `form`: None until it was looked into
+    records   lines that are records; `invalid`: how many of them for which reason are in no aggregate
+    warning   what is odd about it, though all of it was read; `error`: why it was not read, or not to its end
+    """
+
+    name: str
+    form: Log_Form | None = None
+    records: int = 0
+    invalid: Counter[str] = field(default_factory=Counter)
+    warning: str | None = None
+    error: str | None = None
+
+    def summary(self) -> dict[str, Any] | None:
+        """Its line in a summary; None if there is nothing to say."""
+        said = {"invalid": dict(sorted(self.invalid.items())), "warning": self.warning, "error": self.error}
+        said = {name: value for name, value in said.items() if value}
+        return {"path": self.name, "form": self.form, "records": self.records, **said} if said else None
+
+
+@dataclass(slots=True, frozen=True)
+class Log_Lines:
+    """Whole lines of a file, each ended by a newline."""
+
+    file: Log_File
+    content: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Log_Table:
+    """A whole file of columns: their names, and a way to read some of them (and only them) in frames of bounded
+    size."""
+
+    file: Log_File
+    names: tuple[str, ...]
+    frames: Callable[[Sequence[str]], Iterator[pl.DataFrame]]

@@ -1,0 +1,149 @@
+"""One log, whatever it is and wherever it lies: its bytes come in, pieces of whole lines or of columns go out, in
+memory that does not grow with the log or its lines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from tempfile import NamedTemporaryFile
+
+import polars as pl
+
+from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
+from sa_stream.sources.log_forms import BYTE_ORDER_MARK, decoded, form_of, utf_16_of
+from sa_stream.sources.log_part import Log_Part
+from sa_stream.sources.unpacking import plain_blocks
+
+BUFFER_BYTES = 9 << 20  # about 20,000 lines: as many as are folded at once
+LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
+TABLE_ROWS = 20_000
+
+
+def read_log(
+    part: Log_Part,
+    file: Log_File,
+    buffer_bytes: int = BUFFER_BYTES,
+    on_read: Callable[[int], None] = lambda read_bytes: None,
+) -> Iterator[Log_Lines | Log_Table]:
+    """The pieces of one log: lines in buffers of about `buffer_bytes`, or one table.
+
+    file     takes down the form, and what was odd
+    on_read  hears how many bytes were read, as they are stored
+
+    Raises Source_Error for what cannot be read (its message names the log), Store_Unavailable if its store does not
+    answer. If it breaks off, the lines before the break are handed over, then the error; the line in which it breaks is
+    not: nobody could tell it from a whole one.
+    """
+    try:
+        source = part.open()
+    except OSError as error:
+        raise unreadable(part.name, error) from error
+
+    def blocks() -> Iterator[bytes]:
+        while block := source.read(buffer_bytes):
+            on_read(len(block))
+            yield block
+
+    try:
+        head, plain = plain_blocks(blocks(), file)
+        encoding = utf_16_of(head)
+        if encoding is not None:
+            head, plain = plain_blocks(decoded(plain, encoding, part.name), file)
+        file.form = form_of(head, part.name)
+        if file.form == Log_Form.PARQUET:
+            with NamedTemporaryFile(suffix=".parquet") as copy:  # its end says where its columns are
+                copy.writelines(plain)
+                copy.flush()
+                yield _table(file, copy.name)
+        else:
+            skipped = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
+            yield from (Log_Lines(file, lines) for lines in _lines(_gathered(_after(skipped, plain), buffer_bytes)))
+    except OSError as error:
+        raise unreadable(part.name, error) from error
+    finally:
+        source.close()
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    cutter = _Line_Cutter()
+    for block in blocks:
+        lines = cutter.push(block)
+        if lines:
+            yield lines
+    rest = cutter.finish()
+    if rest:
+        yield rest
+
+
+def _after(skipped_bytes: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        yield block[skipped_bytes:]
+        skipped_bytes = max(0, skipped_bytes - len(block))
+
+
+def _gathered(pieces: Iterator[bytes], buffer_bytes: int) -> Iterator[bytes]:
+    """Pieces joined to at least a buffer's size; what came before an error is handed over before it."""
+    held: list[bytes] = []
+    held_bytes = 0
+    try:
+        for piece in pieces:
+            held.append(piece)
+            held_bytes += len(piece)
+            if held_bytes >= buffer_bytes:
+                yield b"".join(held)
+                held, held_bytes = [], 0
+    except (Source_Error, Store_Unavailable, OSError):
+        yield b"".join(held)
+        raise
+    yield b"".join(held)
+
+
+def _table(file: Log_File, path: str) -> Log_Table:
+    def frames(names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        chosen = pl.scan_parquet(path).select(pl.col(list(names)))
+        try:
+            yield from chosen.collect_batches(chunk_size=TABLE_ROWS, lazy=True)
+        except pl.exceptions.PolarsError as error:
+            raise _damaged(file, error) from error
+
+    try:
+        return Log_Table(file, tuple(pl.read_parquet_schema(path)), frames)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Log_File, error: Exception) -> Source_Error:
+    return Source_Error(f"{file.name} is not a whole Parquet file: {str(error).splitlines()[0]}")
+
+
+class _Line_Cutter:
+    """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 1."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+
+    def push(self, block: bytes) -> bytes:
+        """The whole lines that are there now."""
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            self._keep(block)
+            return b""
+        first = block.find(b"\n")
+        self._keep(block[:first])
+        lines = b"".join((*self._rest, block[first:cut]))
+        self._rest, self._rest_bytes = [], 0
+        self._keep(block[cut:])
+        return lines
+
+    def finish(self) -> bytes:
+        """The last line, if it had no newline."""
+        return b"".join((*self._rest, b"\n")) if self._rest_bytes else b""
+
+    def _keep(self, piece: bytes) -> None:
+        piece = piece[: max(0, LINE_BYTES_MAX + 1 - self._rest_bytes)]
+        self._rest.append(piece)
+        self._rest_bytes += len(piece)
+
+
+def unreadable(name: str, error: OSError) -> Source_Error:
+    """An error of the file system as ours."""
+    return Source_Error(f"{name} cannot be read: {error.strerror or error}")

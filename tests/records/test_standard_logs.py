@@ -1,0 +1,166 @@
+"""Logs that name their own fields: by which list their lines are read, and that every form gives the same lines."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sa_stream.errors import Source_Error
+from sa_stream.records.columns import REASONS
+from sa_stream.records.fields import Time_Form
+from sa_stream.records.parser import Parser
+from sa_stream.records.standard_logs import (
+    Named_Fields,
+    fields_of_columns,
+    fields_of_header,
+    json_names,
+    lines_of_frame,
+    lines_of_json,
+)
+
+NOW_MS = 1_771_300_000_000
+NONE: frozenset[str] = frozenset()
+
+
+def parsed(fields: Named_Fields, lines: bytes):
+    (columns,) = Parser(fields.lists).buffer_portions(lines, NOW_MS)
+    return columns
+
+
+def reasons(columns) -> list[str]:
+    return [REASONS[reason] for reason in columns.dropped.reason]
+
+
+def test_the_viewer_s_host_is_x_host_header_in_standard_logs_and_cs_host_in_real_time_ones() -> None:
+    standard = parsed(
+        fields_of_header(b"#Fields: date time cs(Host) x-host-header", NONE),
+        b"2026-02-16\t14:54:04\td1.cloudfront.net\tcdn.example.org\n",
+    )
+    real_time = parsed(
+        fields_of_header(b"#Fields: timestamp cs-host x-host-header", NONE),
+        b"1771253644.000\tcdn.example.org\td1.cloudfront.net\n",
+    )
+    for columns in (standard, real_time):
+        assert columns.frame["cs-host"].to_list() == ["cdn.example.org"]
+        assert columns.event_ms.tolist() == [1_771_253_644_000]
+
+
+def test_without_x_host_header_a_standard_log_does_not_say_what_the_viewer_asked_for() -> None:
+    fields = fields_of_header(b"#Fields: date time cs(Host) sc-status", NONE)
+    assert "cs-host" not in fields.lists.offered
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "event_ms"),
+    [
+        (("date", "time"), ("2026-02-16", "14:54:04"), 1_771_253_644_000),
+        (("timestamp(ms)",), ("1771253644123",), 1_771_253_644_123),
+        (("timestamp_ms",), ("1771253644123",), 1_771_253_644_123),
+        (("time", "timestamp(ms)", "date"), ("14:54:04", "1771253644123", "2026-02-16"), 1_771_253_644_123),
+        (("timestamp",), ("1771253644.5",), 1_771_253_644_500),
+        (("timestamp", "date", "time"), ("1771253644.5", "2026-02-16", "14:54:04"), 1_771_253_644_000),
+    ],
+)
+def test_the_time_is_found_in_each_of_its_forms(names, values, event_ms) -> None:
+    fields = fields_of_header(b"#Fields: " + " ".join(("sc-status", *names)).encode(), NONE)
+    assert parsed(fields, "\t".join(("200", *values)).encode() + b"\n").event_ms.tolist() == [event_ms]
+    fields = fields_of_columns(("sc-status", *names), NONE)
+    frame = pl.DataFrame([("200", *values)], schema=["sc-status", *names], orient="row")
+    assert parsed(fields, lines_of_frame(frame, fields.columns)).event_ms.tolist() == [event_ms]
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        (
+            Time_Form.DATE_AND_TIME,
+            "2026-02-16\t14:54:04",
+            [
+                "-\t14:54:04",
+                "2026-02-16\t-",
+                "2026-02-30\t10:00:00",
+                "2026-02-16\t24:00:00",
+                "16.2.2026\t10:00:00",
+                "\t",
+            ],
+        ),
+        (Time_Form.MILLISECONDS, "1771253644123", ["-", "", "1771253644", "177125364412x", "-771253644123"]),
+    ],
+)
+def test_what_is_no_time_is_malformed(form: Time_Form, good: str, bad: list[str]) -> None:
+    header = {Time_Form.DATE_AND_TIME: b"date time", Time_Form.MILLISECONDS: b"timestamp(ms)"}[form]
+    fields = fields_of_header(b"#Fields: " + header + b" sc-status", NONE)
+    lines = "".join(f"{time}\t200\n" for time in [good, *bad]).encode()
+    columns = parsed(fields, lines)
+    assert len(columns) == 1
+    assert reasons(columns) == ["timestamp"] * len(bad)
+
+
+def test_what_tells_who_a_visitor_is_is_never_parsed_and_is_named_as_the_log_names_it() -> None:
+    names = ("date", "time", "c-ip", "cs(Cookie)", "x_forwarded_for", "asn", "sc-status", "a-new-field")
+    for fields in (fields_of_header(b"#Fields: " + " ".join(names).encode(), NONE), fields_of_columns(names, NONE)):
+        assert fields.never_parsed == ("c-ip", "cs(Cookie)", "x_forwarded_for", "asn", "a-new-field")
+    assert fields.columns == ("date", "time", "sc-status")
+
+
+def test_a_header_without_a_time_or_with_a_name_twice_is_refused() -> None:
+    with pytest.raises(Source_Error, match="no time: expected date and time"):
+        fields_of_header(b"#Fields: date sc-status", NONE)
+    with pytest.raises(Source_Error, match=r"cs\(Host\) twice"):
+        fields_of_header(b"#Fields: date time cs(Host) cs_host", NONE)
+
+
+def test_json_parquet_and_w3c_give_the_same_values_also_where_w3c_alone_encodes() -> None:
+    header = b"#Fields: date time sc-bytes cs-uri-stem cs(User-Agent)"
+    plain = {
+        "date": "2026-02-16",
+        "time": "14:54:04",
+        "sc-bytes": 12,
+        "cs-uri-stem": "/\u00e9",
+        "cs(User-Agent)": "a\tb c~",
+    }
+    w3c = parsed(fields_of_header(header, NONE), b"2026-02-16\t14:54:04\t12\t/%C3%A9\ta%09b%20c%7E\n")
+    fields = fields_of_columns(tuple(plain), NONE)
+    frame = parsed(fields, lines_of_frame(pl.DataFrame([plain]), fields.columns))
+    text = pl.Series([plain]).struct.json_encode()[0].encode() + b"\n"
+    for columns in (frame, parsed(fields, lines_of_json(text, fields.columns))):
+        assert columns.frame.equals(w3c.frame)
+        assert columns.event_ms.tolist() == w3c.event_ms.tolist()
+
+
+def test_json_lines_that_are_none_are_malformed_and_all_others_are_read() -> None:
+    good = b'{"timestamp(ms)":"1771253644123","sc-status":200,"cs-uri-stem":"/a"}'
+    lines = b"\n".join(
+        [good, b"no\tjson", b"", b'{"sc-status":"200"}', good[:-9], b"[1]", b"1", good, b'{"a":"\xff"}', b"{}"]
+    )
+    names = json_names(lines)
+    assert names[:3] == ("timestamp(ms)", "sc-status", "cs-uri-stem")
+    fields = fields_of_columns(names, NONE)
+    columns = parsed(fields, lines_of_json(lines + b"\n", fields.columns))
+    assert columns.frame["cs-uri-stem"].to_list() == ["/a", "/a"]
+    assert sorted(reasons(columns)) == ["fields"] * 5 + ["timestamp"] * 2
+
+
+def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
+    frame = pl.DataFrame(
+        {"timestamp_ms": [1_771_253_644_123], "sc_status": [200], "time_taken": [0.25], "cs_user_agent": [b"curl"]}
+    )
+    fields = fields_of_columns(tuple(frame.columns), NONE)
+    columns = parsed(fields, lines_of_frame(frame, fields.columns))
+    assert columns.frame.select("status", "time-taken", "cs-user-agent").row(0) == (200, "0.25", "curl")
+    assert columns.event_ms.tolist() == [1_771_253_644_123]
+    days = pl.DataFrame({"date": ["2026-02-16"], "time": ["14:54:04"]}).with_columns(
+        pl.col("date").str.to_date(), pl.col("time").str.to_time()
+    )
+    fields = fields_of_columns(("date", "time"), NONE)
+    assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
+
+
+def test_no_value_of_a_column_can_make_a_line_or_a_field() -> None:
+    odd = ["a\nb", "a\rb", "a\tb", '"', "#", "", "-", "\x00", "\u2028", "%0A", "'quoted, with commas'"]
+    frame = pl.DataFrame(
+        {"timestamp": ["1771253644.1"] * len(odd), "cs-user-agent": odd, "sc-status": ["200"] * len(odd)}
+    )
+    fields = fields_of_columns(tuple(frame.columns), NONE)
+    columns = parsed(fields, lines_of_frame(frame, fields.columns))
+    assert (len(columns), len(columns.dropped)) == (len(odd), 0)
+    assert np.all(columns.frame["status"].to_numpy() == 200)
