@@ -269,8 +269,8 @@ def _check(lists: Field_Lists, records: First_Records) -> None:
     fields = lists.by_count[len(contradicting[0])]
     misfits = _misfits(fields.names, [row for row in contradicting if len(row) == fields.count])
     raise Field_List_Error(
-        f"{FIELDS_SETTING} is {setting}, but {len(contradicting)} of the first {len(records.rows)} records cannot be of that "
-        f"list: {_expected(fields.names, misfits)}.{_seen(records, contradicting)} {_advice(found)}"
+        f"{FIELDS_SETTING} is {setting}, but {len(contradicting)} of the first {len(records.rows)} records cannot be "
+        f"of that list: {_expected(fields.names, misfits)}.{_seen(records, contradicting)} {_advice(found)}"
     )
 
 
