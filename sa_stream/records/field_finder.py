@@ -252,10 +252,10 @@ def _misfits(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _check(lists: Field_Lists, records: First_Records) -> None:
-    """Refuse lists that most of the records with their number of fields contradict."""
+    """Refuse lists that most of the first records contradict. A few that were cut short prove nothing of a list."""
     rows = [row for row in records.rows if len(row) in lists.by_count]
     contradicting = [row for row in rows if _contradicts(lists.by_count[len(row)], row)]
-    if 2 * len(contradicting) <= len(rows):
+    if 2 * len(contradicting) <= len(records.rows):
         return
     found = find(records)
     other = preset_name(Field_List(found.names)) if found.names else "own"
@@ -269,8 +269,8 @@ def _check(lists: Field_Lists, records: First_Records) -> None:
     fields = lists.by_count[len(contradicting[0])]
     misfits = _misfits(fields.names, [row for row in contradicting if len(row) == fields.count])
     raise Field_List_Error(
-        f"{FIELDS_SETTING} is {setting}, but {len(contradicting)} of the first {len(rows)} records cannot be of that "
-        f"list: {_expected(fields.names, misfits)}.{_seen(records, contradicting)} {_advice(found)}"
+        f"{FIELDS_SETTING} is {setting}, but {len(contradicting)} of the first {len(records.rows)} records cannot be "
+        f"of that list: {_expected(fields.names, misfits)}.{_seen(records, contradicting)} {_advice(found)}"
     )
 
 

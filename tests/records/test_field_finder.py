@@ -293,3 +293,11 @@ class Test_first_records:
         new = [line(CANONICAL, seed, ssl_protocol="?") for seed in range(9)]
         for lines in (new, odd + new, [b"#", b"garbage"]):
             assert decided(lines, "canonical").lists == (Field_List(CANONICAL),)
+
+    def test_a_line_that_was_cut_to_the_number_of_an_explicit_list_does_not_refuse_it(self) -> None:
+        lines = [line(CANONICAL, seed) for seed in range(50)]
+        values = lines[0].split(b"\t")
+        lines.append(b"\t".join(values[:5] + values[6:]))
+        shorter = ",".join(CANONICAL[:-1])
+        assert decided(lines, shorter).lists[0].count == 26
+        assert "26 fields in 51" in refused([lines[-1]] * 51, shorter)
