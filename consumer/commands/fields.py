@@ -2,13 +2,15 @@
 columns is, and the settings that read them, go out."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
 from consumer.commands.doctor import sample
 from consumer.commands.screen import shown, wide_console
 from sa_stream.config import SA__Config
+from sa_stream.errors import Source_Error
+from sa_stream.log_file import Log_Form, Log_Lines
 from sa_stream.records.dead_letters import shown_value
 from sa_stream.records.decoder import unpacked
 from sa_stream.records.field_finder import Finding, First_Records, find, kind_in
@@ -43,10 +45,23 @@ def show_fields(source: str, config: SA__Config) -> bool:
 
 def _payloads(source: str, config: SA__Config) -> Iterable[bytes]:
     if source != STREAM:
-        return Log_Files([source])
+        return _lines(Log_Files([source]))
     config.require_input()
     reader = Kinesis_Reader(config.stream)
     return map(unpacked, sample(reader, reader.list_shards()))
+
+
+def _lines(logs: Log_Files) -> Iterator[bytes]:
+    for piece in logs:
+        if piece.file.form != Log_Form.TEXT or not isinstance(piece, Log_Lines):
+            raise Source_Error(
+                f"{piece.file.name} is a log of another form ({piece.file.form}), which names its fields itself: "
+                "`sa-stream replay` reads it as it is"
+            )
+        yield piece.content
+    error = next((file.error for file in logs.files if file.error), None)
+    if error is not None:
+        raise Source_Error(error)
 
 
 def _table(finding: Finding) -> Table:
