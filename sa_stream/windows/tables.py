@@ -3,7 +3,7 @@ done with the values is the fold's, and the same for both.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -50,15 +50,15 @@ class Many:
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
         """Which records have a value that passes a test."""
         passing = [value for value in self.counted(name) if value is not None and test(value)]
-        return (
-            self.frame[name].is_in(passing).fill_null(False).to_numpy()
-            if passing
-            else np.zeros(len(self.frame), np.bool_)
-        )
+        if not passing:
+            return np.zeros(len(self.frame), np.bool_)
+        column = self.frame[name]
+        found = column == passing[0] if len(passing) == 1 else column.is_in(passing)  # a third of the time
+        return found.fill_null(False).to_numpy()
 
-    def without(self, rows: Bools) -> "Many":
-        """The values of all other records; `huge` is not kept."""
-        return Many(self.frame.filter(pl.Series(~rows)), {})
+    def without(self, rows: Bools, names: Sequence[str]) -> "Many":
+        """Some columns of all other records; `huge` is not kept."""
+        return Many(self.frame.select(*names, "status", "bytes").filter(pl.Series(~rows)), {})
 
 
 class Few:
@@ -89,9 +89,9 @@ class Few:
             np.array([value in passing for value in values], np.bool_) if passing else np.zeros(len(values), np.bool_)
         )
 
-    def without(self, rows: Bools) -> "Few":
+    def without(self, rows: Bools, names: Sequence[str]) -> "Few":
         kept = (~rows).tolist()
-        return Few({name: list(compress(values, kept)) for name, values in self.lists.items()}, {})
+        return Few({name: list(compress(self.lists[name], kept)) for name in (*names, "status", "bytes")}, {})
 
 
 type Table = Many | Few
