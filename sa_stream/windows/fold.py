@@ -1,7 +1,7 @@
 """Columns of counted records into a window: the one place where records become numbers.
 
-Distinct values are looked at one by one, rows never. What has few distinct values (status, times) is understood per
-distinct value.
+Distinct values are looked at one by one; how they are counted, for many records or few, is the table's. What has few
+distinct values (status, times) is understood per distinct value.
 """
 
 import re
@@ -199,11 +199,10 @@ def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
 
 def _count_statuses(window: Window, table: Table) -> None:
     statuses = window.counts["status"]
-    numbers = np.bincount(table.status - NO_STATUS)  # a list may lack sc-status
-    for place in np.flatnonzero(numbers).tolist():
-        if (code := place + NO_STATUS) != NO_STATUS:
+    for code, number in table.counted("status").items():
+        if code != NO_STATUS:  # a list may lack sc-status
             name = f"{code:03d}"
-            statuses[name] = statuses.get(name, 0) + int(numbers[place])
+            statuses[name] = statuses.get(name, 0) + number
 
 
 def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) -> list[list[list[int]]]:

@@ -64,16 +64,14 @@ class Many:
 class Few:
     """The same of records in lists, of which there are few."""
 
-    def __init__(self, lists: Lists, huge: dict[int, int]) -> None:
-        self.lists, self.huge = lists, huge
-        self.status: Int64s = np.array(lists["status"], np.int64)
-        self.sizes: Int64s = np.array(lists["bytes"], np.int64)
+    def __init__(self, lists: Lists, status: Int64s, sizes: Int64s, huge: dict[int, int]) -> None:
+        self.lists, self.status, self.sizes, self.huge = lists, status, sizes, huge
 
     def part(self, begin: int, end: int) -> "Few":
         if end - begin == len(self.sizes):
             return self
         lists = {name: values[begin:end] for name, values in self.lists.items()}
-        return Few(lists, _between(self.huge, begin, end))
+        return Few(lists, self.status[begin:end], self.sizes[begin:end], _between(self.huge, begin, end))
 
     def counted(self, name: str) -> Counts:
         return Counter(self.lists[name])
@@ -90,8 +88,9 @@ class Few:
         )
 
     def without(self, rows: Bools, names: Sequence[str]) -> "Few":
-        kept = (~rows).tolist()
-        return Few({name: list(compress(self.lists[name], kept)) for name in (*names, "status", "bytes")}, {})
+        rest = (~rows).tolist()
+        lists = {name: list(compress(self.lists[name], rest)) for name in names}
+        return Few(lists, self.status[~rows], self.sizes[~rows], {})
 
 
 type Table = Many | Few
@@ -99,7 +98,9 @@ type Table = Many | Few
 
 def table_of(columns: Columns) -> Table:
     table, huge = columns.table, columns.huge
-    return Few(table, huge) if isinstance(table, dict) else Many(table, huge)
+    if isinstance(table, dict):
+        return Few(table, np.array(table["status"], np.int64), np.array(table["bytes"], np.int64), huge)
+    return Many(table, huge)
 
 
 def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:
