@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.fields import show_fields
-from sa_stream.bounded.replay import replay_buffers
+from sa_stream.bounded.replay import replay_logs
 from sa_stream.config import SA__Config
 from sa_stream.errors import Field_List_Error
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines
 from sa_stream.records.fields import DROP_SETTING, FIELDS_SETTING, Field_List, preset_name, resolve_field_lists
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
@@ -20,8 +21,8 @@ def replayed(name: str, fields: str = "auto", drop: str = "") -> tuple[list[Entr
     """Entries, summary, and the field lists that were told."""
     told: list[Field_List] = []
     lists = resolve_field_lists(fields, drop)
-    buffers = [(CASES / f"{name}.log").read_bytes()]
-    entries, summary = replay_buffers(buffers, lists, Path_Rules(), NOW_MS, on_fields=told.append)
+    pieces = [Log_Lines(Log_File(name, Log_Form.TEXT), (CASES / f"{name}.log").read_bytes())]
+    entries, summary = replay_logs(pieces, lists, Path_Rules(), NOW_MS, on_fields=told.append)
     return list(entries), summary, told
 
 

@@ -276,16 +276,16 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
 
 def clean_few_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]:
     """The same of few values, which need not be distinct, one by one."""
-    texts = [_cleaned((path or "").partition("?")[0]) for path in paths]
+    texts = ["" if path is None or path in MISSING else _cleaned(path) for path in paths]
     if rules.rules:
-        texts = rules.apply(pl.Series(texts, dtype=pl.String)).to_list()
-    return [
-        "" if path is None or path in MISSING else text[:PATH_CHARS_MAX]
-        for path, text in zip(paths, texts, strict=True)
-    ]
+        changed = rules.apply(pl.Series(texts, dtype=pl.String)).to_list()
+        texts = ["" if path is None or path in MISSING else text for path, text in zip(paths, changed, strict=True)]
+    return [text[:PATH_CHARS_MAX] for text in texts]
 
 
 def _cleaned(path: str) -> str:
+    if "?" in path:
+        path = path.partition("?")[0]
     # what may change has one of these, which is seen more quickly than whether it matches a pattern
     if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
         return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)

@@ -1,7 +1,7 @@
 """Columns of counted records into a window: the one place where records become numbers.
 
-Distinct values are looked at one by one, rows never. What has few distinct values (status, times) is understood per
-distinct value.
+Distinct values are looked at one by one; how they are counted, for many records or few, is the table's. What has few
+distinct values (status, times) is understood per distinct value.
 """
 
 import re
@@ -21,7 +21,7 @@ from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
-from sa_stream.timing import MINUTE_MS, WINDOW_MS, month_of
+from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.paths import grouped_paths
 from sa_stream.windows.summaries import DURATION_US_MAX, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
 from sa_stream.windows.tables import Counts, Few, Table, table_of
@@ -34,15 +34,8 @@ COUNTED_FIELDS = {  # kind of count -> column
     "edges": "x-edge-location",
     "results": RESULT_TYPE,
 }
-FOLDED = (
-    *COUNTED_FIELDS.values(),
-    "cs-uri-stem",
-    "sc-content-type",
-    "time-taken",
-    "time-to-first-byte",
-    "status",
-    "bytes",
-)
+TIMES = ("time-taken", "time-to-first-byte")
+FOLDED = (*COUNTED_FIELDS.values(), *TIMES, "cs-uri-stem", "sc-content-type", "status", "bytes")
 FOLD_ROWS = (
     40_000  # a good number of records for one fold: its fixed cost stops to matter, and it takes well below 0.1 s
 )
@@ -137,10 +130,12 @@ def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
     """The windows of the chosen records, ascending, and for each the places of its records, in order."""
     places = np.flatnonzero(chosen)
     of_each = starts[places]
+    if not len(places) or of_each.min() == of_each.max():  # the ordinary case
+        return [(int(start), places) for start in of_each[:1]]
     order = np.argsort(of_each, kind="stable")
     ordered = of_each[order]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True)) if len(begins) else []
+    return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True))
 
 
 def fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, intake: Intake) -> None:
@@ -171,8 +166,9 @@ def _fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, rules: Path_R
         _count_statuses(window, alone)
         _count_values(window, alone, seed)
         stays = lasting[begin:end]
-        _add_times(window, alone.without(stays) if stays.any() else alone)
-        window.unique_agents.add(hashed.agents[begin:end][hashed.has_agent[begin:end]])
+        _add_times(window, alone.without(stays, TIMES) if stays.any() else alone)
+        agents, known = hashed.agents[begin:end], hashed.has_agent[begin:end]
+        window.unique_agents.add(agents if known.all() else agents[known])
         _add_paths(window, alone, rules, seed)
 
 
@@ -203,16 +199,16 @@ def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
 
 def _count_statuses(window: Window, table: Table) -> None:
     statuses = window.counts["status"]
-    numbers = np.bincount(table.status - NO_STATUS)  # a list may lack sc-status
-    for place in np.flatnonzero(numbers).tolist():
-        if (code := place + NO_STATUS) != NO_STATUS:
+    for code, number in table.counted("status").items():
+        if code != NO_STATUS:  # a list may lack sc-status
             name = f"{code:03d}"
-            statuses[name] = statuses.get(name, 0) + int(numbers[place])
+            statuses[name] = statuses.get(name, 0) + number
 
 
 def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) -> list[list[list[int]]]:
     """What `add_minutes` takes, of each of some windows. `window_of`: which of them each record belongs to."""
-    cell = window_of * MINUTES + event_ms % WINDOW_MS // MINUTE_MS
+    minutes = event_ms // MINUTE_MS
+    cell = (window_of - minutes // MINUTES) * MINUTES + minutes
     shape, cells = (windows, MINUTES), windows * MINUTES
     classes = np.maximum(table.status, 0) // 100
     by_class = np.bincount(cell * 10 + classes, minlength=cells * 10).reshape(*shape, 10)
@@ -237,7 +233,7 @@ def _lasting(table: Table) -> Bools:
 
 
 def _add_times(window: Window, table: Table) -> None:
-    for field, durations in (("time-taken", window.time_taken), ("time-to-first-byte", window.ttfb)):
+    for field, durations in zip(TIMES, (window.time_taken, window.ttfb), strict=True):
         counted = table.counted(field)
         micros = [_known_micros.get(value, _UNKNOWN) for value in counted]
         if _UNKNOWN in micros:

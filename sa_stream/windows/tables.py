@@ -3,7 +3,7 @@ done with the values is the fold's, and the same for both.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -50,30 +50,28 @@ class Many:
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
         """Which records have a value that passes a test."""
         passing = [value for value in self.counted(name) if value is not None and test(value)]
-        return (
-            self.frame[name].is_in(passing).fill_null(False).to_numpy()
-            if passing
-            else np.zeros(len(self.frame), np.bool_)
-        )
+        if not passing:
+            return np.zeros(len(self.frame), np.bool_)
+        column = self.frame[name]
+        found = column == passing[0] if len(passing) == 1 else column.is_in(passing)  # a third of the time
+        return found.fill_null(False).to_numpy()
 
-    def without(self, rows: Bools) -> "Many":
-        """The values of all other records; `huge` is not kept."""
-        return Many(self.frame.filter(pl.Series(~rows)), {})
+    def without(self, rows: Bools, names: Sequence[str]) -> "Many":
+        """Some columns of all other records; `huge` is not kept."""
+        return Many(self.frame.select(*names, "status", "bytes").filter(pl.Series(~rows)), {})
 
 
 class Few:
     """The same of records in lists, of which there are few."""
 
-    def __init__(self, lists: Lists, huge: dict[int, int]) -> None:
-        self.lists, self.huge = lists, huge
-        self.status: Int64s = np.array(lists["status"], np.int64)
-        self.sizes: Int64s = np.array(lists["bytes"], np.int64)
+    def __init__(self, lists: Lists, status: Int64s, sizes: Int64s, huge: dict[int, int]) -> None:
+        self.lists, self.status, self.sizes, self.huge = lists, status, sizes, huge
 
     def part(self, begin: int, end: int) -> "Few":
         if end - begin == len(self.sizes):
             return self
         lists = {name: values[begin:end] for name, values in self.lists.items()}
-        return Few(lists, _between(self.huge, begin, end))
+        return Few(lists, self.status[begin:end], self.sizes[begin:end], _between(self.huge, begin, end))
 
     def counted(self, name: str) -> Counts:
         return Counter(self.lists[name])
@@ -89,9 +87,10 @@ class Few:
             np.array([value in passing for value in values], np.bool_) if passing else np.zeros(len(values), np.bool_)
         )
 
-    def without(self, rows: Bools) -> "Few":
-        kept = (~rows).tolist()
-        return Few({name: list(compress(values, kept)) for name, values in self.lists.items()}, {})
+    def without(self, rows: Bools, names: Sequence[str]) -> "Few":
+        rest = (~rows).tolist()
+        lists = {name: list(compress(self.lists[name], rest)) for name in names}
+        return Few(lists, self.status[~rows], self.sizes[~rows], {})
 
 
 type Table = Many | Few
@@ -99,7 +98,9 @@ type Table = Many | Few
 
 def table_of(columns: Columns) -> Table:
     table, huge = columns.table, columns.huge
-    return Few(table, huge) if isinstance(table, dict) else Many(table, huge)
+    if isinstance(table, dict):
+        return Few(table, np.array(table["status"], np.int64), np.array(table["bytes"], np.int64), huge)
+    return Many(table, huge)
 
 
 def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:

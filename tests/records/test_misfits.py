@@ -55,7 +55,7 @@ PRESET = pytest.mark.parametrize("preset", list(PRESETS))
 
 
 def reasons(lines: Sequence[bytes], fields: str, drop: str = "") -> list[str]:
-    columns = Parser(resolve_field_lists(fields, drop)).parse_buffer(b"\n".join(lines), NOW_MS)
+    columns = Parser(resolve_field_lists(fields, drop)).parse([b"\n".join(lines)], np.array([NOW_MS]))
     return [REASONS[reason] for reason in columns.dropped.reason.tolist()]
 
 
@@ -128,7 +128,7 @@ def test_two_columns_that_cannot_be_make_a_record_malformed_before_it_is_from_th
 
 def test_the_columns_that_do_not_fit_are_counted_by_name() -> None:
     lines = [ordinary(), ordinary(cs_protocol="GET", ssl_cipher="Hit"), ordinary(cs_protocol="GET", ssl_protocol="x")]
-    dropped = Parser(resolve_field_lists("canonical", "")).parse_buffer(b"\n".join(lines), NOW_MS).dropped
+    dropped = Parser(resolve_field_lists("canonical", "")).parse([b"\n".join(lines)], np.array([NOW_MS])).dropped
     assert dropped.misfits == {"cs-protocol": 2, "ssl-cipher": 1, "ssl-protocol": 1}
     assert dropped.reason.tolist() == [COLUMNS, COLUMNS]
     assert TIMESTAMP < STATUS < COLUMNS < REASONS.index("future")
