@@ -1,22 +1,35 @@
-"""Records as columns: what every room after the decoder works on. Nothing here is an object for a row."""
+"""Records as columns: what every room after the decoder works on. Nothing here is an object for a row.
+
+A column is a Series of a frame, or a list where there are few rows: each call of polars costs as much as a few hundred
+values in plain Python. Both forms have the same columns and the same values.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from sa_stream.records.fields import TEXT_COLUMNS
 
 type Int64s = npt.NDArray[np.int64]
 type Bools = npt.NDArray[np.bool_]
 
 HUGE_BYTES = 1 << 40  # sums of smaller numbers of bytes stay within 64 bits; the rest is added as Python integers
 NO_STATUS = -1  # of a list without sc-status
+FEW_ROWS = 256  # up to so many, lists cost less than a frame
 
 REASONS = ("too_long", "fields", "timestamp", "status", "future", "too_late")
 TOO_LONG, FIELDS, TIMESTAMP, STATUS, FUTURE, TOO_LATE = range(len(REASONS))
 
 NO_ROWS = np.empty(0, np.int64)
+
+type Lists = dict[str, list[Any]]  # column -> its values
+
+SCHEMA: dict[str, Any] = dict.fromkeys(TEXT_COLUMNS, pl.String) | {"status": pl.Int16, "bytes": pl.Int64}
 
 
 @dataclass(slots=True)
@@ -59,8 +72,8 @@ class Dropped:
 class Columns:
     """Well-formed records in their order, one row each.
 
-    frame          text columns (null or "-" is missing; all of TEXT_COLUMNS are there), `status` (Int16, NO_STATUS
-                   where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
+    table          text columns (null or "-" is missing; all of TEXT_COLUMNS are there), `status`
+                   (Int16, NO_STATUS where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
     event_ms       event times
     arrival_ms     arrival times
     payload, line  which line of which payload of the call
@@ -70,7 +83,7 @@ class Columns:
     payload_arrivals_ms  arrival time of each payload of the call
     """
 
-    frame: pl.DataFrame
+    table: pl.DataFrame | Lists
     event_ms: Int64s
     arrival_ms: Int64s
     payload: Int64s
@@ -81,21 +94,36 @@ class Columns:
     payload_arrivals_ms: Int64s
 
     def __len__(self) -> int:
-        return self.frame.height
+        return len(self.event_ms)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The table as a frame."""
+        return pl.DataFrame(self.table, schema=SCHEMA) if isinstance(self.table, dict) else self.table
+
+    @property
+    def lists(self) -> Lists:
+        """The table as lists."""
+        return self.table if isinstance(self.table, dict) else self.table.to_dict(as_series=False)
 
     def chosen(self, rows: Bools | Int64s) -> "Columns":
         """Some of the rows (a mask), or all of them in another order (their places). `dropped` stays whole."""
         is_mask = rows.dtype == np.bool_
         if is_mask and rows.all():
             return self
-        frame = self.frame.filter(pl.Series(rows)) if is_mask else self.frame[rows]
+        table: pl.DataFrame | Lists
+        if isinstance(self.table, dict):
+            places = np.flatnonzero(rows).tolist() if is_mask else rows.tolist()
+            table = {name: [values[place] for place in places] for name, values in self.table.items()}
+        else:
+            table = self.table.filter(pl.Series(rows)) if is_mask else self.table[rows]
         huge = {}
         if self.huge:
             old = np.flatnonzero(rows) if is_mask else rows
             new = dict(zip(old.tolist(), range(len(old)), strict=True))
             huge = {new[row]: number for row, number in self.huge.items() if row in new}
         return Columns(
-            frame,
+            table,
             self.event_ms[rows],
             self.arrival_ms[rows],
             self.payload[rows],
@@ -125,8 +153,11 @@ class Columns:
     def concatenated(cls, parts: Sequence["Columns"], payload_arrivals_ms: Int64s) -> "Columns":
         """Rows of parts of one call, one after the other."""
         rows = [0, *np.cumsum([len(part) for part in parts]).tolist()]
+        lists = [part.table for part in parts if isinstance(part.table, dict)]
         return cls(
-            pl.concat([part.frame for part in parts]),
+            {name: list(chain.from_iterable(part[name] for part in lists)) for name in SCHEMA}
+            if len(lists) == len(parts)
+            else pl.concat([part.frame for part in parts]),
             np.concatenate([part.event_ms for part in parts]),
             np.concatenate([part.arrival_ms for part in parts]),
             np.concatenate([part.payload for part in parts]),

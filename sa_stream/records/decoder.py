@@ -1,10 +1,10 @@
 """Payload bytes in, text columns out: one row a line that has the number of fields of a configured list, and a table of
 the lines that have not. What the texts mean is the parser's. This is the place for a faster decoder.
 
-Nothing here makes a Python object for a row. A buffer of whole lines is read by polars' CSV reader as text columns. The
-reader fills short lines and cuts long ones in silence, so the number of fields must be proved: the last column is there
-in every row, and the buffer has exactly as many tabs as that takes. When the proof fails, lines are judged one by one,
-still as arrays.
+Nothing here makes a Python object for a row, but where there are few. A buffer of whole lines is read by polars' CSV
+reader as text columns. The reader fills short lines and cuts long ones in silence, so the number of fields must be
+proved: the last column is there in every row, and the buffer has exactly as many tabs as that takes. When the proof
+fails, lines are judged one by one, still as arrays.
 
 What the reader does that must be undone (polars 2.1, each with a test): it strips one `\\r` from the end of every field
 and one byte order mark from the start of the buffer, it unpacks a buffer that begins with the magic bytes of gzip, zlib
@@ -14,11 +14,12 @@ or zstd (or fails on it), and one broken byte fails the whole buffer.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from sa_stream.records.columns import FIELDS, TOO_LONG, Bools, Dropped, Int64s
+from sa_stream.records.columns import FEW_ROWS, FIELDS, TOO_LONG, Bools, Dropped, Int64s
 from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists
 
 LINE_BYTES_MAX = 1 << 20
@@ -41,6 +42,24 @@ class Decoded:
     line: Int64s
 
 
+class Line(NamedTuple):
+    """One line of few.
+
+    payload, line  which line of which payload of the call
+    field_count    number of fields that it has
+    layout         of the list with as many; None if there is none
+    too_long       whether it is longer than LINE_BYTES_MAX; then it is not read
+    texts          values of TEXT_COLUMNS in their order (None or "-" is missing); empty without a layout
+    """
+
+    payload: int
+    line: int
+    field_count: int
+    layout: "Layout | None"
+    too_long: bool
+    texts: list[str | None]
+
+
 class Decoder:
     """Reads lines by the configured field lists. Holds no state between calls."""
 
@@ -60,6 +79,27 @@ class Decoder:
             if frame is not None:
                 return [Decoded(layout, frame, *_places(buffer, lengths, frame.height))], []
         return self._decode_lines(buffer, lengths)
+
+    def decode_few(self, payloads: Sequence[bytes]) -> list[Line] | None:
+        """The lines of payloads, one by one; None if that is no way for them: they are many, or packed."""
+        lines = 0
+        for payload in payloads:
+            lines += payload.count(b"\n") + 1
+            if lines > FEW_ROWS or payload[:2] == _GZIP_MAGIC:
+                return None
+        return [
+            self._line(line, place, number)
+            for place, payload in enumerate(payloads)
+            for number, raw in enumerate(payload.split(b"\n"))
+            if (line := raw.removesuffix(b"\r")) and line[0] != ord("#")
+        ]
+
+    def _line(self, line: bytes, payload: int, number: int) -> Line:
+        count = line.count(b"\t") + 1
+        too_long = len(line) > LINE_BYTES_MAX
+        layout = self._layouts.get(count)
+        texts = layout.texts(line) if layout is not None and not too_long else []
+        return Line(payload, number, count, layout, too_long, texts)
 
     def decode_buffer(self, buffer: bytes) -> tuple[list[Decoded], list[Dropped]]:
         """Rows of whole lines from a file, which are one payload."""
@@ -113,8 +153,15 @@ class Layout:
         if self.proof is not None:
             names[last] = self.proof
         self.schema = dict.fromkeys(names, pl.String)
+        place = {name: index for index, name in used.items()}
+        self.places = [place.get(name) for name in TEXT_COLUMNS]
         self.wanted = sorted({*used, last} if self.proof else used)
         self.absent = [pl.lit(None, pl.String).alias(name) for name in TEXT_COLUMNS if name not in used.values()]
+
+    def texts(self, line: bytes) -> list[str | None]:
+        """Values of TEXT_COLUMNS, in their order, of a line that has the right number of fields."""
+        values = line.decode("utf-8", "replace").split("\t")
+        return [None if place is None else values[place] or None for place in self.places]
 
     def read(self, buffer: bytes) -> pl.DataFrame:
         """Rows of a buffer in which every line has the right number of fields."""

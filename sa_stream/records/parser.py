@@ -1,5 +1,6 @@
 """Text columns in, records out: which lines are records, and what their timestamps, statuses and sizes are."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,26 +8,32 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import (
+    FIELDS,
     FUTURE,
     HUGE_BYTES,
     NO_ROWS,
     NO_STATUS,
+    SCHEMA,
     STATUS,
     TIMESTAMP,
+    TOO_LONG,
     Bools,
     Columns,
     Dropped,
     Int64s,
 )
-from sa_stream.records.decoder import Decoded, Decoder, Layout
+from sa_stream.records.decoder import Decoded, Decoder, Layout, Line
 from sa_stream.records.fields import TEXT_COLUMNS, Field_Lists
 
 YEAR_2100_S = 4_102_444_800
+EPOCH_SECONDS = r"^[0-9]{10}(\.[0-9]+)?$"
+SECONDS_CHARS_MAX = 17  # six decimals: what a double holds
 ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond
 ORDINARY_STATUS = r"^[0-9]{3}$"
 ORDINARY_BYTES = r"^[0-9]{1,12}$"
 NUMBER = r"^[0-9]+(\.[0-9]+)?$"
 NUMBER_DIGITS_MAX = 30  # a number with more digits counts as missing
+_EPOCH_SECONDS = re.compile(EPOCH_SECONDS, re.ASCII)
 
 
 class Parser:
@@ -39,6 +46,9 @@ class Parser:
 
     def parse(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
         """Columns of one or several batches' payloads; `arrivals_ms` has one time a payload."""
+        few = self._decoder.decode_few(payloads)
+        if few is not None:
+            return self._columns_of_few(few, arrivals_ms)
         return self._columns(*self._decoder.decode(payloads), arrivals_ms)
 
     def parse_buffer(self, buffer: bytes, now_ms: int) -> Columns:
@@ -48,10 +58,10 @@ class Parser:
     def _columns(self, decoded: list[Decoded], dropped: list[Dropped], arrivals_ms: Int64s) -> Columns:
         parts = [self._validated(part, arrivals_ms) for part in decoded]
         if not parts:
-            schema: dict[str, Any] = dict.fromkeys(TEXT_COLUMNS, pl.String)
-            frame = pl.DataFrame(schema=schema | {"status": pl.Int16, "bytes": pl.Int64})
             lost = Dropped.joined(dropped)
-            return Columns(frame, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms)
+            return Columns(
+                pl.DataFrame(schema=SCHEMA), NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms
+            )
         if len(parts) == 1 and not dropped:
             return parts[0]
         lost = Dropped.joined([*dropped, *(part.dropped for part in parts)])
@@ -99,9 +109,52 @@ class Parser:
             keep(columns.event_ms <= columns.arrival_ms + self.future_ms, FUTURE)
         if ordinary is None:
             sizes, columns.huge = whole_bytes(columns.frame["sc-bytes"])
-            columns.frame = columns.frame.select(*TEXT_COLUMNS, status.alias("status"), sizes.alias("bytes"))
+            columns.table = columns.frame.select(*TEXT_COLUMNS, status.alias("status"), sizes.alias("bytes"))
         columns.dropped = Dropped.joined(dropped)
         return columns
+
+    def _columns_of_few(self, lines: Sequence[Line], arrivals_ms: Int64s) -> Columns:
+        """What `_columns` makes of many lines, line by line."""
+        rows: list[list[Any]] = []
+        places: list[tuple[Any, ...]] = []
+        dropped: list[tuple[Any, ...]] = []
+        huge: dict[int, int] = {}
+        arrivals = arrivals_ms.tolist()
+        for line in lines:
+            event_ms, arrival_ms = event_time_ms(line.texts[_TIMESTAMP]) if line.texts else None, arrivals[line.payload]
+            reason = self._reason(line, event_ms, arrival_ms)
+            if reason is not None:
+                dropped.append((line.payload, line.line, reason, line.field_count))
+                continue
+            size = _whole(line.texts[_BYTES])
+            if size >= HUGE_BYTES:
+                huge[len(rows)], size = size, 0
+            rows.append([*line.texts, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
+            places.append((event_ms, arrival_ms, line.payload, line.line, line.field_count))
+        table = dict(zip(SCHEMA, map(list, zip(*rows, strict=True)) if rows else ([] for _ in SCHEMA), strict=True))
+        event, arrival, payload, number, count = _columns_of(places, 5)
+        return Columns(
+            table, event, arrival, payload, number, count, huge, Dropped(*_columns_of(dropped, 4)), arrivals_ms
+        )
+
+    def _reason(self, line: Line, event_ms: int | None, arrival_ms: int) -> int | None:
+        """Why a line is no record; None if it is one."""
+        if line.too_long:
+            return TOO_LONG
+        if line.layout is None:
+            return FIELDS
+        if event_ms is None:
+            return TIMESTAMP
+        if line.layout.has_status and not _is_status(line.texts[_STATUS]):
+            return STATUS
+        return FUTURE if event_ms > arrival_ms + self.future_ms else None
+
+
+def _columns_of(rows: list[tuple[Any, ...]], width: int) -> list[Int64s]:
+    return [np.array(column, np.int64) for column in zip(*rows, strict=True)] if rows else [NO_ROWS] * width
+
+
+_TIMESTAMP, _STATUS, _BYTES = map(TEXT_COLUMNS.index, ("timestamp", "sc-status", "sc-bytes"))
 
 
 def _ordinary_values(layout: Layout, frame: pl.DataFrame) -> tuple[pl.DataFrame, Int64s] | None:
@@ -134,18 +187,26 @@ def _is_status(value: str | None) -> bool:
     return value is not None and len(value) == 3 and value.isascii() and value.isdigit()
 
 
+def event_time_ms(text: str | None) -> int | None:
+    """Whole milliseconds of one timestamp (cut, not rounded), None if it is not good: see `event_times_ms`."""
+    if text is None or not _EPOCH_SECONDS.fullmatch(text):
+        return None
+    time_ms = round(float(text[:SECONDS_CHARS_MAX]) * 1e6) // 1000
+    return time_ms if time_ms < YEAR_2100_S * 1000 else None
+
+
 def event_times_ms(timestamps: pl.Series) -> tuple[Int64s, Bools | None]:
     """Whole milliseconds (cut, not rounded), and which are good; None if all are.
 
     Good is ten ASCII digits with an optional fraction, before 2100. A double holds such a time to a quarter of a
     microsecond, so six decimals survive; more decimals are cut first.
     """
-    good = timestamps.str.contains(r"^[0-9]{10}(\.[0-9]+)?$").fill_null(False)
+    good = timestamps.str.contains(EPOCH_SECONDS).fill_null(False)
     every = bool(good.all())
     if not every:
         timestamps = pl.select(pl.when(good).then(timestamps)).to_series()
-    if _integer(timestamps.str.len_bytes().max()) > 17:
-        timestamps = timestamps.str.slice(0, 17)
+    if _integer(timestamps.str.len_bytes().max()) > SECONDS_CHARS_MAX:
+        timestamps = timestamps.str.slice(0, SECONDS_CHARS_MAX)
     seconds = timestamps.cast(pl.Float64, strict=False).fill_null(0.0).to_numpy()
     times_ms = np.rint(seconds * 1e6).astype(np.int64) // 1000
     if len(times_ms) and times_ms.max() >= YEAR_2100_S * 1000:
