@@ -41,10 +41,11 @@ bytes.
   the difference between one and five of them. **commit-…**: one commit of it. **recovery-8-shards**: bringing eight of
   them back from their snapshots and partials.
 - **memory-10M-paths**: one window in which each of 10 million records has a new path.
-- **fold-…**: CPU of parsing and taking in records, one and 30,000 over many windows. **pass-…**, **merge-memory**: a
-  reconciler's pass in which nothing is new, and publishing one window of many full shards. **close-…**,
-  **open-refreshes**: a modelled run of the real reconciler on a clock that nobody waits for (benchmarks/closing.py).
-  **s3-month**: the calls of an hour of steady traffic at list prices. **state-objects**: a life of 31 simulated days.
+- **fold-…**: CPU of parsing and taking in records, one and 30,000 over many windows. **slow-shards**: the engine with
+  many shards that get a record a second, on a clock that is set. **pass-…**, **merge-memory**: a reconciler's pass in
+  which nothing is new, and publishing one window of many full shards. **close-…**, **open-refreshes**: a modelled run
+  of the real reconciler on a clock that nobody waits for (benchmarks/closing.py). **s3-month**: the calls of an hour of
+  steady traffic at list prices. **state-objects**: a life of 31 simulated days.
 - **kcl-…**: `python -m consumer` behind the real KCL, with emulators of Kinesis and DynamoDB, all on the same cores.
   Memory is that of idle shards after 15 s. CPU is that of the two processes from one moment to another, with
   4,000 records of four shards read in between. put-to-seen is the time from the put of a single record until `/health`

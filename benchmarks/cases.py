@@ -33,6 +33,7 @@ class Sizes:
     kcl_records: int = 4_000  # the Kinesis emulator is slow with more
     kcl_singles: int = 200
     many_windows: int = 1_000
+    slow_shards: tuple[int, int] = (1_000, 60)
     many_shards: tuple[int, int] = (16, 256)
     many_workers: int = 16
     days: tuple[int, int] = (7, 31)
@@ -51,6 +52,7 @@ QUICK = Sizes(
     kcl_records=400,
     kcl_singles=3,
     many_windows=20,
+    slow_shards=(4, 10),
     many_shards=(2, 4),
     many_workers=2,
     days=(1, 2),
@@ -386,6 +388,10 @@ def growth_of_folds(bench: Bench) -> Iterator[Line]:
     ratio = spread["ms"] / alone["ms"]
     law = f"{records:,} records over {spread['windows']:,} windows: {spread['ms']:.0f} ms, to those of one window"
     yield at_most("fold-many-windows", ratio, "times", 5, law)
+    shards_, seconds = bench.sizes.slow_shards
+    slow, _ = measure.call(growth.slow_shards, shards_, 10, seconds)
+    detail = f"a core's share of an engine with {shards_:,} shards of a record a second, commits included"
+    yield at_most("slow-shards", 100 * slow["cores"], "%", 30, detail)
 
 
 def growth_of_publishing(bench: Bench) -> Iterator[Line]:
@@ -446,7 +452,7 @@ GROUPS: dict[Group, tuple[str, ...]] = {
     memory_at_start: ("memory-start",),
     full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
     distinct_paths: ("memory-10M-paths",),
-    growth_of_folds: ("fold-of-one", "fold-many-windows"),
+    growth_of_folds: ("fold-of-one", "fold-many-windows", "slow-shards"),
     growth_of_publishing: ("pass-16-shards", "pass-256-shards", "pass-cache-reads", "merge-memory"),
     growth_of_closing: ("close-256-shards", "close-16-workers", "open-refreshes"),
     growth_of_cost: ("s3-month",),

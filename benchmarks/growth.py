@@ -10,16 +10,18 @@ import numpy as np
 from benchmarks.data import WINDOW_END_MS
 from benchmarks.lines import block
 from benchmarks.shards import peak_bytes, resident_bytes
+from consumer.worker.engine import Engine
 from consumer.worker.publisher import shared_publish_s
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import partial_key, progress_key
-from sa_stream.commits.operations import Operation, Together, drive
+from sa_stream.commits.operations import Operation, Steps, Together, drive
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Shared, Start
 from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.health.notebook import Health
 from sa_stream.partitions import Batch, Partial_Name, Shard_Info
 from sa_stream.records.fields import CANONICAL, resolve_field_lists
 from sa_stream.records.intake import Intake
@@ -86,6 +88,51 @@ def folds(records: int, windows: int, calls: int) -> dict[str, float]:
         state.take(placed, [str(first + i + 1) for i in range(records)], seeds, INTAKE)
         least_s = min(least_s, time.process_time() - began_s)
     return {"ms": least_s * 1000, "windows": len(state.windows)}
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> Now:
+        return at(self.now_ms)
+
+
+def slow_shards(shards: int, warm_s: int, measured_s: int) -> dict[str, float]:
+    """CPU, as a share of a core, of an engine whose shards get a record a second each, one after the other: it waits
+    for more as long as it does in a worker, folds, and commits to a store in memory."""
+    clock, store = Clock(START_MS), State_Store("memory://")
+    engine = Engine(Health(clock().moment), clock)
+    shared = Shared(store, Timing(), Start(BEGINNING_MS, START_MS), INTAKE, Secrets(store, lambda: SECRET), lambda: "l")
+
+    def opened(name: str) -> Steps[Partition_Consumer]:
+        state = yield from recover_steps(shared, Shard_Info(name, (), False), None, START_MS)
+        return Partition_Consumer(shared, state, lambda number: None, clock())
+
+    def settle() -> None:
+        engine.poll(0)
+        while engine.busy:
+            engine.poll()
+
+    lanes = []
+    for place in range(shards):
+        lanes.append(engine.open(f"shard-{place:04d}", opened(f"shard-{place:04d}"), *[lambda *_: None] * 3))
+        settle()
+    began_s = 0.0
+    for second in range(warm_s + measured_s):
+        if second == warm_s:
+            began_s = time.process_time()
+        for place, lane in enumerate(lanes):
+            clock.now_ms = START_MS + second * 1_000 + place * 1_000 // shards
+            line = record(second, clock.now_ms - 1_000) + b"\n"
+            engine.take(lane, Batch([line], [clock.now_ms - 500], [str(second + 1)]))
+            settle()
+    cpu_s = time.process_time() - began_s
+    engine.shutdown()
+    records = sum(lane.consumer.state.counters["aggregated"] for lane in lanes if lane.consumer is not None)
+    return {"cores": cpu_s / measured_s, "records": records}
 
 
 # ---------------------------------------------------------------------- publishing

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
 NEVER_MS = 1 << 62  # after every time: the coverage of a partition that vouches for nothing yet
@@ -156,6 +157,7 @@ def iso(time_ms: int | None) -> str | None:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=4_096)  # windows' starts, again and again
 def month_of(time_ms: int) -> str:
     """The month of event time whose secret hashes a value: `2026-02`."""
     return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m")

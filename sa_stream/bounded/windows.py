@@ -7,7 +7,7 @@ import numpy as np
 from sa_stream.records.columns import REASONS, Columns
 from sa_stream.records.intake import Intake
 from sa_stream.timing import WINDOW_MS, month_of
-from sa_stream.windows.fold import fold, hash_columns
+from sa_stream.windows.fold import Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
@@ -37,8 +37,7 @@ class Bounded_Windows:
         if not len(columns):
             return
         starts = columns.event_ms // WINDOW_MS * WINDOW_MS
-        windows = distinct(starts)
-        seeds = dict.fromkeys({month_of(start) for start in windows}, 0)
+        seeds = dict.fromkeys({month_of(start) for start in distinct(starts)}, 0)
         hashed = hash_columns(columns, starts, np.ones(len(columns), np.bool_), seeds)
         known = hashed.has_request_id
         ids = (hashed.request_ids ^ ((starts // WINDOW_MS).astype(np.uint64) * _SPREAD))[known]
@@ -46,14 +45,15 @@ class Bounded_Windows:
         duplicate = np.zeros(len(columns), np.bool_)
         if found is not None:
             duplicate[known] = found
-        for start in windows:
+        parts = []
+        for start, rows in parted(starts, np.ones(len(columns), np.bool_)):
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
             window.fields |= self._intake.lists.mask
-            rows = starts == start
-            duplicates = int((duplicate & rows).sum())
+            duplicates = int(np.count_nonzero(duplicate[rows]))
             window.duplicate_records += duplicates
             self.duplicates += duplicates
-            rows &= ~duplicate
-            self.aggregated += fold(window, columns.chosen(rows), hashed.chosen(rows), self._intake, 0)
+            self.aggregated += len(rows) - duplicates
+            parts.append(Part(window, rows[~duplicate[rows]], 0))
+        fold(parts, columns, hashed, self._intake)

@@ -5,7 +5,7 @@ values in plain Python. Both forms have the same columns and the same values.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -101,15 +101,18 @@ class Columns:
         """The table as a frame."""
         return pl.DataFrame(self.table, schema=SCHEMA) if isinstance(self.table, dict) else self.table
 
-    @property
-    def lists(self) -> Lists:
-        """The table as lists."""
-        return self.table if isinstance(self.table, dict) else self.table.to_dict(as_series=False)
+    def as_lists(self, names: Sequence[str]) -> "Columns":
+        """Lists for a table, of at least these of its columns."""
+        return (
+            self
+            if isinstance(self.table, dict)
+            else replace(self, table={name: self.table[name].to_list() for name in names})
+        )
 
     def chosen(self, rows: Bools | Int64s) -> "Columns":
-        """Some of the rows (a mask), or all of them in another order (their places). `dropped` stays whole."""
+        """Some of the rows, by a mask or by their places, which may be in another order. `dropped` stays whole."""
         is_mask = rows.dtype == np.bool_
-        if is_mask and rows.all():
+        if len(rows) == len(self) and (rows.all() if is_mask else (np.diff(rows) == 1).all()):
             return self
         table: pl.DataFrame | Lists
         if isinstance(self.table, dict):

@@ -4,6 +4,7 @@ addresses go out. Works on distinct values, never on rows: a cheap test over the
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from urllib.parse import unquote_to_bytes
@@ -273,6 +274,24 @@ def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
     return distinct if paths is distinct else paths.rename(distinct.name)
 
 
+def clean_few_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]:
+    """The same of few values, which need not be distinct, one by one."""
+    texts = ["" if path is None or path in MISSING else _cleaned(path) for path in paths]
+    if rules.rules:
+        changed = rules.apply(pl.Series(texts, dtype=pl.String)).to_list()
+        texts = ["" if path is None or path in MISSING else text for path, text in zip(paths, changed, strict=True)]
+    return [text[:PATH_CHARS_MAX] for text in texts]
+
+
+def _cleaned(path: str) -> str:
+    if "?" in path:
+        path = path.partition("?")[0]
+    # what may change has one of these, which is seen more quickly than whether it matches a pattern
+    if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
+        return _shown(path)
+    return path
+
+
 def _shown_path(path: str) -> str:
     return scrub(normalized(path))
 
@@ -280,10 +299,14 @@ def _shown_path(path: str) -> str:
 _shown_path_cached = lru_cache(maxsize=8_192)(_shown_path)
 
 
+def _shown(path: str) -> str:
+    return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)
+
+
 def _changed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
     """The paths, those at the positions as they may be shown; the same Series if that is how they came."""
     found = paths.gather(positions).to_list()
-    clean = [_shown_path_cached(text) if len(text) <= CACHED_CHARS_MAX else _shown_path(text) for text in found]
+    clean = [_shown(text) for text in found]
     if clean == found:
         return paths
     # gather from old and new side by side: writing into a Series may write into others that share its memory

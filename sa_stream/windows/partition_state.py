@@ -17,7 +17,7 @@ from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows.coverage import ASIDE, MONTH, PARTIAL, RETENTION, SECRET, First_Start, Loss
-from sa_stream.windows.fold import Hashed, fold, hash_columns, hash_of
+from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, hash_of, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
 from sa_stream.windows.window import Window
@@ -181,21 +181,21 @@ class Partition_State:
         seeds: Mapping[str, int],
         intake: Intake,
     ) -> None:
-        starts, in_time = verdicts.starts, verdicts.in_time
-        for start in distinct(starts if in_time.all() else starts[in_time]):
-            rows = (starts == start) & in_time
-            last = len(rows) - 1 - int(rows[::-1].argmax())
-            window = self._touch(start, numbers[int(columns.payload[last])], intake.lists.mask)
+        parts = []
+        for start, rows in parted(verdicts.starts, verdicts.in_time):
+            window = self._touch(start, numbers[int(columns.payload[rows[-1]])], intake.lists.mask)
             if verdicts.duplicate is not None:
-                duplicates = int((verdicts.duplicate & rows).sum())
+                duplicate = verdicts.duplicate[rows]
+                duplicates = int(np.count_nonzero(duplicate))
                 window.duplicate_records += duplicates
                 self._count("duplicates", duplicates)
-                rows &= ~verdicts.duplicate
-            late_records = int((verdicts.late & rows).sum())
+                rows = rows[~duplicate]
+            late_records = int(np.count_nonzero(verdicts.late[rows]))
             window.late_records += late_records
             self._count("late", late_records)
-            seed = seeds[month_of(start)]
-            self._count("aggregated", fold(window, columns.chosen(rows), hashed.chosen(rows), intake, seed))
+            self._count("aggregated", len(rows))
+            parts.append(Part(window, rows, seeds[month_of(start)]))
+        fold(parts, columns, hashed, intake)
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""

@@ -21,19 +21,23 @@ KEPT_AT_A_CUT = DISTINCT_MAX // 2  # a cut makes room for as many new paths as i
 TEXT_BYTES_KEPT_AT_A_CUT = TEXT_BYTES_MAX // 2
 SHRUNK_PATHS = DISTINCT_MAX // 16  # what `shrink` leaves
 SHRUNK_TEXT_BYTES = TEXT_BYTES_MAX // 16
+FEW_PATHS = 1_024  # so many rows come one by one before they become a frame
 _ROW_BYTES = 32  # of a row beside its text: a view of it and two numbers
+_FEW_ROW_BYTES = 300  # of one in a dict
 
 _EMPTY = pl.DataFrame(schema={"path": pl.String, "count": pl.Int64, "bytes": pl.Int64})
 
 
 class Path_Table:
-    """A table of path, count, bytes; new rows wait in `pending` and are merged in when they could matter."""
+    """A table of path, count, bytes; new rows wait in `pending` and are merged in when they could matter. What came one
+    by one waits in a dict before."""
 
-    __slots__ = ("error", "huge_bytes", "pending", "pending_bytes", "pending_rows", "table", "text_bytes")
+    __slots__ = ("error", "few", "huge_bytes", "pending", "pending_bytes", "pending_rows", "table", "text_bytes")
 
     def __init__(self) -> None:
         self.table = _EMPTY
         self.text_bytes = 0  # of the table's paths
+        self.few: dict[str, list[int]] = {}  # path -> [count, bytes]; counted among the pending
         self.pending: list[pl.DataFrame] = []
         self.pending_rows = 0
         self.pending_bytes = 0  # of their paths
@@ -83,10 +87,42 @@ class Path_Table:
         self.pending.append(grouped)
         self.pending_rows += grouped.height
         self.pending_bytes += added_bytes
+        self._compact_if_long()
+
+    def _compact_if_long(self) -> None:
         if self.pending_rows > max(DISTINCT_MAX // 8, self.table.height) or self.pending_bytes > max(
             TEXT_BYTES_MAX // 8, self.text_bytes
         ):
             self.compact()
+
+    def add_few(self, paths: Sequence[str], sizes: Sequence[int], huge: Sequence[tuple[int, str, int]] = ()) -> None:
+        """Take in few records one by one, in their order: their paths, and bytes (0 where `huge` has them)."""
+        longest = 4 * sum(map(len, paths))  # no character has more bytes
+        if self._too_much(self.pending_rows + len(paths), self.pending_bytes + longest):
+            rows = pl.DataFrame({"path": paths, "bytes": sizes}, schema={"path": pl.String, "bytes": pl.Int64})
+            self.add(grouped_paths(rows), lambda: rows, huge)
+            return
+        for path, size in zip(paths, sizes, strict=True):
+            known = self.few.get(path)
+            if known is None:
+                self.few[path] = [1, size]
+                self.pending_rows += 1
+                self.pending_bytes += len(path.encode())
+            else:
+                known[0] += 1
+                known[1] += size
+        self._add_huge(huge)
+        if len(self.few) > FEW_PATHS:
+            self._spill()
+            self._compact_if_long()
+
+    def _spill(self) -> None:
+        """From the dict, in which a row takes ten times the memory, to the frames."""
+        if self.few:
+            counts, sizes = zip(*self.few.values(), strict=True)
+            columns = {"path": list(self.few), "count": counts, "bytes": sizes}
+            self.pending.append(pl.DataFrame(columns, schema=_EMPTY.schema))
+            self.few = {}
 
     def _too_much(self, more_paths: int, more_bytes: int) -> bool:
         return self.table.height + more_paths > DISTINCT_MAX or self.text_bytes + more_bytes > TEXT_BYTES_MAX
@@ -97,6 +133,7 @@ class Path_Table:
 
     def compact(self) -> None:
         """Merge what is pending. Changes the table's shape in memory, never what it says."""
+        self._spill()
         if self.pending:
             self._set(_summed([self.table, *self.pending]))
             self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
@@ -137,7 +174,7 @@ class Path_Table:
         """About what it takes in memory."""
         huge = sum(map(sys.getsizeof, self.huge_bytes))
         rows = self.table.height + self.pending_rows + 4 * len(self.huge_bytes)
-        return self.text_bytes + self.pending_bytes + huge + _ROW_BYTES * rows
+        return self.text_bytes + self.pending_bytes + huge + _ROW_BYTES * rows + _FEW_ROW_BYTES * len(self.few)
 
     def top(self, limit: int) -> list[tuple[str, int, int]]:
         """(path, count, bytes) by count descending, then path ascending by code point."""

@@ -62,7 +62,10 @@ class Distinct:
         if len(self.hashes) == _KEPT:
             hashes = hashes[hashes < self.hashes[-1]]
         fresh = sorted_distinct(hashes)
-        if len(fresh) and len(self.hashes):
+        if not len(self.hashes):
+            self.hashes = fresh[:_KEPT]
+            return
+        if len(fresh):
             place = np.searchsorted(self.hashes, fresh)
             fresh = fresh[self.hashes.take(place, mode="clip") != fresh]
         if len(fresh):
@@ -128,12 +131,9 @@ class Durations:
         # In two halves, as the products of long times and many records do not fit 64 bits.
         high, low = values_us >> _HALF_BITS, values_us & ((1 << _HALF_BITS) - 1)
         self.sum_us += (int((high * counts).sum()) << _HALF_BITS) + int((low * counts).sum())
-        index = np.searchsorted(BOUNDS_US, values_us)
-        added = np.bincount(index, weights=counts, minlength=_BUCKETS).astype(np.int64)
         if self.buckets is None:
-            self.buckets = added
-        else:
-            self.buckets += added
+            self.buckets = np.zeros(_BUCKETS, np.int64)
+        np.add.at(self.buckets, np.searchsorted(BOUNDS_US, values_us), counts)
 
     def add_long(self, values_us: Sequence[int], counts: Sequence[int]) -> None:
         """Take in values of any size, with how often each occurred."""
@@ -192,13 +192,14 @@ class Durations:
         return durations
 
 
-def add_counts(counts: dict[str, int], values: Sequence[str], numbers: Sequence[int]) -> None:
-    """Add to a count of few distinct values; past VALUES_MAX names, new ones are counted together as `(other)`.
+def add_counts(counts: dict[str, int], found: Iterable[tuple[str, int]]) -> None:
+    """Add values, each with a number, to a count of few distinct ones; past VALUES_MAX names, new ones are counted
+    together as `(other)`.
 
-    `values` come in the order of their first record, where they could pass the limit: which names are kept is then a
+    Values come in the order of their first record, where they could pass the limit: which names are kept is then a
     function of the records alone.
     """
-    for value, number in zip(values, numbers, strict=True):
+    for value, number in found:
         if value not in counts and len(counts) >= VALUES_MAX:
             value = OTHER
         counts[value] = counts.get(value, 0) + number

@@ -3,7 +3,7 @@
 import gzip
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -27,6 +27,15 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SMALL = "timestamp,sc-status,sc-bytes,cs-uri-stem"
 SHORTER = "timestamp,cs-host,sc-bytes"
 FULL = resolve_field_lists("canonical", "")
+
+
+@pytest.fixture(scope="module", autouse=True, params=["few", "many"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """However few lines are read, both ways must read them alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "many":
+            patch.setattr(decoder_module, "FEW_ROWS", -1)
+        yield
 
 
 def lists_of(setting: str, dropped: str = "") -> Field_Lists:

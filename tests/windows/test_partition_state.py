@@ -1,7 +1,6 @@
 """What a partition holds after record n is a function of its records up to n, whoever read them, when, and how."""
 
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, month_of
-from sa_stream.windows import fold, paths, summaries
+from sa_stream.windows import paths
 from sa_stream.windows.partition_state import Partition_State, Shrunk
 from sa_stream.windows.window import Window
 from tests.windows.partition_feed import (
@@ -36,16 +35,7 @@ NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 NOON_MS = 1_771_243_200_000  # 2026-02-16T12:00Z
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_limits() -> Iterator[None]:
-    """Limits so low that a few records pass them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "DISTINCT_MAX", 8)
-        patch.setattr(paths, "KEPT_AT_A_CUT", 4)
-        patch.setattr(summaries, "VALUES_MAX", 5)
-        patch.setattr(fold, "VALUES_MAX", 5)
-        patch.setattr(summaries, "_KEPT", 6)
-        yield
+pytestmark = pytest.mark.usefixtures("small_limits")
 
 
 def fold_all(records: list[Record]) -> Worker:

@@ -16,7 +16,7 @@ from sa_stream.records.columns import Columns, Dropped
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.windows import summaries
-from sa_stream.windows.fold import COUNTED_FIELDS, Hashed, fold, hash_expression, hash_of
+from sa_stream.windows.fold import COUNTED_FIELDS, Hashed, Part, fold, hash_expression, hash_of
 from sa_stream.windows.summaries import (
     BOUNDS_US,
     DISTINCT_EXACT,
@@ -202,7 +202,8 @@ def fold_in(window: Window, frame: pl.DataFrame) -> None:
     rows, none = np.zeros(frame.height, np.int64), np.zeros(frame.height, np.bool_)
     columns = Columns(frame, rows, rows, rows, rows, rows, {}, Dropped.joined([]), rows)
     hashes = rows.astype(np.uint64)
-    fold(window, columns, Hashed(hashes, none, hashes, none), Intake(resolve_field_lists("canonical", "")), seed=1)
+    part = Part(window, np.arange(frame.height), seed=1)
+    fold([part], columns, Hashed(hashes, none, hashes, none), Intake(resolve_field_lists("canonical", "")))
 
 
 @settings(max_examples=80, deadline=None)
@@ -259,12 +260,12 @@ def test_which_names_are_kept_is_a_function_of_the_records(values: list[str], li
         patch.setattr(summaries, "VALUES_MAX", limit)
         one_by_one: dict[str, int] = {}
         for value in values:
-            add_counts(one_by_one, [value], [1])
+            add_counts(one_by_one, [(value, 1)])
         batched: dict[str, int] = {}
         for place in range(0, len(values), step):
             part = values[place : place + step]
             distinct = list(dict.fromkeys(part))
-            add_counts(batched, distinct, [part.count(value) for value in distinct])
+            add_counts(batched, [(value, part.count(value)) for value in distinct])
         assert batched == one_by_one
         assert sum(batched.values()) == len(values)
         assert len(batched) <= limit + 1

@@ -1,0 +1,75 @@
+"""Few rows are read and folded one by one, many as columns: both ways make the same windows, to the byte."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sa_stream.records import decoder
+from sa_stream.records.columns import FEW_ROWS
+from sa_stream.windows import fold
+from tests.log_lines import NOW_MS, log_files
+from tests.oracle import CANONICAL
+from tests.windows.partition_feed import Record, Worker, hostile_records, known_from_records, partials_of
+
+pytestmark = pytest.mark.usefixtures("small_limits")
+
+HOSTILE = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+ALWAYS, NEVER = 1 << 40, -1  # values of FEW_ROWS
+
+
+def life(records: Sequence[Record], seed: int, limits: Sequence[int]) -> Worker:
+    """A worker that reads the records in batches of any size, each under one of the values of FEW_ROWS."""
+    rng = random.Random(seed)
+    now_ms = records[-1].arrival_ms
+    worker, rest = Worker(now_ms=now_ms), list(records)
+    with pytest.MonkeyPatch.context() as patch:
+        while rest:
+            size = rng.choice([1, 2, 5, 17, 60, 200])
+            part, rest = rest[:size], rest[size:]
+            for module in (decoder, fold):
+                patch.setattr(module, "FEW_ROWS", rng.choice(limits))
+            worker.read(part, now_ms)
+            worker.flush(now_ms)
+    return worker
+
+
+def assert_the_same(records: Sequence[Record], seed: int) -> None:
+    """One by one, as columns, and now so, now so, also within a batch."""
+    columns = life(records, seed, [NEVER])
+    for limits in ([ALWAYS], [NEVER, 2, ALWAYS]):
+        other = life(records, seed, limits)
+        assert partials_of(other) == partials_of(columns)
+        assert known_from_records(other.state) == known_from_records(columns.state)
+        letters = {key for key in columns.store.objects if key.startswith("dead-letters/")}
+        assert letters == {key for key in other.store.objects if key.startswith("dead-letters/")}
+        assert all(other.store.objects[key] == columns.store.objects[key] for key in letters)
+
+
+@settings(HOSTILE, max_examples=20)
+@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40))
+def test_few_rows_and_columns_make_the_same_windows_of_hostile_records(seed: int, cuts: int) -> None:
+    assert_the_same(hostile_records(seed), cuts)
+
+
+@HOSTILE
+@given(log_files(CANONICAL), st.integers(0, 1 << 40))
+def test_few_rows_and_columns_make_the_same_windows_of_hostile_files(content: bytes, cuts: int) -> None:
+    rng = random.Random(cuts)
+    lines = content.split(b"\n")
+    records = []
+    while lines:
+        size = rng.choice([1, 1, 2, 9])
+        payload, lines = b"\n".join(lines[:size]) + rng.choice([b"\n", b""]), lines[size:]
+        records.append(Record(str(len(records) + 1), NOW_MS, payload))
+    assert_the_same(records, cuts)
+
+
+def test_the_limit_is_small_enough_for_a_window_and_a_batch() -> None:
+    assert FEW_ROWS <= 1_000
