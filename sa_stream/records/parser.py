@@ -159,6 +159,7 @@ class Parser:
             rows.append([*line.texts, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
             places.append((event_ms, arrival_ms, line.payload, line.line, line.field_count))
         table = dict(zip(SCHEMA, map(list, zip(*rows, strict=True)) if rows else ([] for _ in SCHEMA), strict=True))
+        dropped.sort(key=lambda drop: drop[2])  # by reason, as those of many lines are
         event, arrival, payload, number, count = _columns_of(places, 5)
         lost_payload, lost_line, reasons, counts = _columns_of(dropped, 4)
         lost = Dropped(lost_payload, lost_line, reasons, counts, misfits)

@@ -288,7 +288,7 @@ def _cleaned(path: str) -> str:
         path = path.partition("?")[0]
     # what may change has one of these, which is seen more quickly than whether it matches a pattern
     if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
-        return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)
+        return _shown(path)
     return path
 
 
@@ -299,10 +299,14 @@ def _shown_path(path: str) -> str:
 _shown_path_cached = lru_cache(maxsize=8_192)(_shown_path)
 
 
+def _shown(path: str) -> str:
+    return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)
+
+
 def _changed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
     """The paths, those at the positions as they may be shown; the same Series if that is how they came."""
     found = paths.gather(positions).to_list()
-    clean = [_shown_path_cached(text) if len(text) <= CACHED_CHARS_MAX else _shown_path(text) for text in found]
+    clean = [_shown(text) for text in found]
     if clean == found:
         return paths
     # gather from old and new side by side: writing into a Series may write into others that share its memory

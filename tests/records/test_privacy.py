@@ -13,6 +13,7 @@ from sa_stream.records.privacy import (
     MAYBE_PERSONAL,
     PATH_RULES_SETTING,
     Path_Rules,
+    clean_few_paths,
     clean_host,
     clean_paths,
     clean_value,
@@ -256,6 +257,13 @@ class Test_paths:
     def test_each_path_is_cleaned_as_if_it_were_alone(self, texts: list[str | None]) -> None:
         expected = ["" if text is None else oracle.shown_path(text) for text in texts]
         assert clean_paths(pl.Series("p", texts, dtype=pl.String), NO_RULES).to_list() == expected
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.none() | st.lists(PIECES | DOMAINS | st.just("?"), max_size=12).map("".join), max_size=8))
+    def test_few_are_cleaned_as_many_are(self, texts: list[str | None]) -> None:
+        texts += ["-", "/" + "ü" * 2_050, *UNCHANGED, *CHANGED]
+        for rules in (NO_RULES, Path_Rules.parse('[["^$|b", "/none"]]')):
+            assert clean_few_paths(texts, rules) == clean_paths(pl.Series(texts, dtype=pl.String), rules).to_list()
 
 
 class Test_normalized:
