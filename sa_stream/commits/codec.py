@@ -1,4 +1,5 @@
-"""Progress records to bytes and back (windows and snapshots have their codecs beside their classes)."""
+"""Progress records to bytes and back (windows and snapshots have their codecs beside their classes). A record may have
+the snapshot of its commit in it, as the bytes that would else be an object of their own."""
 
 from sa_stream.commits.progress import Progress
 from sa_stream.format import pack, unpack
@@ -6,9 +7,10 @@ from sa_stream.partitions import Partial_Name
 from sa_stream.timing import BEGINNING_MS
 
 KIND = "progress"
+CONTENT_FIELDS = 13  # of a record; after them comes its snapshot, where it has one
 
 
-def encode_progress(progress: Progress) -> bytes:
+def encode_progress(progress: Progress, snapshot: bytes = b"") -> bytes:
     partials = [[window_ms, name.lineage, name.number] for window_ms, name in sorted(progress.partials.items())]
     return pack(
         KIND,
@@ -26,6 +28,7 @@ def encode_progress(progress: Progress) -> bytes:
             list(progress.followed),
             progress.began_ms,
             progress.amendable_from_ms,
+            *([snapshot] if snapshot else []),
         ],
     )
 
@@ -34,7 +37,8 @@ def decode_progress(data: bytes, key: str = "") -> Progress:
     """Raises Corrupt_State, Unknown_Version."""
     content = unpack(KIND, data, key)
     partition, number, lineage, watermark_ms, since_ms, ended, position_ms, parents, partials, counters = content[:10]
-    followed, began_ms, amendable_from_ms = content[10:] or ((), BEGINNING_MS, BEGINNING_MS)  # version 1 had none
+    later = content[10:CONTENT_FIELDS] or ((), BEGINNING_MS, BEGINNING_MS)  # version 1 had none
+    followed, began_ms, amendable_from_ms = later
     return Progress(
         partition=partition,
         number=number,
@@ -50,3 +54,9 @@ def decode_progress(data: bytes, key: str = "") -> Progress:
         began_ms=began_ms,
         amendable_from_ms=amendable_from_ms,
     )
+
+
+def snapshot_inside(data: bytes, key: str = "") -> bytes:
+    """The snapshot in a progress record whose key says that it has one. Raises Corrupt_State, Unknown_Version."""
+    snapshot: bytes = unpack(KIND, data, key)[CONTENT_FIELDS]
+    return snapshot

@@ -22,6 +22,7 @@ RUNNER_KEY = "meta/runner"
 STREAMS_PREFIX = "meta/streams"
 START_KEY = "meta/start"
 FIELDS_KEY = "meta/fields"  # what `auto` decided
+SNAPSHOT_INSIDE = ".snapshot"  # how the key of a progress record ends that has its snapshot in it
 
 
 @lru_cache(maxsize=4_096)
@@ -55,15 +56,27 @@ def progress_prefix(partition: str) -> str:
     return f"{PROGRESS_PREFIX}{partition}/"
 
 
-def progress_key(partition: str, number: str, watermark_ms: int, lineage: str) -> str:
-    """A watermark that has seen nothing yet is written as 0: the exact one is in the record."""
-    return f"{progress_prefix(partition)}{sortable(number)}/{max(0, watermark_ms):015d}/{lineage}"
+def progress_key(partition: str, number: str, watermark_ms: int, lineage: str, with_snapshot: bool = False) -> str:
+    """A watermark that has seen nothing yet is written as 0: the exact one is in the record. With a snapshot in it, a
+    record is another content, and so another key."""
+    key = f"{progress_prefix(partition)}{sortable(number)}/{max(0, watermark_ms):015d}/{lineage}"
+    return key + SNAPSHOT_INSIDE if with_snapshot else key
 
 
 def parse_progress_key(key: str) -> tuple[str, str, int, str]:
     """(partition, sortable number, watermark_ms, lineage)."""
-    _, partition, number, watermark, lineage = key.split("/")
+    _, partition, number, watermark, lineage = without_snapshot(key).split("/")
     return partition, number, int(watermark), lineage
+
+
+def has_snapshot(key: str) -> bool:
+    """Whether it is the key of a progress record that has its snapshot in it."""
+    return key.endswith(SNAPSHOT_INSIDE)
+
+
+def without_snapshot(key: str) -> str:
+    """The key under which an idle commit says what this progress record says."""
+    return key.removesuffix(SNAPSHOT_INSIDE)
 
 
 def checkpoint_key(partition: str) -> str:

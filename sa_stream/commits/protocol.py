@@ -9,8 +9,9 @@ writes is true, but it cannot commit.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import batched
 
-from sa_stream.commits.codec import decode_progress, encode_progress
+from sa_stream.commits.codec import decode_progress, encode_progress, snapshot_inside
 from sa_stream.commits.keys import (
+    has_snapshot,
     parse_progress_key,
     parse_snapshot_key,
     partial_key,
@@ -32,6 +33,7 @@ from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
 
 LISTINGS_MAX = 3  # of snapshots, while they vanish
+SNAPSHOT_INSIDE_BYTES_MAX = 64 << 10  # a larger one is no part of what every publisher reads
 
 
 type Checkpoint = Callable[[str], None]  # checkpoint(number): raises Lease_Lost when somebody else owns the partition
@@ -49,8 +51,8 @@ def commit_steps(
     """Commit what the partition knows after record n.
 
     1  put the partial of every window touched since the last commit
-    2  put the snapshot
-    3  put the progress
+    2  put the snapshot, if it is large, or the last
+    3  put the progress, with the snapshot in it if it is small
     4  checkpoint(n): the commit point, fenced by the lease
     5  only after that was confirmed: delete what the commit *before* has made obsolete; at the end all that is
 
@@ -65,6 +67,7 @@ def commit_steps(
     known = (number, state.lineage) == (state.committed_number, state.committed_lineage)
     # Before the first record there is nothing to go on from: whoever starts then starts anew, and may find less.
     fresh = ended or (redelivered and not known and number != NOTHING_READ)
+    snapshot, inside = "", b""  # its key, if it has one of its own; its bytes, if it goes into the progress
 
     for group in batched(touched, CALLS_MAX):
         yield from together(_partial_puts(state, store, group))
@@ -77,19 +80,23 @@ def commit_steps(
     if fresh:  # else the same key would get another map: pruning waits for the next record
         for start in prunable:
             state.partials.pop(start, None)
-        snapshot = snapshot_key(partition, number, state.lineage)
-        yield call(store.put, snapshot, state.to_bytes())
+        inside = state.to_bytes()
+        # a last progress that is lost is put again from the last snapshot
+        if ended or len(inside) > SNAPSHOT_INSIDE_BYTES_MAX:
+            snapshot = snapshot_key(partition, number, state.lineage)
+            yield call(store.put, snapshot, inside)
+            inside = b""
 
     progress = progress_of(state, number, ended)
-    key = progress_key(partition, number, progress.watermark_ms, state.lineage)
-    if fresh or key != remains.progress:
-        yield call(store.put, key, encode_progress(progress))
+    key = progress_key(partition, number, progress.watermark_ms, state.lineage, with_snapshot=bool(inside))
+    if fresh or not remains.says(key):
+        yield call(store.put, key, encode_progress(progress, inside))
 
     if fresh:
         yield call(checkpoint, number)
         state.committed_number, state.committed_lineage = number, state.lineage
         leftovers = yield from leftovers_steps(state, store, remains, touched, key)
-        obsolete = remains.confirmed(snapshot, key, leftovers)
+        obsolete = remains.confirmed(snapshot or key, key, leftovers)
         if ended:
             obsolete += remains.replaced
     else:  # an equal checkpoint is not fenced; a higher watermark at the same number says all the lower did
@@ -217,21 +224,21 @@ def _snapshot_steps(
     A worker that lost its lease may have left out records that the owner has not, or other ones; its snapshots, though
     higher, may name partials that the owner has gone past. So one whose partials are all there comes first, then
     coverage. One that vanished since it was listed is not lost: somebody has gone past it, so there is a higher one.
-    Raises Superseded if that goes on.
+    That may have moved to the other of the two folders between their listings, so both are listed twice before there is
+    none. Raises Superseded if they go on vanishing.
     """
     least = "" if at_least is None else sortable(at_least)
-    for _ in range(LISTINGS_MAX):
+    for looked_before in range(LISTINGS_MAX):
         found: list[tuple[str, Partition_State]] = []
         vanished = False
-        for listed in (yield call(store.list, snapshots_prefix(partition))):
-            number = parse_snapshot_key(listed.key)[1]
+        for number, key in (yield from _snapshot_keys_steps(store, partition)):
             if number < least:
                 continue
-            data = yield call(store.get, listed.key)
+            data = yield call(store.get, key)
             vanished |= data is None
             try:
                 if data is not None:
-                    found.append((number, Partition_State.from_bytes(data, timing, listed.key)))
+                    found.append((number, _state_from(key, data, timing)))
             except Corrupt_State:
                 continue  # as good as lost; another one may serve
         if len({state.lineage for _, state in found}) > 1:
@@ -247,12 +254,25 @@ def _snapshot_steps(
             )
             best.committed_number, best.committed_lineage = END if number == END else best.number, best.lineage
             return best
-        if not vanished:
+        if looked_before and not vanished:
             return None
     raise Superseded(
         f"snapshots of {partition} are deleted faster than they can be read: another worker is ahead of this one; its "
         "records will be read again"
     )
+
+
+def _snapshot_keys_steps(store: Store, partition: str) -> Steps[list[tuple[str, str]]]:
+    """(number, key) of everything that holds a snapshot of a partition."""
+    alone = yield call(store.list, snapshots_prefix(partition))
+    inside = yield call(store.list, progress_prefix(partition))
+    found = [(parse_snapshot_key(item.key)[1], item.key) for item in alone]
+    return found + [(parse_progress_key(item.key)[1], item.key) for item in inside if has_snapshot(item.key)]
+
+
+def _state_from(key: str, data: bytes, timing: Timing) -> Partition_State:
+    """Raises Corrupt_State, Unknown_Version."""
+    return Partition_State.from_bytes(snapshot_inside(data, key) if has_snapshot(key) else data, timing, key)
 
 
 def _is_whole_steps(store: Store, state: Partition_State) -> Steps[bool]:

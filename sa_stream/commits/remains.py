@@ -17,6 +17,7 @@ from sa_stream.commits.keys import (
     partials_prefix,
     progress_prefix,
     snapshots_prefix,
+    without_snapshot,
 )
 from sa_stream.commits.operations import Steps, call, together
 from sa_stream.commits.ports import Store
@@ -30,7 +31,8 @@ class Remains:
     """Keys that nobody needs any more, or soon.
 
     inherited  the lineage in which somebody before this worker may have written, "" if there is none
-    snapshot, progress  of the last commit of this worker
+    snapshot   what holds the last one of this worker: an object of its own, or the progress record of its commit
+    progress   the last record of this worker
     replacing  what the commit under way makes obsolete; `replaced`: what the last one did
     listed     what others left of snapshots and progress was looked for; `looked`: ... of the partials of these windows
     """
@@ -63,10 +65,17 @@ class Remains:
         return obsolete
 
     def idle(self, progress: str) -> list[str]:
-        """An idle commit has put this progress, or found it as it is: what may be deleted now."""
-        obsolete, self.replaced = self.replaced, [self.progress] if self.progress not in ("", progress) else []
-        self.progress = progress
+        """An idle commit has put this progress, or found it as it is: what may be deleted now. Never the record that
+        holds the snapshot: no checkpoint fences this."""
+        obsolete, self.replaced = self.replaced, []
+        if not self.says(progress):
+            self.replaced = [self.progress] if self.progress not in ("", self.snapshot) else []
+            self.progress = progress
         return obsolete
+
+    def says(self, progress: str) -> bool:
+        """Whether the last record of this worker says what one of an idle commit would say."""
+        return without_snapshot(self.progress) == progress
 
 
 def leftovers_steps(

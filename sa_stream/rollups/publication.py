@@ -91,18 +91,23 @@ class Publication:
 
     def delete_superseded_steps(self, now: Moment, grace_ms: int) -> Steps[None]:
         """Delete summaries that their entry stopped naming a while ago; what it names, in the cache and in its highest
-        edition, is looked up again first."""
+        edition, is looked up again first. So those of one key go together, when one of them is twice as old."""
         due: dict[str, list[str]] = {}
+        overdue: set[str] = set()
         for summary, (key, since) in self.superseded.items():
             if now - since >= grace_ms:
                 due.setdefault(key, []).append(summary)
+            if now - since >= 2 * grace_ms:
+                overdue.add(key)
         for key, summaries in due.items():
+            if key not in overdue:
+                continue
             entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
             editions = yield from editions_steps(self.store, key)
             named = {one["summary"] for one in (entry, editions.entry) if one is not None}
+            if entry is not None and (unnamed := [summary for summary in summaries if summary not in named]):
+                yield call(self.store.delete, unnamed)
             for summary in summaries:
-                if entry is not None and summary not in named:
-                    yield call(self.store.delete, summary)
                 self.superseded.pop(summary, None)
 
     def mend_consolidated(self, entry: Entry, start_ms: int) -> None:

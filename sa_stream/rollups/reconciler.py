@@ -83,7 +83,7 @@ class Reconciler_Settings:
     refresh_ms: Mapping[str, int] = field(
         default_factory=lambda: {
             HALF_HOUR: 10_000,
-            HOURLY: 30_000,
+            HOURLY: MINUTE_MS,  # partials come once a minute
             DAILY: 5 * MINUTE_MS,
             MONTHLY: 5 * MINUTE_MS,
         }

@@ -22,6 +22,7 @@ from tests.windows.partition_feed import (
     empty_tip,
     now_at,
     record,
+    snapshot_keys,
 )
 
 WEEK = Timing(retention_ms=7 * DAY_MS)
@@ -207,7 +208,7 @@ def test_what_is_read_far_behind_the_tip_counts_only_after_the_stream_was_asked_
 def without_snapshot(now_ms: int) -> Worker:
     """Started again after its snapshot was lost, with a backlog to read."""
     worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
-    worker.store.delete(worker.store.keys("snapshots/"))
+    worker.store.delete(snapshot_keys(worker.store))
     return anew(worker, now_ms, Timing())
 
 
@@ -349,10 +350,10 @@ def test_a_leftover_below_the_checkpoint_is_nobody_who_has_moved_past() -> None:
     """The snapshot at the checkpoint was torn by a power cut, and the one before it is still there; what comes first is
     a record of a month whose secret is destroyed."""
     worker = working(record(100, NOON_MS))
-    leftover = {key: worker.store.objects[key] for key in worker.store.keys("snapshots/")}
+    leftover = {key: worker.store.objects[key] for key in snapshot_keys(worker.store)}
     worker.read([record(200, NOON_MS + 1)], NOON_MS + 1_000)
     worker.flush(NOON_MS + 1_000)
-    for key in worker.store.keys("snapshots/"):
+    for key in snapshot_keys(worker.store):
         worker.store.put(key, b"torn")
     worker.store.objects.update(leftover)
     month = month_of(NOON_MS)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sa_stream.commits.keys import partial_key
+from sa_stream.commits.keys import parse_progress_key, partial_key
 from sa_stream.commits.operations import drive
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.partitions import Shard_Info
@@ -78,3 +78,24 @@ def test_a_half_hour_that_was_final_is_not_published_again_for_its_format(tmp_pa
     worker = Worker(store, LAST_READ, now_ms, lineage="line-b")  # type: ignore[arg-type]
     half = entries_of(store, worker, now_ms)["30min/2026-02-16-1200"]
     assert (half["status"], half["revision"], half["total_requests"]) == ("final", 0, 3)
+
+
+def test_the_snapshot_that_version_2_put_under_a_key_of_its_own_goes_when_two_commits_have_gone_past_it(
+    tmp_path: Path,
+) -> None:
+    store = store_of_version_2(tmp_path)
+    worker = Worker(store, LAST_READ, THIRD, lineage="line-b")  # type: ignore[arg-type]
+    for number in (5, 6, 7):
+        worker.read([record(number, THIRD)], THIRD)
+        worker.flush(THIRD)
+    assert store.list("snapshots/") == []
+    assert {parse_progress_key(item.key)[1] for item in store.list("progress/")} == {"0016", "0017"}
+    again = Worker(store, "7", THIRD, lineage="line-c")  # type: ignore[arg-type]
+    assert again.state.to_bytes() == worker.state.to_bytes()
+
+
+def test_a_snapshot_of_version_2_that_is_lost_is_a_loss(tmp_path: Path) -> None:
+    store = store_of_version_2(tmp_path)
+    store.delete([item.key for item in store.list("snapshots/")])
+    worker = Worker(store, LAST_READ, THIRD, lineage="line-b")  # type: ignore[arg-type]
+    assert (worker.state.lineage, worker.state.since_ms) == ("line-b", THIRD)

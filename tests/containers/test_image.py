@@ -95,7 +95,7 @@ def test_the_image_writes_into_its_two_volumes_only_and_goes_on_from_them(inside
         for complaint in ("Read-only", "ermission denied", TRACEBACK):
             assert complaint not in said, f"start {count}: {said}"
     home = inside.volume("/var/lib/sa-stream")
-    assert any((home / "state").rglob("snapshots/*/*")), sorted(home.rglob("*"))
+    assert any((home / "state").rglob("progress/*/*/*/*")), sorted(home.rglob("*"))
     assert any((home / "cache").rglob("*.json")), sorted(home.rglob("*"))
     assert inside.written("/tmp") == [], "something was left in /tmp"
 

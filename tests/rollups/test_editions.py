@@ -364,11 +364,25 @@ def test_the_summary_of_the_highest_edition_is_never_deleted():
     named = stream.entries[HALF]["summary"]
     stream.reconciler._superseded[named] = (HALF, Moment(LATER))
     stream.cache.store_entry(NS_SA_AGGREGATE, HALF, old)
-    drive(stream.reconciler._publication.delete_superseded_steps(Moment(LATER + GRACE), GRACE))
+    drive(stream.reconciler._publication.delete_superseded_steps(Moment(LATER + 2 * GRACE), GRACE))
     assert stream.holds(named)
 
 
 # ---------------------------------------------------------------------- cost and bounds
+
+
+def test_the_summaries_of_older_versions_go_together_after_one_look_at_what_is_named():
+    stream = Stream("a")
+    for number in range(5):
+        stream.store.put(f"summaries/{HALF}/{number}", b"")
+        stream.reconciler._superseded[f"summaries/{HALF}/{number}"] = (HALF, Moment(LATER + number * GRACE // 4))
+    stream.commit("a", 1, W, {W: 1})
+    stream.settle(W)
+    for now_ms, lists, left in ((LATER + 2 * GRACE - 1, 0, 5), (LATER + 2 * GRACE, 1, 0)):
+        stream.calls.clear()
+        drive(stream.reconciler._publication.delete_superseded_steps(Moment(now_ms), GRACE), stream.perform)
+        assert stream.calls["list"] == lists
+        assert sum(stream.holds(f"summaries/{HALF}/{number}") for number in range(5)) == left
 
 
 def test_a_pass_that_writes_nothing_lists_no_editions_once_its_writes_were_looked_at_twice():

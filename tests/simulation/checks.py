@@ -85,7 +85,7 @@ class Checks(At_Rest):
         if kind == "snapshots":
             same = stable_snapshot(before, self.world.timing) == stable_snapshot(data, self.world.timing)
         elif kind == "progress":
-            same = stable_progress(before) == stable_progress(data)
+            same = stable_progress(key, before, self.world.timing) == stable_progress(key, data, self.world.timing)
         elif kind == "dead-letters" and parse_set_aside(key):
             same = stable_letter(before) == stable_letter(data)
         elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more

@@ -113,10 +113,10 @@ class Events:
         asked = self.faults and others and self.options["split_ends"] and lease.token == link.token
         if not asked or lease.checkpoint is None or self.rng.random() >= self.options["split_ends"]:
             return
-        for listed in self.store.list(f"snapshots/{link.shard_id}/"):
-            self.store.damage(listed.key, None)
-            self.say("lost", listed.key)
-            self.broken.add(listed.key)
+        for key in self.store.snapshots(link.shard_id):
+            self.store.damage(key, None)
+            self.say("lost", key)
+            self.broken.add(key)
         self.damaged.add(link.shard_id)
         self.give(link.shard_id, lease, others[0])
         other = self.links[-1]

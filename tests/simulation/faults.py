@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from sa_stream.commits.keys import has_snapshot
 from sa_stream.rollups.periods import end_of, parse_cache_key
 from sa_stream.timing import MINUTE_MS, WINDOW_MS
 from tests.simulation.parts import SECOND_MS, Worker
@@ -100,7 +101,8 @@ class Misfortune:
 
     def lose(self, prefix: str) -> None:
         """One object is gone, or torn. Secrets are only torn: of one that is gone nobody knows that there was one."""
-        keys = [listed.key for listed in self.store.list(prefix)]
+        found = self.store.snapshots() if prefix == "snapshots/" else [one.key for one in self.store.list(prefix)]
+        keys = list(found)
         if not keys:
             return
         if prefix == "partials/" and self.rng.random() < 0.5:
@@ -113,9 +115,11 @@ class Misfortune:
         self.say("lost", key)
         parts = key.split("/")
         self.broken.add(key)
-        if prefix == "snapshots/":
+        if prefix == "snapshots/" or has_snapshot(key):
             self.damaged.add(parts[1])
-        elif prefix == "progress/":
+        if prefix == "snapshots/":
+            return
+        if prefix == "progress/":
             self.excused_ms = max(self.excused_ms, self.now_ms)
         elif prefix == "partials/":
             self.damaged.add(parts[2])

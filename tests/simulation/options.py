@@ -9,6 +9,7 @@ import os
 import random
 from typing import Any
 
+from sa_stream.commits.protocol import SNAPSHOT_INSIDE_BYTES_MAX
 from sa_stream.timing import HOUR_MS
 
 VARIABLE = "SIMULATION_SWITCHES"  # JSON of what `switches` returned: for the processes that run seeds
@@ -47,6 +48,7 @@ SWITCHED: Options = {
     "split_ends": 0.0,  # how often two workers end a shard, of which one has lost what it knew
     "described_minutes": 0,  # so seldom a worker asks for the stream by itself, instead of every minute
     "stall_minutes": 0,  # how long a publisher stalls, instead of any time
+    "inside_bytes": SNAPSHOT_INSIDE_BYTES_MAX,  # larger snapshots are objects of their own: none here, all, or some
     "bound": False,  # everything is final 15 minutes after the last shard has passed
 }
 
@@ -169,6 +171,7 @@ def _harsher(rng: random.Random) -> Options:
         else "",
         "lease_table": at_times(0.3),
         "throttled": 0.002 if at_times(0.2) else 0.0,
+        "inside_bytes": rng.choice([SNAPSHOT_INSIDE_BYTES_MAX, SNAPSHOT_INSIDE_BYTES_MAX, 0, 800]),
         "bound": True,
         # only where it is asked for (tests/simulation/test_planted_bugs.py)
         **{name: SWITCHED[name] for name in BROUGHT_ABOUT},

@@ -150,8 +150,8 @@ def final_replaced_by_partial() -> Iterator[None]:
 def idle_commit_under_an_old_key() -> Iterator[None]:
     """Progress without the watermark in its key: an idle commit overwrites the one before it."""
 
-    def key_without_watermark(partition: str, number: str, watermark_ms: int, lineage: str) -> str:
-        return progress_key(partition, number, 0, lineage)
+    def key_without_watermark(partition: str, number: str, watermark_ms: int, *more: Any, **named: Any) -> str:
+        return progress_key(partition, number, 0, *more, **named)
 
     def commit_steps(state: Partition_State, store: Any, checkpoint: Any, remains: Remains, *more: Any) -> Steps[None]:
         remains.progress = ""
@@ -162,6 +162,19 @@ def idle_commit_under_an_old_key() -> Iterator[None]:
         patched(protocol, "progress_key", key_without_watermark),
         patched(consumer_module, "commit_steps", commit_steps),
     ):
+        yield
+
+
+@planted
+def idle_commit_takes_the_snapshot_with_it() -> Iterator[None]:
+    """An idle commit deletes the progress record before its own, also the one that has the snapshot in it."""
+
+    def idle(self: Remains, progress: str) -> list[str]:
+        obsolete, self.replaced = self.replaced, [self.progress] if not self.says(progress) else []
+        self.progress = progress
+        return [key for key in obsolete if key]
+
+    with patched(Remains, "idle", idle):
         yield
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from sa_stream.commits.codec import decode_progress
+from sa_stream.commits.codec import decode_progress, snapshot_inside
+from sa_stream.commits.keys import has_snapshot
 from sa_stream.windows.partition_state import Partition_State
 
 
@@ -22,11 +23,11 @@ def stable_letter(data: bytes) -> object:
     return msgspec.json.decode(data) | {"error": ""}
 
 
-def stable_progress(data: bytes) -> object:
+def stable_progress(key: str, data: bytes, timing: Any) -> object:
     own = decode_progress(data)
     return (
         own.partition, own.number, own.lineage, max(0, own.watermark_ms), own.since_ms, own.ended, own.parents,
-        sorted(own.counters.items()),
+        sorted(own.counters.items()), has_snapshot(key) and stable_snapshot(snapshot_inside(data, key), timing),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sa_stream.commits.keys import has_snapshot
 from sa_stream.embedded.memory_cache import Memory_Cache
 
 
@@ -49,6 +50,11 @@ class Watched_Store:
     def list(self, prefix: str) -> Sequence[Listed]:
         """Everything below a folder, with or without its slash, as the real one lists it."""
         return [Listed(key, self._modified_ms[key]) for key in self._below(prefix)]
+
+    def snapshots(self, partition: str = "") -> Sequence[str]:
+        """Keys of all that holds a snapshot, of a partition or of all: objects of their own, and progress records."""
+        alone = self._below(f"snapshots/{partition}")
+        return [*alone, *(key for key in self._below(f"progress/{partition}") if has_snapshot(key))]
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         folder = prefix.removesuffix("/") + "/"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sa_stream.commits import protocol
 from sa_stream.commits.keys import SECRETS_PREFIX
 from sa_stream.commits.operations import Call
 from sa_stream.commits.progress import Progress
@@ -46,6 +47,7 @@ from tests.simulation.parts import (
     Task,
     Worker,
 )
+from tests.simulation.planting import patched
 from tests.simulation.stores import Watched_Cache, Watched_Store
 from tests.simulation.stream import Traffic
 from tests.simulation.workers import Work
@@ -318,11 +320,10 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
 
 def run_seed(seed: int, trace: bool = False) -> tuple[World, Violation | None]:
     world = World(seed, trace)
-    shrunk_paths, paths.SHRUNK_PATHS = paths.SHRUNK_PATHS, 2
+    inside_bytes = world.options["inside_bytes"]
     try:
-        world.run()
+        with patched(paths, "SHRUNK_PATHS", 2), patched(protocol, "SNAPSHOT_INSIDE_BYTES_MAX", inside_bytes):
+            world.run()
     except Violation as violation:
         return world, violation
-    finally:
-        paths.SHRUNK_PATHS = shrunk_paths
     return world, None

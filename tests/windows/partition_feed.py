@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sa_stream.commits.keys import partial_key
+from sa_stream.commits.keys import has_snapshot, partial_key
 from sa_stream.commits.operations import Operation, Steps, Together, drive
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
@@ -64,6 +64,11 @@ class Dict_Store:
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self.objects.pop(key, None)
+
+
+def snapshot_keys(store: Dict_Store) -> list[str]:
+    """Of all that holds a snapshot: objects of their own, and progress records."""
+    return store.keys("snapshots/") + [key for key in store.keys("progress/") if has_snapshot(key)]
 
 
 @dataclass(frozen=True, slots=True)

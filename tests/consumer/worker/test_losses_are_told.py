@@ -17,7 +17,7 @@ from sa_stream.health.readiness import notes
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing, moment
-from tests.windows.partition_feed import LISTS, Dict_Store, Record, Worker, batch_of, record
+from tests.windows.partition_feed import LISTS, Dict_Store, Record, Worker, batch_of, record, snapshot_keys
 
 NOON_MS = 1_771_243_200_000
 START = Start(BEGINNING_MS, NOON_MS - HOUR_MS)
@@ -75,7 +75,7 @@ def lose_nothing(store: Dict_Store) -> None: ...
 
 
 def lose_snapshots(store: Dict_Store) -> None:
-    store.delete(store.keys("snapshots/"))
+    store.delete(snapshot_keys(store))
 
 
 def lose_partials(store: Dict_Store) -> None:
