@@ -72,12 +72,13 @@ def close_steps(store: Store, period: str, whole_ms: int, listed: Iterable[str])
     """Keep the highest editions of the entries of a period that are part of a closed whole together, then delete them
     and those below. `listed`: keys of editions, of any whole. A second closing adds nothing to the first: what came
     later stays where it is."""
+    whole = time_key(CLOSED_BY[period], whole_ms)
     numbers: dict[str, list[int]] = {}
     for name in listed:
-        key, _, number = name.removeprefix(EDITIONS_PREFIX).rpartition("/")
-        if start_of(CLOSED_BY[period], parse_cache_key(key)[1]) == whole_ms:
+        if name.startswith(f"{EDITIONS_PREFIX}{period}/{whole}-"):
+            key, _, number = name.removeprefix(EDITIONS_PREFIX).rpartition("/")
             numbers.setdefault(key, []).append(int(number))
-    together_key = closed_editions_key(period, time_key(CLOSED_BY[period], whole_ms))
+    together_key = closed_editions_key(period, whole)
     data: bytes | None = yield call(store.get, together_key)
     if numbers and data is None:
         kept = yield from _highest_steps(store, numbers)

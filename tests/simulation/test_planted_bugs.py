@@ -33,6 +33,7 @@ NO_OTHER = {"retention": "", "replaced": ""}
 CALM = {**NO_OTHER, "start": "TRIM_HORIZON", "backlog": False, "settings": False}
 SHORT = {**CALM, "outage": False}
 FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought about: the seed, and the switches
+    "editions_deleted_with_their_day": (1, {"long": True}),
     "end_without_an_ending_number": (
         2,
         {"replaced": "running-same", "local": False, "settings": False, "retention": ""},
