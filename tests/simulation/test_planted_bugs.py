@@ -26,7 +26,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "set_aside_and_still_vouched_for": 9,
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
-    "trimmed_parent_left_out": 29,
+    "trimmed_parent_left_out": 36,
     "vanished_partial_counts_as_nothing": 4,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
