@@ -37,6 +37,8 @@ bytes.
 - **replay-to-…**: against DuckDB on one thread, a plain Python loop (both give the same numbers, which is checked), and
   making one of the seed's Type_Safe objects for a line.
 - **memory-start**: `sa-stream run --runner local`, four idle shards, the cache service in the same process.
+- **memory-catch-up**: the same, with a million records of three hours in 16 shards, all there before it starts: the
+  most memory until all are counted. **health-1000-shards**: one answer of `/health/ready`.
 - **memory-full-shard**: a shard's open half hour at its end (1.8 million records, 20,000 paths, ids of ten minutes), as
   the difference between one and five of them. **commit-…**: one commit of it. **recovery-8-shards**: bringing eight of
   them back from their snapshots and partials.

@@ -4,16 +4,13 @@ import json
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import closing, data, engine, growth, kcl_daemon, kcl_links, measure, rivals, shards
-from sa_stream.records.fields import CANONICAL
+from benchmarks import closing, data, engine, growth, kcl_daemon, kcl_links, local_runner, measure, rivals, shards
 
 MB = 1_000_000
 REPLAY = ("-c", "from consumer.cli import main; main()", "replay")
@@ -36,6 +33,7 @@ class Sizes:
     slow_shards: tuple[int, int] = (1_000, 60)
     many_shards: tuple[int, int] = (16, 256)
     many_workers: int = 16
+    health_shards: int = 1_000
     days: tuple[int, int] = (7, 31)
     hours: int = 4
 
@@ -55,6 +53,7 @@ QUICK = Sizes(
     slow_shards=(4, 10),
     many_shards=(2, 4),
     many_workers=2,
+    health_shards=10,
     days=(1, 2),
     hours=1,
 )
@@ -86,6 +85,12 @@ class Bench:
     sizes: Sizes
     folder: Path
     made: data.Data | None = None
+
+    def folder_of(self, name: str) -> Path:
+        """A folder of its own."""
+        made = self.folder / name
+        made.mkdir(exist_ok=True)
+        return made
 
     def data(self) -> data.Data:
         if self.made is None:
@@ -259,29 +264,22 @@ def _agree(name: str, ours: dict[str, dict[str, Any]], theirs: dict[str, dict[st
 
 
 def memory_at_start(bench: Bench) -> Iterator[Line]:
-    with _kinesis() as url:
-        folder = bench.folder / "start"
-        settings = {
-            "STREAM": "bench", "RUNNER": "local", "FIELDS": ",".join(CANONICAL), "STATE_URL": f"file://{folder}/state",
-            "CACHE_MODE": "memory", "HTTP_PORT": "0", "LOG_FORMAT": "json",
-        }  # fmt: skip
-        process = measure.start(
-            ["-m", "consumer"],
-            **{f"SGRAPH_SEND__SA_{name}": value for name, value in settings.items()},
-            AWS_ENDPOINT_URL_KINESIS=url,
-            AWS_REGION="eu-west-1",
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
-        )
-        try:
-            _wait_until_ready(process)
-            time.sleep(3)
-            resident = shards.resident_bytes(process.pid) / MB
-            detail = f"at most {shards.peak_bytes(process.pid) / MB:.0f} MB; 4 idle shards, cache service in it"
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
-    yield at_most("memory-start", resident, "MB", 250, detail)
+    ran, _ = measure.call(local_runner.idle, bench.folder_of("start"))
+    detail = f"at most {ran['peak_bytes'] / MB:.0f} MB; 4 idle shards, cache service in it"
+    yield at_most("memory-start", ran["bytes"] / MB, "MB", 250, detail)
+
+
+def catch_up(bench: Bench) -> Iterator[Line]:
+    records, shards_ = bench.sizes.records, bench.sizes.many_shards[0]
+    ran, _ = measure.call(local_runner.catching_up, bench.folder_of("backlog"), records, shards_)
+    detail = f"{records:,} records of three hours in {shards_} shards, in {ran['seconds']:.0f} s; cache service in it"
+    yield at_most("memory-catch-up", ran["peak_bytes"] / MB, "MB", 524, detail)
+
+
+def health(bench: Bench) -> Iterator[Line]:
+    ran, _ = measure.call(local_runner.health, bench.sizes.health_shards, 200)
+    detail = f"CPU of client and server for /health/ready, {bench.sizes.health_shards:,} shards; "
+    yield at_most("health-1000-shards", ran["ms"], "ms", 5, f"{detail}{ran['clock_ms']:.1f} ms by the clock")
 
 
 def full_shards(bench: Bench) -> Iterator[Line]:
@@ -342,35 +340,6 @@ def kcl_traffic(bench: Bench) -> Iterator[Line]:
     singles = f"{bench.sizes.kcl_singles} records, one at a time, until /health counts them"
     yield at_most("kcl-put-to-seen-median", ran["median_s"], "s", 1.5, singles)
     yield at_most("kcl-put-to-seen-p99", ran["p99_s"], "s", 4, singles)
-
-
-@contextmanager
-def _kinesis() -> Iterator[str]:
-    process = measure.start(["-m", "sa_stream.embedded.kinesis_server", "--stream", "bench"])
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-def _wait_until_ready(process: Any) -> None:
-    """Until the health endpoint that the log names says so. Raises RuntimeError after a minute."""
-    said = []
-    deadline_s = time.monotonic() + 60
-    for line in process.stderr:
-        said.append(line.decode())
-        if "health on http" in said[-1]:
-            break
-    url = said[-1].partition("health on ")[2].split("/health")[0] if said else ""
-    while time.monotonic() < deadline_s and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
-                return
-        except (OSError, ValueError):
-            time.sleep(0.2)
-    raise RuntimeError(f"sa-stream run did not become ready: {''.join(said)[-2_000:]}")
 
 
 # ---------------------------------------------------------------------- growth
@@ -450,6 +419,8 @@ GROUPS: dict[Group, tuple[str, ...]] = {
     many_children: ("engine-64-children",),
     replays: ("replay-1M", "replay-to-duckdb", "replay-to-loop", "replay-to-objects"),
     memory_at_start: ("memory-start",),
+    catch_up: ("memory-catch-up",),
+    health: ("health-1000-shards",),
     full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
     distinct_paths: ("memory-10M-paths",),
     growth_of_folds: ("fold-of-one", "fold-many-windows", "slow-shards"),

@@ -9,13 +9,13 @@ from collections.abc import Generator
 from typing import Any
 
 from benchmarks.growth import commit, reconciler_of
-from consumer.worker.publisher import CALLS_AT_ONCE, shared_publish_s
+from consumer.worker.publisher import CALLS_AT_ONCE, pause_s, shared_publish_s
 from sa_stream.commits.keys import partial_key, progress_key
 from sa_stream.commits.operations import Call, Operation, Together
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.partitions import Partial_Name
+from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.periods import HALF_HOUR, cache_key
-from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import DAY_MS, MINUTE_MS, WINDOW_MS, Moment, Now
 from sa_stream.windows.window import Window
@@ -25,6 +25,7 @@ COMMIT_MS = 60_000
 CLOSES_MS = 65_000  # after its end a window closes on an idle shard: out-of-orderness and margin
 HISTORY_MS = DAY_MS  # of windows that are named, as they may still be amended
 END_MS = 20_000 * DAY_MS  # of the window that is watched
+WATCHED = cache_key(HALF_HOUR, END_MS - WINDOW_MS)
 WARM_MS = 40 * MINUTE_MS
 
 type Actor = Generator[float, None, None]  # yields when it goes on (ms)
@@ -48,6 +49,8 @@ class Slow_Cache(Memory_Cache):
     def store_entry(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
         self._wait()
         super().store_entry(namespace, cache_key, body)
+        if cache_key == WATCHED and body["status"] == FINAL:
+            self._world.final_ms = self._world.final_ms or self._world.now_ms
 
 
 class World:
@@ -107,9 +110,8 @@ class World:
 
     def _worker(self, number: int) -> Actor:
         reconciler = reconciler_of(self.store, self.cache, self.partitions)
-        quick_s, open_s = shared_publish_s(COMMIT_MS / 1000)
-        watched = cache_key(HALF_HOUR, END_MS - WINDOW_MS)
-        yield self.now_ms + self.rng.uniform(0, open_s * 1000)
+        intervals_s = shared_publish_s(COMMIT_MS / 1000)
+        yield self.now_ms + self.rng.uniform(0, intervals_s[1] * 1000)
         while True:
             began_ms = self.now_ms
             steps, answer = reconciler.pass_steps(Now(int(began_ms), Moment(int(began_ms)))), None
@@ -121,14 +123,11 @@ class World:
                     break
                 answer = self._perform(operation)
                 yield self.now_ms
-            entry = Memory_Cache.retrieve_entry(self.cache, NS_SA_AGGREGATE, watched)
-            if entry is not None and entry["status"] == "final":
-                self.final_ms = self.now_ms
             if self.now_ms >= END_MS - 25 * MINUTE_MS:
-                self.refreshed += any(written.cache_key == watched for written in result.written)
+                self.refreshed += any(written.cache_key == WATCHED for written in result.written)
                 self.given_up += result.skipped["partial-gone"] + result.skipped["progress-moved"]
-            pause_s = quick_s if result.waiting else open_s
-            yield max(self.now_ms, began_ms + pause_s * 1000)
+            wait_s = pause_s(intervals_s, bool(result.waiting), int(began_ms), reconciler.timing)
+            yield max(self.now_ms, began_ms + wait_s * 1000)
 
     def _perform(self, operation: Operation) -> Any:
         if not isinstance(operation, Together):

@@ -16,11 +16,11 @@ from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.reconciler import Pass_Result, Reconciler
 from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
-from sa_stream.timing import Now, moment, right_now
+from sa_stream.timing import WINDOW_MS, Now, Timing, moment, right_now
 
 log = Log("publisher")
 
-PUBLISH_S = 2.0  # between two passes of the only worker
+PUBLISH_S = 2.0  # between two passes of the only worker, and of each when a window may become final
 PUBLISH_S_MAX = 10.0  # ... of one of many
 OPEN_PUBLISH_S_MAX = 30.0  # ... while only open windows have news
 CLEAN_UP_S = 600.0  # between two rounds of deleting what nobody can need any more
@@ -32,7 +32,7 @@ CLAIM_S = 600.0  # between two looks at whose the cache is
 class Publisher:
     """Runs passes until stopped, or until the cache turns out to be somebody else's: then `failure` says so.
 
-    intervals_s  between two passes while a window that has ended is not final, and else
+    intervals_s  between two passes, at most, while a window that has ended is not final, and else: see `pause_s`
     on_pass  gets every completed pass's result, in the publisher's thread
     claim    makes sure that the cache is ours, before the first pass and now and then: raises Config_Error if not, and
              Store_Unavailable, which the next pass makes up for
@@ -51,7 +51,7 @@ class Publisher:
         self._reconciler = reconciler
         self._store = store
         self._health = health
-        self._interval_s, self._open_interval_s = intervals_s
+        self._intervals_s = intervals_s
         self._on_pass = on_pass
         self._claim = claim
         self._clock = clock
@@ -81,10 +81,10 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._stop.is_set() and self.failure is None:
-            began_s = time.monotonic()
+            began_s, began_ms = time.monotonic(), self._clock().wall_ms
             self._pass()
-            pause_s = self._interval_s if self._waiting else self._open_interval_s
-            self._stop.wait(max(0.0, pause_s - (time.monotonic() - began_s)))
+            wait_s = pause_s(self._intervals_s, self._waiting, began_ms, self._reconciler.timing)
+            self._stop.wait(max(0.0, wait_s - (time.monotonic() - began_s)))
         if self._last_pass and self.failure is None:
             self._reconciler = _without_delays(self._reconciler)
             self._pass()
@@ -158,3 +158,13 @@ def shared_publish_s(commit_interval_s: float) -> tuple[float, float]:
     """Between two passes of a worker that is one of many, while a window waits to become final and else: open windows
     have news once a commit interval, and each look costs listings of the state store."""
     return max(1.0, min(PUBLISH_S_MAX, commit_interval_s / 6)), max(1.0, min(OPEN_PUBLISH_S_MAX, commit_interval_s / 2))
+
+
+def pause_s(intervals_s: tuple[float, float], waiting: bool, began_ms: int, timing: Timing) -> float:
+    """From the beginning of one pass to that of the next. A window of a stream that is read as it comes closes when
+    out-of-orderness is over: a pass comes then, and more soon after it, less often the longer it takes. Our clock may
+    be off, which costs these early looks and nothing else."""
+    closed_ms_ago = (began_ms - timing.out_of_orderness_ms) % WINDOW_MS
+    waiting_s, open_s = intervals_s
+    wait_s = min(waiting_s, max(PUBLISH_S, closed_ms_ago / 4_000)) if waiting else open_s
+    return min(wait_s, (WINDOW_MS - closed_ms_ago) / 1_000)

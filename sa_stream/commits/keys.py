@@ -15,6 +15,7 @@ SUMMARIES_PREFIX = "summaries/"
 SECRETS_PREFIX = "secrets/"
 DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
 EDITIONS_PREFIX = "editions/"
+CLOSED_EDITIONS_PREFIX = "editions-closed/"
 RETENTIONS_PREFIX = "meta/retention/"
 APPLICATION_KEY = "meta/application"
 ID_KEY = "meta/id"
@@ -89,6 +90,11 @@ def summary_key(cache_key: str, content_hash: str) -> str:
 
 def edition_key(cache_key: str, revision: int) -> str:
     return f"{EDITIONS_PREFIX}{cache_key}/{revision:06d}"
+
+
+def closed_editions_key(period: str, whole: str) -> str:
+    """`whole`: the time key of the day or month whose entries of this period are closed."""
+    return f"{CLOSED_EDITIONS_PREFIX}{period}/{whole}"
 
 
 def secret_key(month: str, attempt: int = 0) -> str:

@@ -5,7 +5,8 @@ data path is alive (`readiness`). It has no clock of its own.
 import copy
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from sa_stream.timing import Moment
 
@@ -46,6 +47,9 @@ class Shard_View:
         unread_ms = now - self.last_read
         grows = self.lag_ms or self.unreadable_since is not None or unread_ms >= SILENT_MS
         return self.lag_ms + (unread_ms if grows else 0)
+
+
+_values = attrgetter(*(each.name for each in fields(Shard_View)))  # `copy.copy` takes four times as long
 
 
 @dataclass(slots=True)
@@ -261,7 +265,7 @@ class Health:
         with self._lock:
             # What is in them is replaced as a whole, and never changed: a copy of each is enough.
             view = copy.copy(self._view)
-            view.shards = {name: copy.copy(shard) for name, shard in view.shards.items()}
+            view.shards = {name: Shard_View(*_values(shard)) for name, shard in view.shards.items()}
             view.stores = {name: copy.copy(store) for name, store in view.stores.items()}
             view.kcl = copy.copy(view.kcl)
             view.gone, view.lost = dict(view.gone), dict(view.lost)

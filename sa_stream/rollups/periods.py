@@ -17,6 +17,7 @@ PERIODS = (HALF_HOUR, HOURLY, DAILY, MONTHLY)  # each is made of the one before 
 ROLLUPS = PERIODS[1:]
 
 _FORMATS = {HALF_HOUR: "%Y-%m-%d-%H%M", HOURLY: "%Y-%m-%d-%H", DAILY: "%Y-%m-%d", MONTHLY: "%Y-%m"}
+CLOSED_BY = {HALF_HOUR: DAILY, HOURLY: DAILY, DAILY: MONTHLY}  # once that is final and old, nothing is made of these
 _LENGTHS_MS = {HALF_HOUR: WINDOW_MS, HOURLY: HOUR_MS, DAILY: DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

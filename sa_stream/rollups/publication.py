@@ -48,6 +48,7 @@ class Publication:
     store: Store
     cache: Cache
     superseded: Superseded
+    closed_until_ms: int  # as for `editions_steps`
 
     def publish(
         self, period: str, start_ms: int, found: Found, entry: Entry, zeros: Sequence[str], now_ms: int
@@ -83,8 +84,9 @@ class Publication:
         of it, and not something partial below something final, even if the stream no longer vouches for that time."""
         for parent, parent_ms in parents(period, start_ms):
             key = cache_key(parent, parent_ms)
-            shown = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
-            entry = shown if is_final(shown) else highest(shown, drive(editions_steps(self.store, key)))
+            entry: Entry | None = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
+            if not is_final(entry):
+                entry = highest(entry, drive(editions_steps(self.store, key, self.closed_until_ms)))
             if is_final(entry):
                 return True
         return False
@@ -103,7 +105,7 @@ class Publication:
             if key not in overdue:
                 continue
             entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
-            editions = yield from editions_steps(self.store, key)
+            editions = yield from editions_steps(self.store, key, self.closed_until_ms)
             named = {one["summary"] for one in (entry, editions.entry) if one is not None}
             if entry is not None and (unnamed := [summary for summary in summaries if summary not in named]):
                 yield call(self.store.delete, unnamed)

@@ -157,11 +157,12 @@ class Reconciler:
         self._superseded: Superseded = {}
         self._now_ms = 0
         self._horizon_ms = 0  # no entry begins after it
+        self._closed_until_ms = 0  # no entry that ends later is closed
         self._result = Pass_Result()
 
     @property
     def _publication(self) -> Publication:
-        return Publication(self.store, self.cache, self._superseded)
+        return Publication(self.store, self.cache, self._superseded, self._closed_until_ms)
 
     def pass_steps(self, now: Now) -> Steps[Pass_Result]:
         """Look at every window that a progress record names, that is known not to be final, or that was written a while
@@ -183,6 +184,7 @@ class Reconciler:
         self.memory.passed_ms = stream.passed_ms
         # Our clock may be days behind: what the stream has passed, and what it names, is there all the same.
         self._horizon_ms = max(now_ms + self.timing.future_ms, stream.passed_ms, *stream.named, 0)
+        self._closed_until_ms = self._horizon_ms - self.timing.keep_ms
 
         todo = yield from self._unfinished(stream)
         again = [parse_cache_key(key) for key in self.memory.due_keys()]
@@ -344,7 +346,7 @@ class Reconciler:
         return found
 
     def _with_editions(self, key: str, found: Found) -> Steps[Found]:
-        editions = yield from editions_steps(self.store, key)
+        editions = yield from editions_steps(self.store, key, self._closed_until_ms)
         return Found(found.shown, highest(found.shown, editions), editions, found.kept)
 
     # ------------------------------------------------------------------ deciding

@@ -13,6 +13,7 @@ from itertools import groupby
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
     CHECKPOINTS_PREFIX,
+    EDITIONS_PREFIX,
     PARTIALS_PREFIX,
     PROGRESS_PREFIX,
     SECRETS_PREFIX,
@@ -31,22 +32,13 @@ from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import restore_end_steps
 from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
+from sa_stream.rollups.editions import close_steps
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
-from sa_stream.rollups.periods import (
-    DAILY,
-    HALF_HOUR,
-    HOURLY,
-    MONTHLY,
-    cache_key,
-    end_of,
-    parse_cache_key,
-    start_of,
-)
+from sa_stream.rollups.periods import CLOSED_BY, MONTHLY, cache_key, end_of, parse_cache_key, start_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
 
-CLOSED_BY = {HALF_HOUR: DAILY, HOURLY: DAILY, DAILY: MONTHLY}
 DELETED_AT_ONCE = 1_000  # objects a call: S3 takes no more in one
 
 
@@ -137,7 +129,7 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
 def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[int]:
     """Delete the summaries that no roll-up needs any more; how many. Half hours and hours are there for their day, days
     for their month: once that is final, and so old that nothing amends it and no partial is left, nothing can be made
-    of them again. What a month is made into stays. (So do editions: a number of one must never get a second content.)
+    of them again. What a month is made into stays. The editions of the same entries are kept together from then on.
     """
     passed_ms = min(stream.settled_until_ms - 2 * stream.timing.keep_ms, stream.amendable_from_ms)
     left = {folder.removeprefix(PARTIALS_PREFIX) for folder in (yield call(store.list_folders, PARTIALS_PREFIX))}
@@ -151,6 +143,8 @@ def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> S
                 continue
             entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(whole, whole_ms))
             if entry is not None and entry["status"] == FINAL:
+                editions = yield call(store.list, f"{EDITIONS_PREFIX}{period}/")
+                yield from close_steps(store, period, whole_ms, [item.key for item in editions])
                 for start_ms in members:
                     listed = yield call(store.list, summary_key(cache_key(period, start_ms), ""))
                     yield call(store.delete, [item.key for item in listed])

@@ -347,7 +347,7 @@ def test_a_torn_edition_is_passed_over_and_its_number_is_not_used_again():
     entry = {"status": "final", "revision": 0, "summary": "s", "sources": [], "missing_sources": []}
     assert create_edition(store, HALF, 0, entry) == entry
     store.put(edition_key(HALF, 1), b"SAS\x1a torn")
-    editions = drive(editions_steps(store, HALF))
+    editions = drive(editions_steps(store, HALF, BEGINNING_MS))
     assert (editions.entry, editions.next_number) == (entry, 2)
     assert create_edition(store, HALF, 1, entry) is None
     assert create_edition(store, HALF, 0, entry) == entry  # the answer to the first attempt was lost

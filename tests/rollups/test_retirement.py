@@ -9,7 +9,9 @@ import pytest
 from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
     checkpoint_key,
+    closed_editions_key,
     destroyed_secret_key,
+    edition_key,
     partial_key,
     progress_key,
     snapshot_key,
@@ -20,7 +22,10 @@ from sa_stream.commits.progress import Progress
 from sa_stream.commits.shared import Start
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.errors import Lease_Lost, Superseded
+from sa_stream.format import pack
 from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
+from sa_stream.rollups.editions import close_steps, create_edition, editions_steps
+from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
 from sa_stream.rollups.reconciler import Pass_Result
@@ -35,7 +40,7 @@ from sa_stream.rollups.retirement import (
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import Listed, State_Store
-from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, start_of_month
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, start_of_month
 from tests.rollups.rollup_stream import Stream
 from tests.windows.partition_feed import Worker
 from tests.windows.partition_feed import record as stream_record
@@ -132,7 +137,10 @@ def test_summaries_of_half_hours_and_hours_go_when_their_day_is_final_and_old() 
     forget(stream, later_ms, later_ms)
     found = periods_of(stream, "summaries")  # the first two days are closed
     assert (found["30min"], found["hourly"], found["daily"]) == (48 * 4, 24 * 4, 6)
-    assert periods_of(stream, "editions")["30min"] == 48 * 6
+    assert (periods_of(stream, "editions")["30min"], periods_of(stream, "editions-closed")) == (
+        48 * 4,
+        {"30min": 2, "hourly": 2},
+    )
     assert stream.settle(later_ms) == 0  # nobody misses anything
     named = [key for key, entry in stream.entries.items() if not stream.holds(entry["summary"])]
     assert len(named) == 2 * (48 + 24)
@@ -160,6 +168,73 @@ def test_summaries_of_days_go_with_their_month_and_that_of_the_month_stays() -> 
 
 
 # ---------------------------------------------------------------------- shards
+
+
+def closed_day(stream: Stream) -> int:
+    """Two days of traffic, of which the first is closed; when that is."""
+    end_ms = days_of_traffic(stream, 2)
+    forget(stream, end_ms + 6 * DAY_MS, end_ms + 6 * DAY_MS)
+    return end_ms + 6 * DAY_MS
+
+
+def test_editions_of_a_closed_day_are_kept_together() -> None:
+    stream = Stream("a")
+    closed_day(stream)
+    assert periods_of(stream, "editions") == {"daily": 2}  # their month is not closed
+    assert periods_of(stream, "editions-closed") == {HALF_HOUR: 2, "hourly": 2}
+    for key, entry in stream.entries.items():
+        assert drive(editions_steps(stream.store, key, NEVER_MS)).entry == (entry if entry["status"] == FINAL else None)
+
+
+def test_a_version_that_comes_days_later_does_not_replace_that_of_a_closed_day() -> None:
+    """Whoever slept since before that makes no edition of a number that has become free, unless he looked just before
+    that; and if he writes over the entry, it comes back."""
+    stream = Stream("a")
+    now_ms = closed_day(stream)
+    key = f"{HALF_HOUR}/2026-03-01-0930"
+    entry = stream.entries[key]
+    stale = entry | {"revision": 7, "total_requests": 99}
+    assert create_edition(stream.store, key, 0, stale) is None
+    assert stream.store.create(edition_key(key, 0), pack("edition", stale))
+    stream.cache.store_entry(NS_SA_AGGREGATE, key, stale | {"status": "partial"})
+    stream.reconciler.memory.look_again(key)
+    stream.settle(now_ms)
+    assert stream.entries[key] == entry
+
+
+def test_an_edition_after_those_of_a_closed_day_has_the_next_number_and_counts() -> None:
+    stream = Stream("a")
+    closed_day(stream)
+    key = f"{HALF_HOUR}/2026-03-01-0930"
+    entry = stream.entries[key] | {"revision": 1}
+    editions = drive(editions_steps(stream.store, key, NEVER_MS))
+    assert (editions.next_number, editions.keys) == (1, ())
+    assert create_edition(stream.store, key, editions.next_number, entry) == entry
+    assert drive(editions_steps(stream.store, key, NEVER_MS)).entry == entry
+
+
+def test_closing_once_more_takes_nothing_that_was_not_kept() -> None:
+    """Two workers close a day at the same time, or one that crashed in between does it again."""
+    stream = Stream("a")
+    first_ms = start_of_month("2026-03")
+    days_of_traffic(stream, 1)
+    listed = [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")]
+    fewer, late = listed[1:], listed[0].replace("000000", "000001")
+    drive(close_steps(stream.store, HALF_HOUR, first_ms, fewer))
+    stream.store.put(late, stream.store.get(listed[0]) or b"")
+    drive(close_steps(stream.store, HALF_HOUR, first_ms, [*listed, late]))
+    assert [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")] == [listed[0], late]
+
+
+def test_editions_stay_if_what_they_were_to_be_kept_in_is_torn(caplog: pytest.LogCaptureFixture) -> None:
+    stream = Stream("a")
+    days_of_traffic(stream, 1)
+    listed = [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")]
+    name = closed_editions_key(HALF_HOUR, "2026-03-01")
+    stream.store.put(name, b"SAS\x1a torn")
+    drive(close_steps(stream.store, HALF_HOUR, start_of_month("2026-03"), listed))
+    assert [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")] == listed
+    assert name in caplog.text
 
 
 def test_an_ended_shard_is_forgotten_only_when_nobody_can_need_it():

@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
+from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_kinesis import Shard
 from sa_stream.partitions import END, RETIRED
-from sa_stream.rollups.periods import HALF_HOUR, cache_key, end_of, parse_cache_key, start_of, time_key
-from sa_stream.rollups.retirement import CLOSED_BY
+from sa_stream.rollups.editions import editions_steps
+from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, cache_key, end_of, parse_cache_key, start_of, time_key
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS
 from tests.oracle import compare
 
@@ -88,6 +89,7 @@ class At_Rest:
                 raise Violation(
                     "status", f"{key} is {entry['status']} {entry['revision']} at the end, and was (final) {highest}"
                 )
+            self._edition(key, highest)
         for key in sorted(expected.keys() | found.keys()):
             period, start_ms = parse_cache_key(key)
             entry = found.get(key)
@@ -100,6 +102,13 @@ class At_Rest:
                     raise Violation("content", f"{key} is an entry of nothing")
             elif entry is not None and entry["status"] == "final" and not self._anything_put(period, start_ms):
                 raise Violation("content", f"{key} is final, and nothing was put for it")
+
+    def _edition(self, key: str, highest: tuple[bool, int]) -> None:
+        """The state store must know the highest version that was ever final: a cache that goes back gets it again."""
+        final, revision = highest
+        kept = drive(editions_steps(self.world.store, key, FOREVER_MS)).entry
+        if final and (kept is None or kept["revision"] < revision):
+            raise Violation("edition", f"of {key} the state store keeps {kept and kept['revision']}, not {revision}")
 
     def _anything_put(self, period: str, start_ms: int) -> bool:
         end_ms = end_of(period, start_ms)

@@ -13,6 +13,7 @@ A check that fails raises Violation; its name says which promise was broken:
     early      something is final before its end, by the source's clock
     end        a shard that is open is taken for ended
     stranger   an entry counts records of another stream of the same name
+    edition    the state store does not know the highest version of an entry that was final
     finality   with faults over, something covered is not final
     coverage   a partition vouches for less than it has read
     crash      the product raised something that nobody expects
@@ -24,8 +25,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sa_stream.commits.codec import decode_progress
+from sa_stream.commits.keys import EDITIONS_PREFIX
+from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.partitions import END
+from sa_stream.rollups.editions import editions_steps
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,
@@ -38,7 +42,7 @@ from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
 from sa_stream.windows.fold import hash_of
 from sa_stream.windows.window import Window
-from tests.simulation.at_rest import At_Rest, Violation, parse_set_aside
+from tests.simulation.at_rest import FOREVER_MS, At_Rest, Violation, parse_set_aside
 from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
 from tests.simulation.stable import shown, stable_letter, stable_progress, stable_snapshot
 
@@ -90,9 +94,9 @@ class Checks(At_Rest):
             same = stable_letter(before) == stable_letter(data)
         elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more
             same = f"secrets-destroyed/{key.split('/')[1][:7]}" in self.world.store.objects
-        elif kind == "editions":  # a late creator takes a number that has become free, below the one that counts
-            folder = key.rpartition("/")[0]
-            same = any(item.key > key for item in self.world.store.list(folder))
+        elif kind == "editions":  # a late creator takes a number that has become free, not above the one that counts
+            entry, _, number = key.removeprefix(EDITIONS_PREFIX).rpartition("/")
+            same = drive(editions_steps(self.world.store, entry, FOREVER_MS)).next_number > int(number)
         else:
             same = False
         if not same:

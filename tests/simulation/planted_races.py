@@ -12,7 +12,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.remains import Remains
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.merging import Merged, Merger
-from sa_stream.rollups.periods import HALF_HOUR, end_of, parse_cache_key
+from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, end_of, parse_cache_key
 from sa_stream.rollups.wanted import Part
 from sa_stream.windows.partition_state import Partition_State
 from sa_stream.windows.window import Window
@@ -66,6 +66,19 @@ def summaries_deleted_before_their_day_is_final() -> Iterator[None]:
         return 0
 
     with patched(retirement, "forget_summaries_steps", forget_summaries_steps):
+        yield
+
+
+@planted
+def editions_deleted_with_their_day() -> Iterator[None]:
+    """The editions of a closed day are deleted, and kept nowhere."""
+
+    def close_steps(store: Any, period: str, whole_ms: int, listed: list[str]) -> Steps[None]:
+        for key in listed:
+            if end_of(*parse_cache_key("/".join(key.split("/")[1:3]))) <= end_of(CLOSED_BY[period], whole_ms):
+                yield call(store.delete, key)
+
+    with patched(retirement, "close_steps", close_steps):
         yield
 
 

@@ -26,13 +26,14 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "set_aside_and_still_vouched_for": 9,
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
-    "trimmed_parent_left_out": 29,
+    "trimmed_parent_left_out": 36,
     "vanished_partial_counts_as_nothing": 4,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
 CALM = {**NO_OTHER, "start": "TRIM_HORIZON", "backlog": False, "settings": False}
 SHORT = {**CALM, "outage": False}
 FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought about: the seed, and the switches
+    "editions_deleted_with_their_day": (1, {"long": True}),
     "end_without_an_ending_number": (
         2,
         {"replaced": "running-same", "local": False, "settings": False, "retention": ""},

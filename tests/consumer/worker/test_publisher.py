@@ -6,7 +6,7 @@ import pytest
 
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
-from consumer.worker.publisher import Publisher
+from consumer.worker.publisher import PUBLISH_S, Publisher, pause_s
 from sa_stream.commits.decisions import claim_cache
 from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.config import SA__Config
@@ -20,7 +20,7 @@ from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
-from sa_stream.timing import Timing, moment, wall_clock_ms
+from sa_stream.timing import WINDOW_MS, Timing, moment, wall_clock_ms
 
 NAMES = ("application", "stream", "SGRAPH_SEND__SA_CACHE_URL", "SGRAPH_SEND__SA_CACHE_PATH")
 
@@ -86,6 +86,23 @@ def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(
     assert isinstance(found.failure, Config_Error)
     found.stop(last_pass=True)
     assert not found._thread.is_alive()
+
+
+# ---------------------------------------------------------------------- when the next pass comes
+
+
+def test_a_pass_comes_when_windows_close_and_soon_again_until_they_are_final() -> None:
+    timing, ended_ms = Timing(out_of_orderness_ms=60_000), 20_000 * WINDOW_MS
+
+    def pause(after_end_s: float, waiting: bool) -> float:
+        return pause_s((10, 30), waiting, ended_ms + int(after_end_s * 1000), timing)
+
+    assert pause(-600, waiting=False) == 30  # an open window has news now and then
+    assert pause(20, waiting=True) == 10
+    assert pause(53, waiting=True) == pause(53, waiting=False) == 7  # until it may close
+    assert [pause(after_end_s, waiting=True) for after_end_s in (60, 68, 80, 100, 900)] == [PUBLISH_S, 2, 5, 10, 10]
+    assert pause(61, waiting=False) == 30  # it is final
+    assert pause_s((0.3, 0.3), True, ended_ms + 61_000, timing) == 0.3
 
 
 # ---------------------------------------------------------------------- the program
