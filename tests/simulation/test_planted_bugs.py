@@ -22,7 +22,6 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "lost_lease_ignored": 4,
     "partials_deleted_by_the_wall_clock": 23,
     "retention_loss_unnoticed": 12,
-    "secret_destroyed_by_the_wall_clock": 15,
     "set_aside_and_still_vouched_for": 9,
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
@@ -44,8 +43,8 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"settings": False, "replaced": ""},
     ),
     "forgotten_before_it_is_rolled_up": (
-        98,
-        {"backlog": True, "lost_summaries": 0.1, "cache_outage": True, **NO_OTHER},
+        1,
+        {"backlog": True, "lost_summaries": 0.2, "cache_outage": True, **NO_OTHER},
     ),
     "lateness_is_only_a_setting": (1, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
     "lost_end_taken_for_skipped": (5, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
@@ -79,6 +78,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         {"retention": "any", "backlog": True, "laggard": 0.9, "long": True, "described_minutes": 90}
         | {"settings": False, "replaced": ""},
     ),
+    "secret_destroyed_by_the_wall_clock": (6, {"backlog": True, "clean_up": True, "long": True, **NO_OTHER}),
     "settled_without_being_listed": (
         6,
         {"old_lists": 21600, "stale_listing": False, "reshard": 0.006, "retention_hours": 12, "shards": 1, "workers": 1}
