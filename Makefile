@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; both set up what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-kcl bench lint lock simulate clean
+.PHONY: help setup setup-dev demo test test-kcl bench lint lock fuzz simulate clean
 BIN := .venv/bin
 SEEDS ?= 150
 # One more than CI has cores: much of what they do is to wait, for windows to close and for leases to expire.
@@ -41,6 +41,9 @@ lint: setup-dev ## the checks that run nothing: style, format, types, imports, u
 
 bench: setup-dev ## measure, one JSON line a case
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: setup-dev ## a million mutated lines against the recount, or LINES=5000
+	@$(BIN)/python -m tests.fuzz $(or $(LINES),1000000) $(ARGS)
 
 simulate: setup-dev ## the simulation over SEEDS=1000 seeds, or SEEDS=7:20
 	@$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)

@@ -2,6 +2,7 @@
 lists. What became of the records is noted at their file."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from sa_stream.records.standard_logs import (
 )
 
 type Read = tuple[Field_Lists, Columns]
+
+MARKS_MAX = 100  # bytes that begin a header, and are none, before a header as a whole is looked for
 
 
 class Log_Reading:
@@ -142,9 +145,11 @@ def _sections(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _header_at(content: bytes, begin: int) -> int:
-    """Where the next line that is a header begins; -1 if there is none."""
-    while (place := content.find(HEADER, begin)) >= 0:
-        if place == 0 or content[place - 1] == 10:
+    """Where the next line that is a header begins; -1 if there is none. One byte is found much faster than several, so
+    that is what is looked for, unless it is frequent."""
+    for sought in chain(repeat(HEADER[:1], MARKS_MAX), repeat(HEADER)):
+        place = content.find(sought, begin)
+        if place < 0 or (content.startswith(HEADER, place) and (place == 0 or content[place - 1] == 10)):
             return place
         begin = place + 1
     return -1

@@ -414,6 +414,8 @@ def _places(buffer: bytes, lengths: Int64s, lines: int, starts: Int64s | None = 
     """Which payload each line came in, and which of its lines it is. Every payload ends in a newline (or is empty)."""
     if lines == len(lengths) and lengths.all():  # each has at least one line, so each has just one
         return np.arange(lines, dtype=np.int64), np.zeros(lines, np.int64)
+    if starts is None and len(lengths) == 1:
+        return np.zeros(lines, np.int64), np.arange(lines, dtype=np.int64)
     if starts is None:
         newlines = np.flatnonzero(np.frombuffer(buffer, np.uint8) == 10)
         starts = np.concatenate(([0], newlines[:-1] + 1))
