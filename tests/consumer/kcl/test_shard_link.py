@@ -292,14 +292,14 @@ def test_a_shard_that_says_nothing_for_three_minutes_means_that_the_kcl_sits_sti
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine fails on every buffer that holds a certain word, whatever else is in it."""
-    parse = Parser.parse
+    portions = Parser.portions
 
     def failing(self: Parser, payloads: Any, arrivals_ms: Any) -> Any:
         if any(b"/poison" in payload for payload in payloads):
             raise RuntimeError("the engine cannot stand this")
-        return parse(self, payloads, arrivals_ms)
+        return portions(self, payloads, arrivals_ms)
 
-    monkeypatch.setattr(Parser, "parse", failing)
+    monkeypatch.setattr(Parser, "portions", failing)
 
 
 def test_a_batch_on_which_the_engine_always_fails_is_set_aside_and_its_windows_stay_partial(
