@@ -1,5 +1,6 @@
 """The invariants that hold when faults are over, and at the end of a run (tests.simulation.checks has the others)."""
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -111,12 +112,13 @@ class At_Rest:
             raise Violation("edition", f"of {key} the state store keeps {kept and kept['revision']}, not {revision}")
 
     def _anything_put(self, period: str, start_ms: int) -> bool:
+        """While settings change, what counts for one worker is too late for another, and is in the window in which it
+        arrived."""
         end_ms = end_of(period, start_ms)
-        return any(
-            start_ms <= window_ms < end_ms
-            for partition in self.ledger.partitions
-            for window_ms in (*self.ledger.of(partition).puts, *self.ledger.of(partition).touches)
-        )
+        oracles = [self.ledger.of(partition) for partition in self.ledger.partitions]
+        arrived = () if self.world.exact else (at_ms for oracle in oracles for at_ms in oracle.arrivals_ms)
+        windows = (window_ms for oracle in oracles for window_ms in (*oracle.puts, *oracle.touches))
+        return any(start_ms <= at_ms < end_ms for at_ms in chain(windows, arrived))
 
     def _waits_for_retention(self) -> bool:
         """Whether a shard was trimmed with its children, and nobody can know before the longest retention is over by
