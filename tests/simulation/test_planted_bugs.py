@@ -20,12 +20,12 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "handed_over_without_what_was_read": 5,
     "ids_forgotten_by_event_time": 2,
     "lost_lease_ignored": 4,
-    "partials_deleted_by_the_wall_clock": 23,
+    "partials_deleted_by_the_wall_clock": 82,
     "retention_loss_unnoticed": 12,
     "set_aside_and_still_vouched_for": 9,
     "set_aside_with_its_neighbours": 9,
     "shrunk_in_the_same_lineage": 9,
-    "trimmed_parent_left_out": 36,
+    "trimmed_parent_left_out": 21,
     "vanished_partial_counts_as_nothing": 4,
 }
 NO_OTHER = {"retention": "", "replaced": ""}
@@ -46,8 +46,8 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         1,
         {"backlog": True, "lost_summaries": 0.2, "cache_outage": True, **NO_OTHER},
     ),
-    "lateness_is_only_a_setting": (1, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
-    "lost_end_taken_for_skipped": (5, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
+    "lateness_is_only_a_setting": (21, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
+    "lost_end_taken_for_skipped": (39, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
     "missing_partial_taken_for_superseded": (0, {"lost_partials": 0.02, **NO_OTHER}),
     "todays_retention_taken_for_the_past": (
         2,
@@ -61,7 +61,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"busy": 0.3, "commit_s": 60, "listed_only": False, **SHORT},
     ),
     "retired_by_one_list": (
-        6,
+        21,
         {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
         | {"long": True, **SHORT},
     ),
@@ -74,7 +74,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         {"late_progress": 0.1, "retention_hours": 2, "reshard": 0.02, "long": True, **SHORT},
     ),
     "retention_fixed_at_start": (
-        18,
+        9,
         {"retention": "any", "backlog": True, "laggard": 0.9, "long": True, "described_minutes": 90}
         | {"settings": False, "replaced": ""},
     ),
