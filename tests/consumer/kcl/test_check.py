@@ -9,6 +9,7 @@ from moto.server import ThreadedMotoServer
 from consumer.kcl.check import check_java, check_leases
 from sa_stream.config import SA__Config
 from sa_stream.errors import Source_Error
+from tests.emulated_aws import point_at
 
 
 @pytest.fixture
@@ -16,13 +17,7 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL_DYNAMODB": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, "DYNAMODB", f"http://{host}:{port}")
     yield server
     server.stop()
 

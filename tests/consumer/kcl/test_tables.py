@@ -19,6 +19,7 @@ from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.timing import moment
 from tests.consumer.kcl.fake_kcl import until
+from tests.emulated_aws import point_at
 
 ARN = "arn:aws:kinesis:us-east-1:111122223333:stream"
 LOGS = Owner(Stream_Identity(f"{ARN}/logs", 1_771_252_200_000), "a" * 32, "s3://bucket/state")
@@ -32,13 +33,7 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL_DYNAMODB": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, "DYNAMODB", f"http://{host}:{port}")
     yield boto3.client("dynamodb")
     server.stop()
 

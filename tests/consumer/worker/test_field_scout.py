@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from consumer.worker.application import Application
 from consumer.worker.field_scout import Field_Scout
 from sa_stream.commits.keys import FIELDS_KEY, snapshot_key
 from sa_stream.config import PREFIX, SA__Config
-from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Field_List_Error
 from sa_stream.health.notebook import Health
@@ -22,22 +20,6 @@ from sa_stream.timing import moment, wall_clock_ms
 from tests.log_lines import line_of
 
 REAL = (Path(__file__).parents[2] / "cases" / "real_26_fields.log").read_bytes().splitlines()
-
-
-@pytest.fixture
-def kinesis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory_Kinesis]:
-    kinesis = Memory_Kinesis(wall_clock_ms)
-    kinesis.create_stream("logs", shards=1)
-    server = kinesis_server.start(kinesis)
-    for name, value in {
-        "AWS_ENDPOINT_URL_KINESIS": server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield kinesis
-    server.stop()
 
 
 def put(kinesis: Memory_Kinesis, lines: list[bytes]) -> None:

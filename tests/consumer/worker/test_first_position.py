@@ -1,7 +1,6 @@
 """Where a first start begins: decided once, by the source's clock, and never in the future."""
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -9,28 +8,12 @@ import pytest
 import sa_stream.timing as timing
 from consumer.worker.application import Application
 from sa_stream.config import SA__Config
-from sa_stream.embedded import kinesis_server
-from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.health.notebook import Health
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, moment, wall_clock_ms
 
-
-@pytest.fixture(autouse=True)
-def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    kinesis = Memory_Kinesis(wall_clock_ms)
-    kinesis.create_stream("logs", shards=1)
-    server = kinesis_server.start(kinesis)
-    for name, value in {
-        "AWS_ENDPOINT_URL_KINESIS": server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield
-    server.stop()
+pytestmark = pytest.mark.usefixtures("kinesis")
 
 
 def begins_at(position: str, state: State_Store) -> int:

@@ -17,6 +17,7 @@ from sa_stream.health.notebook import Health
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import HOUR_MS, moment, wall_clock_ms
+from tests.emulated_aws import point_at
 
 ENDS_S = 20
 
@@ -40,13 +41,7 @@ class Stream:
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
     made = Stream()
-    for name, value in {
-        "AWS_ENDPOINT_URL_KINESIS": made.server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, "KINESIS", made.server.url)
     yield made
     made.server.stop()
 
