@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+W3C_HEADER = b"#Fields:"  # a line that begins so names the columns of those below it
+
 
 class Log_Form(StrEnum):
     """What the lines of a file are. TEXT has no names of its own; the others bring theirs."""

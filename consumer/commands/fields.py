@@ -26,11 +26,7 @@ EXAMPLE_CHARS_MAX = 48
 def show_fields(source: str, config: SA__Config) -> bool:
     """Print the columns of the first records as a table, and the settings to copy; returns whether their list is
     certain. Raises Source_Error, Store_Unavailable."""
-    records = First_Records()
-    for payload in _payloads(source, config):
-        records.add(payload)
-        if records.enough:
-            break
+    records = First_Records.of(_payloads(source, config))
     finding = find(records, resolve_field_lists("auto", config.drop_fields).dropped)
     if finding.rows:
         wide_console().print(_table(finding))

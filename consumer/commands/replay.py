@@ -12,7 +12,7 @@ from consumer.process.memory import keep_memory
 from consumer.process.terminal import printable
 from sa_stream.bounded.replay import replay_logs
 from sa_stream.config import SA__Config
-from sa_stream.records.fields import Field_List, preset_name, resolve_field_lists
+from sa_stream.records.fields import Field_List, resolve_field_lists, setting_of
 from sa_stream.records.privacy import Path_Rules
 from sa_stream.timing import wall_clock_ms
 
@@ -75,9 +75,7 @@ def _misfits(summary: Mapping[str, Any]) -> str:
 
 
 def _tell(fields: Field_List) -> None:
-    name = preset_name(fields)
-    shown = ",".join(fields.names) if name == "own" else name
-    print(f"fields: {shown}, found by the first records", file=sys.stderr)
+    print(f"fields: {setting_of(fields)}, found by the first records", file=sys.stderr)
 
 
 @contextmanager

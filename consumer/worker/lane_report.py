@@ -3,6 +3,7 @@ of the log go out. Records that are in no number, and losses, are told once and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Store_Unavailable
@@ -23,30 +24,48 @@ _DEAD_LETTERS = (*REASONS, "set_aside_records")
 
 
 @dataclass(slots=True)
-class Quality:
-    """How many of the latest records are malformed, from a partition's counters.
+class _Latest:
+    """How many of the latest records are odd in one way, from a partition's counters.
 
-    records, malformed  as of the last verdict
+    records, odd  as of the last verdict
     """
 
+    least: ClassVar[int]  # so many records are judged together
+    counted: ClassVar[tuple[str, ...]]  # counters of odd ones
+
     records: int
-    malformed: int
+    odd: int
 
     @classmethod
-    def of(cls, counters: dict[str, int]) -> "Quality":
-        return cls(counters.get("records", 0), sum(counters.get(reason, 0) for reason in _MALFORMED))
+    def of(cls, counters: dict[str, int]) -> Self:
+        return cls(counters.get("records", 0), sum(counters.get(name, 0) for name in cls.counted))
+
+    def _since_last(self, counters: dict[str, int]) -> tuple[int, int] | None:
+        """(records, odd ones) since the last verdict, 0 for the latter if they are half or less; None while there are
+        few."""
+        now = self.of(counters)
+        records, odd = now.records - self.records, now.odd - self.odd
+        if records < self.least:
+            return None
+        self.records, self.odd = now.records, now.odd
+        return records, odd if odd * 2 > records else 0
+
+
+class Quality(_Latest):
+    """How many are malformed."""
+
+    least, counted = MALFORMED_OF, _MALFORMED
 
     def verdict(self, counters: dict[str, int], misfits: Mapping[str, int] | None = None) -> str | None:
         """What is wrong with the records since the last verdict ('': nothing); None while they are few.
 
         misfits  column -> how many of these records it does not fit, of those that cannot be of their list
         """
-        now = Quality.of(counters)
-        records, malformed = now.records - self.records, now.malformed - self.malformed
-        if records < MALFORMED_OF:
+        latest = self._since_last(counters)
+        if latest is None:
             return None
-        self.records, self.malformed = now.records, now.malformed
-        if malformed * 2 <= records:
+        records, malformed = latest
+        if not malformed:
             return ""
         columns = f" (the columns that do not fit: {', '.join(sorted(misfits))})" if misfits else ""
         return (
@@ -55,28 +74,18 @@ class Quality:
         )
 
 
-@dataclass(slots=True)
-class Repetition:
-    """How many of the latest records are duplicates, from a partition's counters.
+class Repetition(_Latest):
+    """How many are duplicates."""
 
-    records, duplicates  as of the last verdict
-    """
-
-    records: int
-    duplicates: int
-
-    @classmethod
-    def of(cls, counters: dict[str, int]) -> "Repetition":
-        return cls(counters.get("records", 0), counters.get("duplicates", 0))
+    least, counted = DUPLICATES_OF, ("duplicates",)
 
     def verdict(self, counters: dict[str, int]) -> str | None:
         """What is odd about the records since the last verdict ('': nothing); None while they are few."""
-        now = Repetition.of(counters)
-        records, duplicates = now.records - self.records, now.duplicates - self.duplicates
-        if records < DUPLICATES_OF:
+        latest = self._since_last(counters)
+        if latest is None:
             return None
-        self.records, self.duplicates = now.records, now.duplicates
-        if duplicates * 2 <= records:
+        records, duplicates = latest
+        if not duplicates:
             return ""
         return (
             f"has {duplicates} duplicates among its last {records} records: does x-edge-request-id stand where "

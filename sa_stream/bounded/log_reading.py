@@ -7,13 +7,12 @@ from itertools import chain, repeat
 import numpy as np
 
 from sa_stream.errors import Source_Error
-from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
+from sa_stream.log_file import W3C_HEADER, Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records.columns import REASONS, Columns
 from sa_stream.records.field_finder import First_Records, decide
 from sa_stream.records.fields import CANONICAL, Field_List, Field_Lists
 from sa_stream.records.parser import Parser
 from sa_stream.records.standard_logs import (
-    HEADER,
     Named_Fields,
     fields_of_columns,
     fields_of_header,
@@ -147,9 +146,9 @@ def _sections(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _header_at(content: bytes, begin: int) -> int:
     """Where the next line that is a header begins; -1 if there is none. One byte is found much faster than several, so
     that is what is looked for, unless it is frequent."""
-    for sought in chain(repeat(HEADER[:1], MARKS_MAX), repeat(HEADER)):
+    for sought in chain(repeat(W3C_HEADER[:1], MARKS_MAX), repeat(W3C_HEADER)):
         place = content.find(sought, begin)
-        if place < 0 or (content.startswith(HEADER, place) and (place == 0 or content[place - 1] == 10)):
+        if place < 0 or (content.startswith(W3C_HEADER, place) and (place == 0 or content[place - 1] == 10)):
             return place
         begin = place + 1
     return -1

@@ -26,7 +26,7 @@ from sa_stream.errors import Config_Error, Corrupt_State, Store_Unavailable
 from sa_stream.format import pack, unpack
 from sa_stream.log import FIELDS, POSITION_CLAMPED, Log
 from sa_stream.records.field_finder import First_Records, decide
-from sa_stream.records.fields import Field_List, Field_Lists, preset_name, resolve_field_lists
+from sa_stream.records.fields import Field_List, Field_Lists, resolve_field_lists, setting_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS
 
@@ -247,8 +247,7 @@ class Field_Choice:
         lists = decide(self.lists, records)
         if self.lists.auto:
             (fields,) = lists.lists
-            name = preset_name(fields)
-            names = ",".join(fields.names) if name == "own" else name
+            names = setting_of(fields)
             content = {"fields": names, "unread": sorted(fields.dropped - self.lists.dropped)}
             if not self._store.create(FIELDS_KEY, json.dumps(content).encode()):
                 self.checked = self._restored()  # another worker was first: all read the records the same way

@@ -179,7 +179,7 @@ class Layout:
     def __init__(self, listed: Field_List, fields: Sequence[str] = ()) -> None:
         self.listed = listed
         self.count = listed.count
-        self.witnesses = witnesses(listed)
+        self.witnesses = {name: listed.names.index(name) for name in witnesses(listed)}
         # The result type has one column, whichever field it is from; so has a witness that is that field.
         names = fields or (*(name for name in TEXT_COLUMNS if name != RESULT_TYPE), *self.witnesses)
         columns = dict(zip(names, names, strict=True))
@@ -230,7 +230,7 @@ class Layout:
         return self._named(frame)
 
     def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """All of USED_FIELDS, and no other column; the timestamp in seconds."""
+        """All of its columns, and no other; the timestamp in seconds."""
         if self.time_form != Time_Form.SECONDS:
             frame = frame.with_columns(seconds_of(self.time_form).alias("timestamp"))
         frame = frame.drop("_last", "time", strict=False)

@@ -19,10 +19,12 @@ from sa_stream.records.fields import (
     KNOWN_FIELDS,
     MISSING,
     PRESETS,
+    RESULT_FIELDS,
     USED_FIELDS,
     Field_List,
     Field_Lists,
     preset_name,
+    setting_of,
 )
 from sa_stream.records.shapes import FIRM, TYPICAL, cannot_be, kind_of
 
@@ -32,10 +34,8 @@ FEW_RECORDS = 10  # with fewer, only a preset is taken
 LINE_BYTES_MAX = 65_536  # a longer line is none of CloudFront's
 COLUMNS_SHOWN = 80
 
-# What a hit is, is read from the first of these that a list has.
-RESULT_FIELDS = ("x-edge-result-type", "x-edge-response-result-type", "x-edge-detailed-result-type")
 # CloudFront leaves none of these out of most records.
-_FILLED = frozenset((*USED_FIELDS, *RESULT_FIELDS)) - {"cs-user-agent"}
+_FILLED = frozenset(USED_FIELDS) - {"cs-user-agent"}
 # A name is the dearer the less is known of it: of several that a column may have, the cheapest is shown.
 _COSTS = [100 if name in FORBIDDEN_FIELDS else 0 if name in CANONICAL else 1 for name in KNOWN_FIELDS]
 
@@ -56,9 +56,12 @@ class First_Records:
 
     @classmethod
     def of(cls, payloads: Iterable[bytes]) -> "First_Records":
+        """Those of the first payloads; no more are asked for than it takes."""
         records = cls()
         for payload in payloads:
             records.add(payload)
+            if records.enough:
+                break
         return records
 
     @property
@@ -101,10 +104,8 @@ class Finding:
         """The settings that read these records, ready to copy; none if no list is known."""
         if not self.names:
             return ()
-        name = preset_name(Field_List(self.names))
-        fields = ",".join(self.names) if name == "own" else name
         drop = (f"{DROP_SETTING}={','.join(self.dropped)}",) if self.dropped else ()
-        return (f"{FIELDS_SETTING}={fields}", *drop)
+        return (f"{FIELDS_SETTING}={setting_of(Field_List(self.names))}", *drop)
 
     @property
     def unread(self) -> frozenset[str]:

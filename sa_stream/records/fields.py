@@ -197,6 +197,12 @@ def preset_name(fields: Field_List) -> str:
     return next((name for name, names in PRESETS.items() if names == fields.names), "own")
 
 
+def setting_of(fields: Field_List) -> str:
+    """What FIELDS is set to for this list: its preset, or all its names."""
+    name = preset_name(fields)
+    return ",".join(fields.names) if name == "own" else name
+
+
 def resolve_field_lists(setting: str, drop_fields: str) -> Field_Lists:
     """The field lists that the two settings ask for.
 

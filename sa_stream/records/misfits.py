@@ -38,7 +38,7 @@ def misfit_rows(decoded: Decoded) -> tuple[Bools, Counter[str]] | None:
 def misfits_of(layout: Layout, values: Sequence[str]) -> list[str]:
     """The same of one line, by its fields: the columns that it does not fit if it cannot be of its list; else none."""
     listed = layout.listed
-    if not any(cannot_be(name, values[listed.names.index(name)]) for name in layout.witnesses):
+    if not any(cannot_be(name, values[place]) for name, place in layout.witnesses.items()):
         return []
     wrong = [name for name in recognised(listed) if cannot_be(name, values[listed.names.index(name)])]
     return wrong if len(wrong) >= MISFITS_MIN else []

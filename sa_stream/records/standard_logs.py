@@ -23,10 +23,10 @@ import msgspec
 import polars as pl
 
 from sa_stream.errors import Source_Error
+from sa_stream.log_file import W3C_HEADER
 from sa_stream.records.decoder import LINE_BYTES_MAX, Layout
 from sa_stream.records.fields import FORBIDDEN_FIELDS, KNOWN_FIELDS, NO_VALUE, Field_List, Field_Lists, Time_Form
 
-HEADER = b"#Fields:"
 _OWN_FIELDS = ("date", "time", "timestamp-ms", "distributionid")
 _ENCODED = r"""[\x00-\x20\x7f-\x{10ffff}<>"#{}|\\^~\[\]`']"""  # not %: what is encoded already stays as it is
 _SAFE = "%!$&()*+,-./:;=?@_"
@@ -49,7 +49,7 @@ class Named_Fields:
 @lru_cache(maxsize=1_000)
 def fields_of_header(line: bytes, dropped: frozenset[str]) -> Named_Fields:
     """The same for a line `#Fields: …` of W3C, which names every column of the lines below it."""
-    names = tuple(line.removeprefix(HEADER).decode("utf-8", "replace").split())
+    names = tuple(line.removeprefix(W3C_HEADER).decode("utf-8", "replace").split())
     return Named_Fields(*_listed(names, dropped))
 
 
@@ -60,7 +60,7 @@ def fields_of_columns(names: tuple[str, ...], dropped: frozenset[str]) -> Named_
     (listed,) = lists.lists
     read = [place for place in Layout(listed).wanted if listed.names[place] not in listed.dropped]
     taken = Field_List(tuple(listed.names[place] for place in read), frozenset(), listed.time_form)
-    return Named_Fields(_only(taken, dropped), tuple(columns[place] for place in read), never_parsed)
+    return Named_Fields(Field_Lists.of(taken), tuple(columns[place] for place in read), never_parsed)
 
 
 def _listed(names: tuple[str, ...], dropped: frozenset[str]) -> tuple[Field_Lists, tuple[str, ...], tuple[str, ...]]:
@@ -76,11 +76,7 @@ def _listed(names: tuple[str, ...], dropped: frozenset[str]) -> tuple[Field_List
         field for field in ours if field in hidden or field.removeprefix("_") not in (*KNOWN_FIELDS, *_OWN_FIELDS)
     }
     never_parsed = tuple(name for name, field in zip(names, ours, strict=True) if field in unread)
-    return _only(Field_List(tuple(ours), frozenset(unread), time_form), dropped), names, never_parsed
-
-
-def _only(listed: Field_List, dropped: frozenset[str]) -> Field_Lists:
-    return Field_Lists({listed.count: listed}, False, dropped)
+    return Field_Lists.of(Field_List(tuple(ours), frozenset(unread), time_form)), names, never_parsed
 
 
 def _plain(name: str) -> str:

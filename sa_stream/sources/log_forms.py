@@ -9,7 +9,7 @@ from itertools import takewhile
 import msgspec
 
 from sa_stream.errors import Source_Error
-from sa_stream.log_file import Log_Form
+from sa_stream.log_file import W3C_HEADER, Log_Form
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -112,7 +112,7 @@ def form_of(head: bytes, name: str) -> Log_Form:
         return Log_Form.TEXT
     if lines_found[0][:1] in (b"{", b"["):
         return _json_form(lines_found[0], b"\n" in head, name)
-    if any(line.startswith(b"#Fields:") for line in takewhile(lambda line: line.startswith(b"#"), lines_found)):
+    if any(line.startswith(W3C_HEADER) for line in takewhile(lambda line: line.startswith(b"#"), lines_found)):
         _refuse_lone_returns(lines_found[0], name)
         return Log_Form.W3C
     first = next((line for line in lines_found if not line.startswith(b"#")), b"")
