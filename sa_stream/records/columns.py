@@ -1,11 +1,11 @@
 """Records as columns: what every room after the decoder works on. Nothing here is an object for a row.
 
-A column is a Series of a frame, or a list where there are few rows: each call of polars costs as much as a few hundred
-values in plain Python. Both forms have the same columns and the same values.
+A column of text is numbers and the distinct texts that they stand for, or a list where there are few rows: each call of
+polars costs as much as a few hundred values in plain Python. Both forms have the same columns and the same values.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sa_stream.records.coded import Coded, coded
 from sa_stream.records.fields import TEXT_COLUMNS
+from sa_stream.records.request_ids import REQUEST_ID, Request_Ids
 
 type Int64s = npt.NDArray[np.int64]
 type Bools = npt.NDArray[np.bool_]
@@ -30,7 +32,65 @@ NO_ROWS = np.empty(0, np.int64)
 
 type Lists = dict[str, list[Any]]  # column -> its values
 
-SCHEMA: dict[str, Any] = dict.fromkeys(TEXT_COLUMNS, pl.String) | {"status": pl.Int16, "bytes": pl.Int64}
+# What is counted of a record as text. Times of events, statuses and sizes are understood by then, and ids only hashed.
+CODED_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in ("timestamp", "sc-status", "sc-bytes", REQUEST_ID))
+LIST_COLUMNS = (*CODED_COLUMNS, REQUEST_ID, "status", "bytes")  # of `Lists`
+
+
+@dataclass(slots=True)
+class Texts:
+    """Records of which there are many.
+
+    coded        column -> its texts, of CODED_COLUMNS ('' or '-' is missing)
+    request_ids  as texts, until they are hashed
+    status       NO_STATUS where no list has it; `sizes`: bytes, 0 where missing or HUGE_BYTES and more
+    """
+
+    coded: Mapping[str, Coded]
+    request_ids: Request_Ids
+    status: Int64s
+    sizes: Int64s
+
+    @classmethod
+    def of_frame(cls, frame: pl.DataFrame) -> "Texts":
+        """Of a frame with CODED_COLUMNS and the request ids as text, `status` and `bytes`."""
+        return cls(
+            {name: coded(frame[name]) for name in CODED_COLUMNS},
+            Request_Ids.of_series(frame[REQUEST_ID]),
+            frame["status"].cast(pl.Int64).to_numpy(),
+            frame["bytes"].to_numpy(),
+        )
+
+    @classmethod
+    def of_lists(cls, lists: Lists) -> "Texts":
+        return cls(
+            {name: Coded.of_texts(lists[name]) for name in CODED_COLUMNS},
+            Request_Ids.of_series(pl.Series(lists[REQUEST_ID], dtype=pl.String)),
+            np.array(lists["status"], np.int64),
+            np.array(lists["bytes"], np.int64),
+        )
+
+    @classmethod
+    def concatenated(cls, parts: "Sequence[Texts]") -> "Texts":
+        return cls(
+            {name: Coded.concatenated([part.coded[name] for part in parts]) for name in CODED_COLUMNS},
+            Request_Ids.concatenated([part.request_ids for part in parts]),
+            np.concatenate([part.status for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+        )
+
+    def taken(self, rows: Int64s) -> "Texts":
+        """Some of the records, by their places, in any order."""
+        coded = {name: column.taken(rows) for name, column in self.coded.items()}
+        return Texts(coded, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
+
+    def as_lists(self) -> Lists:
+        lists: Lists = {name: column.texts() for name, column in self.coded.items()}
+        return lists | {
+            REQUEST_ID: self.request_ids.texts(),
+            "status": self.status.tolist(),
+            "bytes": self.sizes.tolist(),
+        }
 
 
 @dataclass(slots=True)
@@ -71,13 +131,17 @@ class Dropped:
     def __len__(self) -> int:
         return len(self.payload)
 
+    def in_order(self) -> "Dropped":
+        """By reason, and those of one reason in the order of their payloads and lines."""
+        order = np.lexsort((self.line, self.payload, self.reason))
+        return Dropped(self.payload[order], self.line[order], self.reason[order], self.field_count[order], self.misfits)
+
 
 @dataclass(slots=True)
 class Columns:
     """Well-formed records in their order, one row each.
 
-    table          text columns (null or "-" is missing; all of TEXT_COLUMNS are there), `status`
-                   (Int16, NO_STATUS where no list has it), `bytes` (Int64): 0 where missing or HUGE_BYTES and more
+    table          what is counted; of few records lists with LIST_COLUMNS (of a text None is missing as well)
     event_ms       event times
     arrival_ms     arrival times
     payload, line  which line of which payload of the call
@@ -87,7 +151,7 @@ class Columns:
     payload_arrivals_ms  arrival time of each payload of the call
     """
 
-    table: pl.DataFrame | Lists
+    table: Texts | Lists
     event_ms: Int64s
     arrival_ms: Int64s
     payload: Int64s
@@ -101,33 +165,36 @@ class Columns:
         return len(self.event_ms)
 
     @property
-    def frame(self) -> pl.DataFrame:
-        """The table as a frame."""
-        return pl.DataFrame(self.table, schema=SCHEMA) if isinstance(self.table, dict) else self.table
+    def as_texts(self) -> Texts:
+        return Texts.of_lists(self.table) if isinstance(self.table, dict) else self.table
 
-    def as_lists(self, names: Sequence[str]) -> "Columns":
-        """Lists for a table, of at least these of its columns."""
-        return (
-            self
-            if isinstance(self.table, dict)
-            else replace(self, table={name: self.table[name].to_list() for name in names})
-        )
+    def texts_of(self, name: str) -> list[str]:
+        """A column of text, record by record; '' where missing, which may be `-` too."""
+        if isinstance(self.table, dict):
+            return [text or "" for text in self.table[name]]
+        if name == REQUEST_ID:
+            return [text or "" for text in self.table.request_ids.texts()]
+        return self.table.coded[name].texts()
+
+    def as_lists(self) -> "Columns":
+        """With lists for a table."""
+        return self if isinstance(self.table, dict) else replace(self, table=self.table.as_lists())
 
     def chosen(self, rows: Bools | Int64s) -> "Columns":
         """Some of the rows, by a mask or by their places, which may be in another order. `dropped` stays whole."""
         is_mask = rows.dtype == np.bool_
         if len(rows) == len(self) and (rows.all() if is_mask else (np.diff(rows) == 1).all()):
             return self
-        table: pl.DataFrame | Lists
+        places: Int64s = np.flatnonzero(rows) if is_mask else rows.astype(np.int64, copy=False)
+        table: Texts | Lists
         if isinstance(self.table, dict):
-            places = np.flatnonzero(rows).tolist() if is_mask else rows.tolist()
-            table = {name: [values[place] for place in places] for name, values in self.table.items()}
+            chosen = places.tolist()
+            table = {name: [values[place] for place in chosen] for name, values in self.table.items()}
         else:
-            table = self.table.filter(pl.Series(rows)) if is_mask else self.table[rows]
+            table = self.table.taken(places)
         huge = {}
         if self.huge:
-            old = np.flatnonzero(rows) if is_mask else rows
-            new = dict(zip(old.tolist(), range(len(old)), strict=True))
+            new = dict(zip(places.tolist(), range(len(places)), strict=True))
             huge = {new[row]: number for row, number in self.huge.items() if row in new}
         return Columns(
             table,
@@ -146,25 +213,14 @@ class Columns:
         return self.chosen(np.lexsort((self.line, self.payload)))
 
     @classmethod
-    def joined(cls, parts: Sequence["Columns"]) -> "Columns":
-        """Several calls' columns one after the other; payload numbers go on counting."""
-        if len(parts) == 1:
-            return parts[0]
-        payloads = [0, *np.cumsum([len(part.payload_arrivals_ms) for part in parts]).tolist()]
-        for part, before in zip(parts, payloads, strict=False):
-            part.payload = part.payload + before
-            part.dropped.payload = part.dropped.payload + before
-        return cls.concatenated(parts, np.concatenate([part.payload_arrivals_ms for part in parts]))
-
-    @classmethod
     def concatenated(cls, parts: Sequence["Columns"], payload_arrivals_ms: Int64s) -> "Columns":
         """Rows of parts of one call, one after the other."""
         rows = [0, *np.cumsum([len(part) for part in parts]).tolist()]
         lists = [part.table for part in parts if isinstance(part.table, dict)]
         return cls(
-            {name: list(chain.from_iterable(part[name] for part in lists)) for name in SCHEMA}
+            {name: list(chain.from_iterable(part[name] for part in lists)) for name in LIST_COLUMNS}
             if len(lists) == len(parts)
-            else pl.concat([part.frame for part in parts]),
+            else Texts.concatenated([part.as_texts for part in parts]),
             np.concatenate([part.event_ms for part in parts]),
             np.concatenate([part.arrival_ms for part in parts]),
             np.concatenate([part.payload for part in parts]),

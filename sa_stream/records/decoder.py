@@ -27,7 +27,7 @@ LINE_BYTES_MAX = 1 << 20
 UNPACKED_BYTES_MAX = 64 << 20  # of one gzip'd payload: a stranger's gzip must not fill the memory
 PORTION_BYTES_MAX = 16 << 20  # of what was unpacked and is read, and folded, at once,
 PORTION_LINES_MAX = 1 << 18  # and of its lines: what is known of a line takes more memory than a short one itself
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -75,20 +75,20 @@ class Decoder:
     """Reads lines by the configured field lists. Holds no state between calls."""
 
     def __init__(self, lists: Field_Lists) -> None:
-        self._layouts = {listed.count: Layout(listed) for listed in lists.lists}
+        self.layouts = {listed.count: Layout(listed) for listed in lists.lists}
 
     def decode(self, payloads: Sequence[bytes]) -> Iterator[tuple[list[Decoded], list[Dropped]]]:
         """Rows of one or several batches' payloads, by list, and what is no record: in one piece, unless that would
         take too much memory (see `portions`)."""
         buffer = b"".join(payloads)
         lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        decoded = self._proved(buffer, lengths) if _whole_lines(buffer, lengths) else None
+        decoded = self._proved(buffer, lengths) if whole_lines(buffer, lengths) else None
         if decoded is not None:
             yield [decoded], []
             return
         del buffer
         for portion in portions(payloads):
-            yield self._decode_portion(portion)
+            yield self.decode_portion(portion)
 
     def decode_buffer(self, buffer: bytes) -> Iterator[tuple[list[Decoded], list[Dropped]]]:
         """Rows of whole lines from a file, which are one payload; in pieces like those of `decode`."""
@@ -99,17 +99,18 @@ class Decoder:
         if decoded is not None:
             yield [decoded], []
             return
-        for portion in _portions_of([buffer]):
-            yield self._decode_portion(portion)
+        for portion in portions_of([buffer]):
+            yield self.decode_portion(portion)
 
     def _proved(self, buffer: bytes, lengths: Int64s) -> Decoded | None:
-        for layout in self._layouts.values():
+        for layout in self.layouts.values():
             frame = layout.read_proved(buffer) if buffer else None
             if frame is not None:
                 return Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)
         return None
 
-    def _decode_portion(self, portion: "Portion") -> tuple[list[Decoded], list[Dropped]]:
+    def decode_portion(self, portion: "Portion") -> tuple[list[Decoded], list[Dropped]]:
+        """The same of one portion."""
         buffer = b"".join(portion.payloads)
         lengths = np.fromiter(map(len, portion.payloads), np.int64, len(portion.payloads))
         proved = self._proved(buffer, lengths)
@@ -125,11 +126,11 @@ class Decoder:
         """The lines of payloads, one by one; None if that is no way for them: they are many, or packed, or their time
         has another form than a real-time log's."""
         lines = 0
-        if any(layout.time_form != Time_Form.SECONDS for layout in self._layouts.values()):
+        if any(layout.time_form != Time_Form.SECONDS for layout in self.layouts.values()):
             return None
         for payload in payloads:
             lines += payload.count(b"\n") + 1
-            if lines > FEW_ROWS or payload[:2] == _GZIP_MAGIC:
+            if lines > FEW_ROWS or payload[:2] == GZIP_MAGIC:
                 return None
         return [
             self._line(line, place, number)
@@ -141,7 +142,7 @@ class Decoder:
     def _line(self, line: bytes, payload: int, number: int) -> Line:
         count = line.count(b"\t") + 1
         too_long = len(line) > LINE_BYTES_MAX
-        layout = self._layouts.get(count)
+        layout = self.layouts.get(count)
         if layout is None or too_long:
             return Line(payload, number, count, layout, too_long, [], [])
         values = line.decode("utf-8", "replace").split("\t")
@@ -156,7 +157,7 @@ class Decoder:
         fields = lines.tabs + 1
         is_record = (lines.lengths > 0) & (lines.first_bytes != ord("#"))
         too_long = is_record & (lines.lengths > LINE_BYTES_MAX)
-        known = np.isin(fields, list(self._layouts))
+        known = np.isin(fields, list(self.layouts))
         unknown = is_record & ~too_long & ~known
         dropped = [
             Dropped.of(payload_of[mask], line_of[mask], reason, fields[mask])
@@ -164,7 +165,7 @@ class Decoder:
             if mask.any()
         ]
         decoded = []
-        for count, layout in self._layouts.items():
+        for count, layout in self.layouts.items():
             mask = is_record & ~too_long & (fields == count)
             if mask.any():
                 text = lines.take(mask)
@@ -199,9 +200,19 @@ class Layout:
         self.schema = dict.fromkeys(read_as, pl.String)
         place = {name: index for index, name in used.items()}
         self.places = [place.get(name) for name in TEXT_COLUMNS]
+        self._place_of = place
         self.columns = columns
         self.wanted = sorted({*used, last} if self.proof else used)
         self.absent = [pl.lit(None, pl.String).alias(name) for name in columns.values() if name not in used.values()]
+
+    @property
+    def columns_of_witnesses(self) -> dict[str, str]:
+        """Which column holds each witness."""
+        return {name: self.columns[name] for name in self.witnesses}
+
+    def place_of(self, column: str) -> int | None:
+        """Which field of a line is in this column; None if none is."""
+        return self._place_of.get(column)
 
     def texts(self, values: Sequence[str]) -> list[str | None]:
         """Values of TEXT_COLUMNS, in their order, of a line that has these fields."""
@@ -311,10 +322,11 @@ class Portion:
 def portions(payloads: Sequence[bytes]) -> Iterator[Portion]:
     """Payloads as they can be read at a time: unpacked, together at most PORTION_BYTES_MAX and PORTION_LINES_MAX lines.
     A payload of more comes in several portions, empty stretches of it in none. Holds one payload and one portion."""
-    return _portions_of(_prepared(payload) for payload in payloads)
+    return portions_of(_prepared(payload) for payload in payloads)
 
 
-def _portions_of(payloads: Iterable[bytes]) -> Iterator[Portion]:
+def portions_of(payloads: Iterable[bytes]) -> Iterator[Portion]:
+    """The same of payloads that are unpacked, each of whole lines."""
     waiting = Portion(0, 0, [])
     size_bytes = lines = 0
     place = -1  # enumerate would hold on to a payload while the next one is unpacked
@@ -381,11 +393,11 @@ def _prepared(payload: bytes) -> bytes:
 def unpacked(payload: bytes) -> bytes:
     """The content of a gzip payload (also of several members). What is not gzip from end to end, or unpacks to more
     than UNPACKED_BYTES_MAX, stays as it is and is malformed by its fields: half a payload would end in half a line."""
-    if payload[:2] != _GZIP_MAGIC:
+    if payload[:2] != GZIP_MAGIC:
         return payload
     parts: list[bytes] = []
     rest, left = payload, UNPACKED_BYTES_MAX
-    while rest[:2] == _GZIP_MAGIC:
+    while rest[:2] == GZIP_MAGIC:
         unpacker = zlib.decompressobj(31)
         try:
             part = unpacker.decompress(rest, left + 1)
@@ -399,14 +411,14 @@ def unpacked(payload: bytes) -> bytes:
     return payload if rest.strip(b"\0") else b"".join(parts)  # zeros may follow: padding
 
 
-def _whole_lines(buffer: bytes, lengths: Int64s) -> bool:
+def whole_lines(buffer: bytes, lengths: Int64s) -> bool:
     """Whether each payload ends in a newline and is not gzip. Looks at the joined buffer, not at each payload."""
     if not len(lengths) or lengths.min() < 2:
         return False
     array = np.frombuffer(buffer, np.uint8)
     ends = np.cumsum(lengths)
     starts = ends - lengths
-    packed = (array[starts] == _GZIP_MAGIC[0]) & (array[starts + 1] == _GZIP_MAGIC[1])
+    packed = (array[starts] == GZIP_MAGIC[0]) & (array[starts + 1] == GZIP_MAGIC[1])
     return bool((array[ends - 1] == 10).all() and not packed.any())
 
 

@@ -7,7 +7,7 @@ whatever choice of AWS's fields explains the columns.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sa_stream.errors import Field_List_Error
 from sa_stream.records.alignment import Alignment, aligned
@@ -20,6 +20,7 @@ from sa_stream.records.fields import (
     MISSING,
     PRESETS,
     RESULT_FIELDS,
+    SURE_FIELDS,
     USED_FIELDS,
     Field_List,
     Field_Lists,
@@ -35,7 +36,7 @@ LINE_BYTES_MAX = 65_536  # a longer line is none of CloudFront's
 COLUMNS_SHOWN = 80
 
 # CloudFront leaves none of these out of most records.
-_FILLED = frozenset(USED_FIELDS) - {"cs-user-agent"}
+_FILLED = frozenset(SURE_FIELDS) - {"cs-user-agent"}
 # A name is the dearer the less is known of it: of several that a column may have, the cheapest is shown.
 _COSTS = [100 if name in FORBIDDEN_FIELDS else 0 if name in CANONICAL else 1 for name in KNOWN_FIELDS]
 
@@ -98,6 +99,7 @@ class Finding:
     names: tuple[str, ...] = ()
     problem: str = ""
     dropped: tuple[str, ...] = ()
+    refused: frozenset[str] = FORBIDDEN_FIELDS
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -111,7 +113,14 @@ class Finding:
     def unread(self) -> frozenset[str]:
         """Columns that may be forbidden ones: nothing of them is shown either."""
         pairs = zip(self.names, self.candidates, strict=True)
-        return frozenset(name for name, candidates in pairs if not FORBIDDEN_FIELDS.isdisjoint(candidates))
+        return frozenset(name for name, candidates in pairs if not self.refused.isdisjoint(candidates))
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """Columns that may as well be another field's, of those that only add to an entry: better null than wrong."""
+        pairs = zip(self.names, self.candidates, strict=True)
+        adding = {*USED_FIELDS} - {*SURE_FIELDS}
+        return frozenset(name for name, candidates in pairs if name in adding and len(candidates) > 1)
 
 
 def decide(lists: Field_Lists, records: First_Records) -> Field_Lists:
@@ -123,22 +132,28 @@ def decide(lists: Field_Lists, records: First_Records) -> Field_Lists:
     if not lists.auto:
         _check(lists, records)
         return lists
-    finding = find(records, lists.dropped)
+    finding = find(records, lists.dropped, lists.allowed)
     if finding.problem:
         raise Field_List_Error(
             f"{FIELDS_SETTING} is auto, but {finding.problem}.{_seen(records, finding.rows)} {_advice(finding)}"
         )
-    return Field_Lists.of(Field_List(finding.names, lists.dropped | finding.unread))
+    unread = lists.dropped | finding.unread | finding.unsure
+    return Field_Lists.of(Field_List(finding.names, unread), lists.allowed)
 
 
 # ------------------------------------------------------------------------------------------------------------- auto
 
 
-def find(records: First_Records, dropped: Iterable[str] = ()) -> Finding:
+def find(records: First_Records, dropped: Iterable[str] = (), allowed: frozenset[str] = frozenset()) -> Finding:
     """The list of the first records: of those whose first field is a time, the most frequent number of fields.
 
-    dropped  names of DROP_FIELDS, which are all among the columns
+    dropped  names of DROP_FIELDS, which are all among the columns; allowed: of ALLOW_FIELDS
     """
+    refused = FORBIDDEN_FIELDS - allowed
+    return replace(_find(records, dropped, refused), refused=refused)
+
+
+def _find(records: First_Records, dropped: Iterable[str], refused: frozenset[str]) -> Finding:
     drop = tuple(name for name in KNOWN_FIELDS if name in set(dropped))
     if not records.rows:
         return Finding((), problem="there was no record to tell the field list from")
@@ -152,24 +167,24 @@ def find(records: First_Records, dropped: Iterable[str] = ()) -> Finding:
     fitting = [name for name, names in PRESETS.items() if len(names) == count and not _misfits(names, rows)]
     if len(fitting) == 1:
         names = PRESETS[fitting[0]]
-        return _found(rows, names, [(name,) for name in names], _not_there(drop, names), drop)
+        return _found(rows, names, [(name,) for name in names], _not_there(drop, names), drop, refused)
     if len(fitting) > 1:
         which = " and ".join(fitting)
         return Finding(rows, problem=f"the first records have too few values to tell the lists {which} apart")
-    return _by_alignment(rows, drop)
+    return _by_alignment(rows, drop, refused)
 
 
-def _by_alignment(rows: Sequence[Sequence[str]], drop: tuple[str, ...]) -> Finding:
+def _by_alignment(rows: Sequence[Sequence[str]], drop: tuple[str, ...], refused: frozenset[str]) -> Finding:
     if len(rows) < FEW_RECORDS:
         few = f"{len(rows)} of {FEW_RECORDS} records are too few to find a list that is no preset"
         return Finding(rows, problem=f"{few} ({_contradictions(rows)})")
     columns = [["timestamp"], *(_possible(values) for values in list(zip(*rows, strict=True))[1:])]
     found = aligned(columns, KNOWN_FIELDS, _COSTS, drop)
     if found is not None:
-        return _found(rows, found.names, found.candidates, _doubt(found, drop), drop)
+        return _found(rows, found.names, found.candidates, _doubt(found, drop, refused), drop, refused)
     without = aligned(columns, KNOWN_FIELDS, _COSTS)
     if without is not None:
-        return _found(rows, without.names, without.candidates, _not_there(drop, without.names), drop)
+        return _found(rows, without.names, without.candidates, _not_there(drop, without.names), drop, refused)
     problem = f"no choice of CloudFront's fields, in its order, has these columns ({_contradictions(rows)})"
     return Finding(rows, tuple(map(tuple, columns)), problem=problem)
 
@@ -180,8 +195,9 @@ def _found(
     candidates: Sequence[tuple[str, ...]],
     problem: str,
     drop: Sequence[str],
+    refused: frozenset[str],
 ) -> Finding:
-    dropped = tuple(name for name in names if name in FORBIDDEN_FIELDS or name in drop)
+    dropped = tuple(name for name in names if name in refused or name in drop)
     return Finding(rows, tuple(candidates), names, problem, dropped)
 
 
@@ -190,8 +206,8 @@ def _not_there(drop: Sequence[str], names: Sequence[str]) -> str:
     return f"{DROP_SETTING} names {away}, which can be no column of the first records: take it out" if away else ""
 
 
-def _doubt(found: Alignment, drop: Sequence[str]) -> str:
-    undecided = found.undecided([name for name in USED_FIELDS if name not in RESULT_FIELDS])
+def _doubt(found: Alignment, drop: Sequence[str], refused: frozenset[str]) -> str:
+    undecided = found.undecided([name for name in SURE_FIELDS if name not in RESULT_FIELDS])
     for name in RESULT_FIELDS:
         undecided += found.undecided([name])
         if name in found.names and name not in undecided:
@@ -202,7 +218,7 @@ def _doubt(found: Alignment, drop: Sequence[str]) -> str:
             f"{', or none' if name in found.may_be_away else ''})"
             for name in undecided
         )
-    forbidden = [name for name in found.names if name in FORBIDDEN_FIELDS and name not in drop]
+    forbidden = [name for name in found.names if name in refused and name not in drop]
     if forbidden:
         subject = "which tell who a visitor is and are never read" if len(forbidden) > 1 else _NEVER_READ
         return f"the first records have {', '.join(forbidden)}, {subject}"

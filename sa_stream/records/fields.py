@@ -18,6 +18,7 @@ MISSING = ("", NO_VALUE)
 
 FIELDS_SETTING = "SGRAPH_SEND__SA_FIELDS"
 DROP_SETTING = "SGRAPH_SEND__SA_DROP_FIELDS"
+ALLOW_SETTING = "SGRAPH_SEND__SA_ALLOW_FIELDS"
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -65,8 +66,11 @@ FORBIDDEN_FIELDS: frozenset[str] = frozenset(
     | {name for name in KNOWN_FIELDS if name.startswith("cmcd-")}
 )
 
-# What the aggregates are made of. The order gives each its bit in a mask, and masks are stored: only ever append.
-USED_FIELDS: tuple[str, ...] = (
+# Of these the ones that somebody may choose to read all the same.
+ALLOWABLE_FIELDS: tuple[str, ...] = ("c-country",)
+
+# What the aggregates are made of, and what a list that is found must be certain of.
+SURE_FIELDS: tuple[str, ...] = (
     "timestamp",
     "sc-status",
     "sc-bytes",
@@ -83,6 +87,16 @@ USED_FIELDS: tuple[str, ...] = (
     "x-edge-response-result-type",
     "x-edge-detailed-result-type",
     "sc-content-type",
+)
+
+# With what only adds to them. The order gives each its bit in a mask, and masks are stored: only ever append.
+USED_FIELDS: tuple[str, ...] = (
+    *SURE_FIELDS,
+    "cs-referer",
+    "cs-protocol-version",
+    "ssl-protocol",
+    "origin-fbl",
+    *ALLOWABLE_FIELDS,
 )
 
 # Where the result type is, in the order of preference: of each list only the first that it has is used.
@@ -139,12 +153,18 @@ class Field_Lists:
 
     by_count  number of fields -> list; empty as long as `auto` is undecided
     auto      True until the first records have told the list
-    dropped   names of DROP_FIELDS
+    dropped   names of DROP_FIELDS; allowed: of ALLOW_FIELDS
     """
 
     by_count: Mapping[int, Field_List]
     auto: bool = False
     dropped: frozenset[str] = field(default_factory=frozenset)
+    allowed: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def never_read(self) -> frozenset[str]:
+        """Columns that are there, or may be, and are not parsed."""
+        return (FORBIDDEN_FIELDS - self.allowed) | self.dropped
 
     @property
     def lists(self) -> tuple[Field_List, ...]:
@@ -154,7 +174,7 @@ class Field_Lists:
     @property
     def offered(self) -> frozenset[str]:
         """Used fields of all lists together. As long as `auto` is undecided, all that are not dropped."""
-        lists = self.lists or (Field_List(USED_FIELDS, self.dropped),)
+        lists = self.lists or (Field_List(USED_FIELDS, self.never_read),)
         return frozenset().union(*(fields.used for fields in lists))
 
     @property
@@ -163,9 +183,9 @@ class Field_Lists:
         return to_mask(self.offered)
 
     @classmethod
-    def of(cls, fields: Field_List) -> "Field_Lists":
+    def of(cls, fields: Field_List, allowed: frozenset[str] = frozenset()) -> "Field_Lists":
         """One list, and no other."""
-        return cls({fields.count: fields}, False, fields.dropped)
+        return cls({fields.count: fields}, False, fields.dropped, allowed)
 
 
 def to_mask(names: Iterable[str]) -> int:
@@ -187,9 +207,9 @@ def result_field(offered: frozenset[str]) -> str | None:
 
 def missing_fields(offered: frozenset[str]) -> list[str]:
     """Fields without which some value of an entry is null, by name. One of RESULT_FIELDS is enough, and the first
-    stands for all; the content type only helps to tell what lasts long."""
+    stands for all; nobody misses one that has to be chosen."""
     enough = {*RESULT_FIELDS} if offered & {*RESULT_FIELDS} else {*RESULT_FIELDS[1:]}
-    return sorted({*USED_FIELDS} - offered - enough - {"sc-content-type"})
+    return sorted({*USED_FIELDS} - {*ALLOWABLE_FIELDS} - offered - enough)
 
 
 def preset_name(fields: Field_List) -> str:
@@ -203,22 +223,28 @@ def setting_of(fields: Field_List) -> str:
     return ",".join(fields.names) if name == "own" else name
 
 
-def resolve_field_lists(setting: str, drop_fields: str) -> Field_Lists:
-    """The field lists that the two settings ask for.
+def resolve_field_lists(setting: str, drop_fields: str, allow_fields: str = "") -> Field_Lists:
+    """The field lists that the three settings ask for.
 
     setting      `auto`, `seed`, `canonical`, or lists of names: comma-separated, several lists with `;` between
     drop_fields  comma-separated names of columns that are in a line and must not be read
+    allow_fields  ... of ALLOWABLE_FIELDS that are read all the same
 
     Raises Field_List_Error for whatever cannot work: its message names the setting to change.
     """
-    dropped = _names(drop_fields)
+    dropped, allowed = _names(drop_fields), frozenset(_names(allow_fields))
+    if other := sorted(allowed.difference(ALLOWABLE_FIELDS)):
+        raise Field_List_Error(
+            f"{ALLOW_SETTING} has {other[0]!r}; only {', '.join(ALLOWABLE_FIELDS)} can be chosen, as everything else "
+            "that is not read by itself tells who a visitor is: take it out"
+        )
     _refuse_repeated(dropped, f"{DROP_SETTING} names")
     if "timestamp" in dropped:
         raise Field_List_Error(f"{DROP_SETTING} drops timestamp, without which no record has a time: take it out")
     if setting.strip() == "auto":
         lists = [KNOWN_FIELDS]
     else:
-        lists = [PRESETS.get(part.strip()) or _own_list(part, dropped) for part in setting.split(";")]
+        lists = [PRESETS.get(part.strip()) or _own_list(part, dropped, allowed) for part in setting.split(";")]
     everywhere = {name for names in lists for name in names}
     unknown = "no field that auto knows" if setting.strip() == "auto" else f"in no field list of {FIELDS_SETTING}"
     for name in dropped:
@@ -228,7 +254,7 @@ def resolve_field_lists(setting: str, drop_fields: str) -> Field_Lists:
                 f"{_did_you_mean(name, everywhere)}: correct the name or take it out"
             )
     if setting.strip() == "auto":
-        return Field_Lists({}, True, frozenset(dropped))
+        return Field_Lists({}, True, frozenset(dropped), allowed)
     by_count: dict[int, Field_List] = {}
     for names in lists:
         if len(names) in by_count:
@@ -237,14 +263,14 @@ def resolve_field_lists(setting: str, drop_fields: str) -> Field_Lists:
                 "each list needs another number: keep one of the two"
             )
         by_count[len(names)] = Field_List(names, frozenset(dropped) & frozenset(names))
-    return Field_Lists(by_count, False, frozenset(dropped))
+    return Field_Lists(by_count, False, frozenset(dropped), allowed)
 
 
 def _names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
 
 
-def _own_list(text: str, dropped: Sequence[str]) -> tuple[str, ...]:
+def _own_list(text: str, dropped: Sequence[str], allowed: frozenset[str]) -> tuple[str, ...]:
     names = _names(text)
     if not names:
         raise Field_List_Error(
@@ -256,10 +282,11 @@ def _own_list(text: str, dropped: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name in dropped:
             continue
-        if name in FORBIDDEN_FIELDS:
+        if name in FORBIDDEN_FIELDS - allowed:
+            chosen = f" (or choose it with {ALLOW_SETTING})" if name in ALLOWABLE_FIELDS else ""
             raise Field_List_Error(
                 f"{FIELDS_SETTING} has {name}, which tells who a visitor is and is never read: take it out of the "
-                f"real-time log configuration, or, while records still carry it, list it in {DROP_SETTING}"
+                f"real-time log configuration, or, while records still carry it, list it in {DROP_SETTING}{chosen}"
             )
         if name in ("auto", *PRESETS) and len(names) == 1:
             raise Field_List_Error(f"{FIELDS_SETTING} has {name!r} beside other lists; auto stands alone")

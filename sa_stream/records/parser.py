@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -13,9 +13,9 @@ from sa_stream.records.columns import (
     FIELDS,
     FUTURE,
     HUGE_BYTES,
+    LIST_COLUMNS,
     NO_ROWS,
     NO_STATUS,
-    SCHEMA,
     STATUS,
     TIMESTAMP,
     TOO_LONG,
@@ -23,10 +23,13 @@ from sa_stream.records.columns import (
     Columns,
     Dropped,
     Int64s,
+    Lists,
+    Texts,
 )
 from sa_stream.records.decoder import Decoded, Decoder, Layout, Line
 from sa_stream.records.fields import TEXT_COLUMNS, Field_Lists
 from sa_stream.records.misfits import misfit_rows, misfits_of
+from sa_stream.records.ordinary import Ordinary_Lines, Reading
 
 YEAR_2100_S = 4_102_444_800
 EPOCH_SECONDS = r"^[0-9]{10}(\.[0-9]+)?$"
@@ -35,8 +38,19 @@ ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a qua
 ORDINARY_STATUS = r"^[0-9]{3}$"
 ORDINARY_BYTES = r"^[0-9]{1,12}$"
 NUMBER = r"^[0-9]+(\.[0-9]+)?$"
+JOINED_BYTES = 9 << 20  # of pieces that are read at once: about 20,000 lines
 NUMBER_DIGITS_MAX = 30  # a number with more digits counts as missing
 _EPOCH_SECONDS = re.compile(EPOCH_SECONDS, re.ASCII)
+
+
+class Pieces(Protocol):
+    """Whole lines of files come in, columns of many of them go out."""
+
+    def add_lines(self, content: bytes, payload: int) -> Iterator[Columns]:
+        """Read lines as the payload of this number, one more than the last; columns of what is not held back."""
+
+    def ended(self) -> Iterator[Columns]:
+        """Columns of what was held back."""
 
 
 class Parser:
@@ -46,6 +60,7 @@ class Parser:
         self.lists = lists
         self.future_ms = future_ms
         self._decoder = Decoder(lists)
+        self._ordinary = Ordinary_Lines(self._decoder, future_ms, self._columns, self.judged)
 
     def portions(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Iterator[Columns]:
         """Columns of one or several batches' payloads, to be folded one after the other; `arrivals_ms` has one time a
@@ -53,15 +68,37 @@ class Parser:
         few = self._decoder.decode_few(payloads)
         if few is not None:
             return iter((self._columns_of_few(few, arrivals_ms),))
+        if self._ordinary.possible:
+            return self._ordinary.portions(payloads, arrivals_ms)
         return self._parsed(self._decoder.decode(payloads), arrivals_ms)
 
-    def buffer_portions(self, buffer: bytes, now_ms: int) -> Iterator[Columns]:
-        """The same of whole lines from a file: everything 'arrived' now."""
-        return self._parsed(self._decoder.decode_buffer(buffer), np.array([now_ms], np.int64))
+    def pieces(self, now_ms: int) -> Pieces:
+        """What reads pieces of files: everything 'arrived' now."""
+        if self._ordinary.possible:
+            return Reading(self._ordinary, np.array([now_ms], np.int64))
+        return Held_Pieces(self, now_ms)
+
+    def joined(self, contents: Sequence[bytes], now_ms: int) -> Iterator[Columns]:
+        """Columns of pieces that were held."""
+        if len(contents) == 1:
+            return self._parsed(self._decoder.decode_buffer(contents[0]), np.array([now_ms], np.int64))
+        return self.portions(contents, np.full(len(contents), now_ms, np.int64))
 
     def parse(self, payloads: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
         """All portions in one, whatever memory that takes."""
         parts = list(self.portions(payloads, arrivals_ms))
+        return parts[0] if len(parts) == 1 else Columns.concatenated(parts, arrivals_ms)
+
+    def reading(self) -> Reading | None:
+        """What reads payloads as they come; None without the kernel."""
+        return Reading(self._ordinary) if self._ordinary.possible else None
+
+    def judged(self, lines: Sequence[bytes], arrivals_ms: Int64s) -> Columns:
+        """The same of single lines, each with its newline, without the kernel."""
+        few = self._decoder.decode_few(lines)
+        if few is not None:
+            return self._columns_of_few(few, arrivals_ms)
+        parts = list(self._parsed(self._decoder.decode(lines), arrivals_ms))
         return parts[0] if len(parts) == 1 else Columns.concatenated(parts, arrivals_ms)
 
     def _parsed(
@@ -77,9 +114,8 @@ class Parser:
         parts = [self._validated(part, arrivals_ms) for part in decoded]
         if not parts:
             lost = Dropped.joined(dropped)
-            return Columns(
-                pl.DataFrame(schema=SCHEMA), NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms
-            )
+            nothing: Lists = {name: [] for name in LIST_COLUMNS}
+            return Columns(nothing, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, {}, lost, arrivals_ms)
         if len(parts) == 1 and not dropped:
             return parts[0]
         lost = Dropped.joined([*dropped, *(part.dropped for part in parts)])
@@ -90,52 +126,36 @@ class Parser:
     def _validated(self, decoded: Decoded, arrivals_ms: Int64s) -> Columns:
         """Understand timestamps, statuses and sizes; drop rows whose timestamp, status, columns or distance to the
         future are wrong. The first reason counts."""
-        layout, payload = decoded.layout, decoded.payload
-        dropped: list[Dropped] = []
+        layout, payload, line, frame = decoded.layout, decoded.payload, decoded.line, decoded.frame
+        arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(len(payload), arrivals_ms[0], np.int64)
         misfits = misfit_rows(decoded)
-        ordinary = _ordinary_values(layout, decoded.frame)
-        frame, event_ms, good = (
-            (*ordinary, None) if ordinary else (decoded.frame, *event_times_ms(decoded.frame["timestamp"]))
-        )
-        columns = Columns(
-            frame,
-            event_ms,
-            arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(len(payload), arrivals_ms[0], np.int64),
-            payload,
-            decoded.line,
-            np.full(len(payload), layout.count, np.int64),
-            {},
-            Dropped.joined([]),
-            arrivals_ms,
-        )
-
-        misfit = misfits[0] if misfits else np.zeros(len(payload), np.bool_)
-
-        def keep(mask: Bools, reason: int) -> None:
-            nonlocal columns, misfit
-            wrong = ~mask
-            dropped.append(Dropped.of(columns.payload[wrong], columns.line[wrong], reason, layout.count))
-            columns, misfit = columns.chosen(mask), misfit[mask]
-
-        status = pl.lit(NO_STATUS, pl.Int16)
-        if good is not None:
-            keep(good, TIMESTAMP)
+        ordinary = _ordinary_values(layout, frame)
+        frame, event_ms, good = (*ordinary, None) if ordinary else (frame, *event_times_ms(frame["timestamp"]))
+        wrong = [] if good is None else [(TIMESTAMP, ~good)]
         if ordinary is None and layout.has_status:
-            wrong = [v for v in columns.frame["sc-status"].unique().to_list() if not _is_status(v)]
-            if wrong:
-                mask = columns.frame["sc-status"].is_in([v for v in wrong if v is not None]).fill_null(True)
-                keep(~mask.to_numpy(), STATUS)
-            status = pl.col("sc-status").cast(pl.Int16)
+            wrong += [(STATUS, mask)] if (mask := _wrong_statuses(frame["sc-status"])) is not None else []
         if misfits:
-            keep(~misfit, COLUMNS)
-            dropped[-1].misfits = misfits[1]
-        if len(columns) and int((columns.event_ms - columns.arrival_ms).max()) > self.future_ms:
-            keep(columns.event_ms <= columns.arrival_ms + self.future_ms, FUTURE)
+            wrong.append((COLUMNS, misfits[0]))
+        if len(event_ms) and int((event_ms - arrival_ms).max()) > self.future_ms:
+            wrong.append((FUTURE, event_ms > arrival_ms + self.future_ms))
+        kept, dropped = np.ones(len(payload), np.bool_), []
+        for reason, mask in wrong:
+            lost = mask & kept
+            kept &= ~mask
+            dropped.append(Dropped.of(payload[lost], line[lost], reason, layout.count))
+            if misfits and reason == COLUMNS:
+                dropped[-1].misfits = misfits[1]
+        if not kept.all():
+            frame = frame.filter(pl.Series(kept))
+            event_ms, arrival_ms, payload, line = event_ms[kept], arrival_ms[kept], payload[kept], line[kept]
+        huge: dict[int, int] = {}
         if ordinary is None:
-            sizes, columns.huge = whole_bytes(columns.frame["sc-bytes"])
-            columns.table = columns.frame.select(*TEXT_COLUMNS, status.alias("status"), sizes.alias("bytes"))
-        columns.dropped = Dropped.joined(dropped)
-        return columns
+            status = pl.col("sc-status").cast(pl.Int16) if layout.has_status else pl.lit(NO_STATUS, pl.Int16)
+            sizes, huge = whole_bytes(frame["sc-bytes"])
+            frame = frame.with_columns(status.alias("status"), sizes.alias("bytes"))
+        count = np.full(len(payload), layout.count, np.int64)
+        table, lost_rows = Texts.of_frame(frame), Dropped.joined(dropped)
+        return Columns(table, event_ms, arrival_ms, payload, line, count, huge, lost_rows, arrivals_ms)
 
     def _columns_of_few(self, lines: Sequence[Line], arrivals_ms: Int64s) -> Columns:
         """What `_columns` makes of many lines, line by line."""
@@ -156,9 +176,11 @@ class Parser:
             size = _whole(line.texts[_BYTES])
             if size >= HUGE_BYTES:
                 huge[len(rows)], size = size, 0
-            rows.append([*line.texts, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
+            texts = [line.texts[place] for place in _LISTED]
+            rows.append([*texts, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
             places.append((event_ms, arrival_ms, line.payload, line.line, line.field_count))
-        table = dict(zip(SCHEMA, map(list, zip(*rows, strict=True)) if rows else ([] for _ in SCHEMA), strict=True))
+        lists = map(list, zip(*rows, strict=True)) if rows else ([] for _ in LIST_COLUMNS)
+        table: Lists = dict(zip(LIST_COLUMNS, lists, strict=True))
         dropped.sort(key=lambda drop: drop[2])  # by reason, as those of many lines are
         event, arrival, payload, number, count = _columns_of(places, 5)
         lost_payload, lost_line, reasons, counts = _columns_of(dropped, 4)
@@ -180,11 +202,38 @@ class Parser:
         return FUTURE if event_ms > arrival_ms + self.future_ms else None
 
 
+class Held_Pieces:
+    """Pieces that are read without the kernel: many lines at once, be they of one file or of thousands."""
+
+    def __init__(self, parser: Parser, now_ms: int) -> None:
+        self._parser = parser
+        self._now_ms = now_ms
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._first = 0  # number of the first payload that is held
+
+    def add_lines(self, content: bytes, payload: int) -> Iterator[Columns]:
+        self._first = self._first if self._held else payload
+        self._held.append(content)
+        self._held_bytes += len(content)
+        if self._held_bytes >= JOINED_BYTES:
+            yield from self.ended()
+
+    def ended(self) -> Iterator[Columns]:
+        held, self._held, self._held_bytes = self._held, [], 0
+        for columns in self._parser.joined(held, self._now_ms) if held else ():
+            columns.payload, columns.dropped.payload = (
+                payload + self._first for payload in (columns.payload, columns.dropped.payload)
+            )
+            yield columns
+
+
 def _columns_of(rows: list[tuple[Any, ...]], width: int) -> list[Int64s]:
     return [np.array(column, np.int64) for column in zip(*rows, strict=True)] if rows else [NO_ROWS] * width
 
 
 _TIMESTAMP, _STATUS, _BYTES = map(TEXT_COLUMNS.index, ("timestamp", "sc-status", "sc-bytes"))
+_LISTED = [TEXT_COLUMNS.index(name) for name in LIST_COLUMNS if name in TEXT_COLUMNS]
 
 
 def _ordinary_values(layout: Layout, frame: pl.DataFrame) -> tuple[pl.DataFrame, Int64s] | None:
@@ -201,7 +250,7 @@ def _ordinary_values(layout: Layout, frame: pl.DataFrame) -> tuple[pl.DataFrame,
     event_ms = np.rint(shown["seconds"].to_numpy() * 1e6).astype(np.int64) // 1000
     if len(event_ms) and event_ms.max() >= YEAR_2100_S * 1000:
         return None
-    return frame.select(*TEXT_COLUMNS, shown["status"], shown["bytes"]), event_ms
+    return frame.with_columns(shown["status"], shown["bytes"]), event_ms
 
 
 def _ordinary(
@@ -211,6 +260,15 @@ def _ordinary(
     if not offered:
         return pl.lit(True).alias(f"{name}_ok"), pl.lit(absent, kind).alias(name)
     return pl.col(field).str.contains(form).alias(f"{name}_ok"), pl.col(field).cast(kind, strict=False).alias(name)
+
+
+def _wrong_statuses(column: pl.Series) -> Bools | None:
+    """Where a column of statuses holds what is none; None if nowhere."""
+    wrong = [value for value in column.unique().to_list() if not _is_status(value)]
+    if not wrong:
+        return None
+    mask: Bools = column.is_in([value for value in wrong if value is not None]).fill_null(True).to_numpy()
+    return mask
 
 
 def _is_status(value: str | None) -> bool:

@@ -47,23 +47,27 @@ class Named_Fields:
 
 
 @lru_cache(maxsize=1_000)
-def fields_of_header(line: bytes, dropped: frozenset[str]) -> Named_Fields:
+def fields_of_header(line: bytes, dropped: frozenset[str], allowed: frozenset[str] = frozenset()) -> Named_Fields:
     """The same for a line `#Fields: …` of W3C, which names every column of the lines below it."""
     names = tuple(line.removeprefix(W3C_HEADER).decode("utf-8", "replace").split())
-    return Named_Fields(*_listed(names, dropped))
+    return Named_Fields(*_listed(names, dropped, allowed))
 
 
 @lru_cache(maxsize=1_000)
-def fields_of_columns(names: tuple[str, ...], dropped: frozenset[str]) -> Named_Fields:
+def fields_of_columns(
+    names: tuple[str, ...], dropped: frozenset[str], allowed: frozenset[str] = frozenset()
+) -> Named_Fields:
     """The same for a log of named values, of which only those are taken that are read."""
-    lists, columns, never_parsed = _listed(names, dropped)
+    lists, columns, never_parsed = _listed(names, dropped, allowed)
     (listed,) = lists.lists
     read = [place for place in Layout(listed).wanted if listed.names[place] not in listed.dropped]
     taken = Field_List(tuple(listed.names[place] for place in read), frozenset(), listed.time_form)
     return Named_Fields(Field_Lists.of(taken), tuple(columns[place] for place in read), never_parsed)
 
 
-def _listed(names: tuple[str, ...], dropped: frozenset[str]) -> tuple[Field_Lists, tuple[str, ...], tuple[str, ...]]:
+def _listed(
+    names: tuple[str, ...], dropped: frozenset[str], allowed: frozenset[str]
+) -> tuple[Field_Lists, tuple[str, ...], tuple[str, ...]]:
     """(list of all these names, the names, those that are never parsed)."""
     plain = [_plain(name) for name in names]
     repeated = next((name for name, field in zip(names, plain, strict=True) if plain.count(field) > 1), None)
@@ -71,7 +75,7 @@ def _listed(names: tuple[str, ...], dropped: frozenset[str]) -> tuple[Field_List
         raise Source_Error(f"its field names have {repeated} twice: nobody can tell which of the two is meant")
     time_form = _time_form(plain)
     ours = [_our_name(field, time_form, "cs-host" in names) for field in plain]
-    hidden = FORBIDDEN_FIELDS | dropped
+    hidden = (FORBIDDEN_FIELDS - allowed) | dropped
     unread = {
         field for field in ours if field in hidden or field.removeprefix("_") not in (*KNOWN_FIELDS, *_OWN_FIELDS)
     }

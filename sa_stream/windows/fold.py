@@ -9,21 +9,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from itertools import batched
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import polars_hash as plh
-import xxhash
 
+from sa_stream.records.coded import Coded
 from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
+from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
+from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
+from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.timing import MINUTE_MS, month_of
-from sa_stream.windows.paths import grouped_paths
-from sa_stream.windows.summaries import DURATION_US_MAX, VALUES_MAX, Int64s, UInt64s, add_counts, distinct
+from sa_stream.windows.audience import add_agents, add_content, add_referrers
+from sa_stream.windows.paths import SUMS
+from sa_stream.windows.summaries import (
+    DURATION_US_MAX,
+    OTHER,
+    Int64s,
+    UInt64s,
+    add_counts,
+    distinct,
+)
 from sa_stream.windows.tables import Counts, Few, Table, table_of
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
@@ -33,41 +43,31 @@ COUNTED_FIELDS = {  # kind of count -> column
     "hosts": "cs-host",
     "edges": "x-edge-location",
     "results": RESULT_TYPE,
+    "http_versions": "cs-protocol-version",
+    "tls_versions": "ssl-protocol",
+    "countries": "c-country",
 }
-TIMES = ("time-taken", "time-to-first-byte")
-FOLDED = (*COUNTED_FIELDS.values(), *TIMES, "cs-uri-stem", "sc-content-type", "status", "bytes")
-FOLD_ROWS = (
-    40_000  # a good number of records for one fold: its fixed cost stops to matter, and it takes well below 0.1 s
-)
+TIMES = ("time-taken", "time-to-first-byte", "origin-fbl")
+FIRST_SEGMENT = r"(?s)^(?:/[^/]*/|/|[^/].*)"  # all of a path that its group depends on
+# A good number of records for one fold of a stream: its fixed cost stops to matter, and while it runs nobody else's
+# records are read, which is for less than 40 ms.
+FOLD_ROWS = 40_000
 LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
 SWITCHING_PROTOCOLS = 101  # the status of a WebSocket
 EVENT_STREAM = "text/event-stream"
 WINDOWS_TOGETHER = 256  # so many with few records each are folded together
 KNOWN_MICROS_MAX = 100_000
 _NUMBER = re.compile(NUMBER, re.ASCII)
+_COUNTRY = re.compile("[A-Z]{2}|T1")  # T1: Tor
 _EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
-
-
-def hash_expression(field: str, seed: int) -> pl.Expr:
-    """xxh3-64 of each text of a column (null stays null), the same as xxhash's."""
-    return plh.col(field).nchash.xxh3_64(seed=seed)  # type: ignore[no-any-return]
-
-
-def hash_of(value: str, seed: int) -> int:
-    return xxhash.xxh3_64_intdigest(value.encode(), seed)
 
 
 @dataclass(slots=True)
 class Hashed:
-    """Hashes of the chosen rows' request ids and user agents, each under the secret of its window's month."""
+    """Hashes of the chosen rows' request ids, each under the secret of its window's month."""
 
     request_ids: UInt64s
     has_request_id: Bools
-    agents: UInt64s
-    has_agent: Bools
-
-    def chosen(self, rows: Int64s) -> "Hashed":
-        return Hashed(self.request_ids[rows], self.has_request_id[rows], self.agents[rows], self.has_agent[rows])
 
 
 def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping[str, int]) -> Hashed:
@@ -79,43 +79,22 @@ def hash_columns(columns: Columns, starts: Int64s, chosen: Bools, seeds: Mapping
         seed_of = {start: seeds[month] for month, members in months.items() for start in members}
         return _hashed_few(columns.table, [seed_of.get(start) for start in starts.tolist()], chosen)
     if every and len(months) == 1:
-        return _hashed(columns.frame, seeds[next(iter(months))])
+        return Hashed(*columns.table.request_ids.hashed(seeds[next(iter(months))]))
     rows = len(columns)
-    result = Hashed(np.zeros(rows, np.uint64), chosen.copy(), np.zeros(rows, np.uint64), chosen.copy())
+    result = Hashed(np.zeros(rows, np.uint64), chosen.copy())
     for month, members in months.items():
         mask = chosen & np.isin(starts, members)
-        part = _hashed(columns.frame.filter(pl.Series(mask)), seeds[month])
-        result.request_ids[mask], result.has_request_id[mask] = part.request_ids, part.has_request_id
-        result.agents[mask], result.has_agent[mask] = part.agents, part.has_agent
+        hashed = columns.table.request_ids.taken(np.flatnonzero(mask)).hashed(seeds[month])
+        result.request_ids[mask], result.has_request_id[mask] = hashed
     return result
-
-
-def _hashed(frame: pl.DataFrame, seed: int) -> Hashed:
-    values = frame.select(hash_expression("x-edge-request-id", seed), hash_expression("cs-user-agent", seed))
-    return Hashed(
-        *_present(values["x-edge-request-id"], seed),
-        *_present(values["cs-user-agent"], seed),
-    )
 
 
 def _hashed_few(lists: Lists, seeds: Sequence[int | None], chosen: Bools) -> Hashed:
     """The same of few rows; the seed of those that are not chosen is not needed."""
-    arrays: list[Any] = []
-    for name in ("x-edge-request-id", "cs-user-agent"):
-        values = [NO_VALUE if value is None else value for value in lists[name]]
-        hashes = [0 if seed is None else hash_of(value, seed) for value, seed in zip(values, seeds, strict=True)]
-        present = np.array([value != NO_VALUE for value in values], np.bool_) & chosen
-        arrays += [np.array(hashes, np.uint64), present]
-    return Hashed(*arrays)
-
-
-def _present(hashed: pl.Series, seed: int) -> tuple[UInt64s, Bools]:
-    """The hashes, and which of them are of a value that is not missing."""
-    values: UInt64s = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
-    present: Bools = values != hash_of(NO_VALUE, seed)
-    if hashed.null_count():
-        present &= ~hashed.is_null().to_numpy()
-    return values, present
+    values = [NO_VALUE if value is None else value for value in lists[REQUEST_ID]]
+    hashes = [0 if seed is None else hash_of(value, seed) for value, seed in zip(values, seeds, strict=True)]
+    present = np.array([value != NO_VALUE for value in values], np.bool_) & chosen
+    return Hashed(np.array(hashes, np.uint64), present)
 
 
 class Part(NamedTuple):
@@ -138,22 +117,24 @@ def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
     return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True))
 
 
-def fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, intake: Intake) -> None:
-    """Add records to the windows that they belong to. `hashed` is theirs."""
+def fold(parts: Sequence[Part], columns: Columns, intake: Intake) -> None:
+    """Add records to the windows that they belong to."""
     for part in parts:
         if len(part.rows) > FEW_ROWS:
-            _fold([part], columns.chosen(part.rows), hashed.chosen(part.rows), intake.rules)
+            _fold([part], columns.chosen(part.rows), intake)
     few = (part for part in parts if len(part.rows) <= FEW_ROWS)
     for together in batched(few, WINDOWS_TOGETHER):
         rows = np.concatenate([part.rows for part in together])
-        _fold(together, columns.chosen(rows).as_lists(FOLDED), hashed.chosen(rows), intake.rules)
+        _fold(together, columns.chosen(rows).as_lists(), intake)
 
 
-def _fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, rules: Path_Rules) -> None:
+def _fold(parts: Sequence[Part], columns: Columns, intake: Intake) -> None:
     """Add these records to the windows of the parts, to which they belong one after the other."""
     table, lengths = table_of(columns), [len(part.rows) for part in parts]
     minutes = _minutes(columns.event_ms, table, np.repeat(np.arange(len(parts)), lengths), len(parts))
     lasting = _lasting(table)
+    offered = intake.lists.offered  # the others are nowhere to be counted
+    counted = {kind: field for kind, field in COUNTED_FIELDS.items() if field == RESULT_TYPE or field in offered}
     end = 0
     for (window, _, seed), length, numbers in zip(parts, lengths, minutes, strict=True):
         if not length:
@@ -164,25 +145,24 @@ def _fold(parts: Sequence[Part], columns: Columns, hashed: Hashed, rules: Path_R
         window.total_bytes += int(alone.sizes.sum()) + sum(alone.huge.values())
         window.add_minutes(numbers)
         _count_statuses(window, alone)
-        _count_values(window, alone, seed)
-        stays = lasting[begin:end]
-        _add_times(window, alone.without(stays, TIMES) if stays.any() else alone)
-        agents, known = hashed.agents[begin:end], hashed.has_agent[begin:end]
-        window.unique_agents.add(agents if known.all() else agents[known])
-        _add_paths(window, alone, rules, seed)
+        _count_values(window, alone, seed, counted)
+        taken_us = _add_times(window, alone, lasting[begin:end])
+        views = add_content(window, alone, _add_paths(window, alone, taken_us, intake.rules, seed))
+        add_referrers(window, alone, intake.internal_hosts, seed)
+        add_agents(window, alone, views, seed)
 
 
-def _count_values(window: Window, table: Table, seed: int) -> None:
-    for kind, field in COUNTED_FIELDS.items():
+def _count_values(window: Window, table: Table, seed: int, fields: Mapping[str, str]) -> None:
+    """fields: kind of count -> column, of COUNTED_FIELDS those that records have."""
+    for kind, field in fields.items():
         counts, counted = window.counts[kind], table.counted(field)
-        if len(counts) + len(counted) > VALUES_MAX:  # then the order decides which names are kept
-            counted = table.in_order(field)
         if kind == "hosts":
             named = _named_hosts(table, counted)
+        elif kind == "countries":
+            there = ((value, number) for value, number in counted.items() if value not in MISSING)
+            named = [(value if _COUNTRY.fullmatch(value) else OTHER, number) for value, number in there]
         else:
-            named = [
-                (clean_value(value), number) for value, number in counted.items() if value and value not in MISSING
-            ]
+            named = [(clean_value(value), number) for value, number in counted.items() if value not in MISSING]
         if kind == "edges":
             fresh = [hash_of(value, seed) for value, _ in named if value not in counts]
             if fresh:
@@ -191,18 +171,18 @@ def _count_values(window: Window, table: Table, seed: int) -> None:
 
 
 def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
-    if not any(value and ":" in value for value in counted):
-        return [(clean_host(value), number) for value, number in counted.items() if value and value not in MISSING]
-    pairs = table.in_order("cs-host", "cs-protocol")  # whose own port it is
+    if not any(":" in value for value in counted):
+        return [(clean_host(value), number) for value, number in counted.items() if value not in MISSING]
+    pairs = table.counted_pairs("cs-host", "cs-protocol")  # whose own port it is
     return [(clean_host(*pair), number) for pair, number in pairs.items() if pair[0] and pair[0] not in MISSING]
 
 
 def _count_statuses(window: Window, table: Table) -> None:
     statuses = window.counts["status"]
-    for code, number in table.counted("status").items():
-        if code != NO_STATUS:  # a list may lack sc-status
-            name = f"{code:03d}"
-            statuses[name] = statuses.get(name, 0) + number
+    numbers = np.bincount(table.status - NO_STATUS)[1:]  # a list may lack sc-status
+    for code in np.flatnonzero(numbers).tolist():
+        name = f"{code:03d}"
+        statuses[name] = statuses.get(name, 0) + int(numbers[code])
 
 
 def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) -> list[list[list[int]]]:
@@ -232,21 +212,26 @@ def _lasting(table: Table) -> Bools:
     return rows
 
 
-def _add_times(window: Window, table: Table) -> None:
-    for field, durations in zip(TIMES, (window.time_taken, window.ttfb), strict=True):
-        counted = table.counted(field)
-        micros = [_known_micros.get(value, _UNKNOWN) for value in counted]
+def _add_times(window: Window, table: Table, stays: Bools) -> Int64s:
+    """Count durations of all but what lasts; of each record the microseconds of time-taken, -1 where that has none."""
+    rows = ~stays if stays.any() else None
+    taken_us = np.zeros(0, np.int64)
+    for field, durations in zip(TIMES, (window.time_taken, window.ttfb, window.origin), strict=True):
+        coded = table.coded(field)
+        micros = [_known_micros.get(value, _UNKNOWN) for value in coded.values]
         if _UNKNOWN in micros:
-            micros = [_micros(value) for value in counted]
-        known, numbers = np.array(micros, np.int64), np.array(list(counted.values()), np.int64)
-        if min(micros, default=0) < 0:
-            long = {
-                value: counted[value] for value, found in zip(counted, micros, strict=True) if value and found == _LONG
-            }
-            durations.add_long(list(map(_exact_micros, long)), list(long.values()))
-            ordinary = known >= 0
-            known, numbers = known[ordinary], numbers[ordinary]
-        durations.add(known, numbers)
+            micros = [_micros(value) for value in coded.values]
+        known, numbers = np.array(micros, np.int64), coded.numbers(rows=rows)
+        if field == TIMES[0]:
+            taken_us = np.maximum(known, -1)[coded.codes]
+            taken_us[stays] = -1
+        there = numbers > 0
+        long = np.flatnonzero(there & (known == _LONG)).tolist()
+        if long:
+            durations.add_long([_exact_micros(coded.values[place]) for place in long], numbers[long].tolist())
+        there &= known >= 0
+        durations.add(known[there], numbers[there])
+    return taken_us
 
 
 def _is_event_stream(content_type: str) -> bool:
@@ -255,19 +240,19 @@ def _is_event_stream(content_type: str) -> bool:
 
 _UNKNOWN, _NO_NUMBER, _LONG = -1, -2, -3
 # text -> whole microseconds: the same few thousand texts come again and again
-_known_micros: dict[str | None, int] = {}
+_known_micros: dict[str, int] = {}
 
 
-def _micros(value: str | None) -> int:
+def _micros(value: str) -> int:
     found = _known_micros.get(value)
     if found is None:
         found = _NO_NUMBER
-        if value is not None and _NUMBER.fullmatch(value) and len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
+        if _NUMBER.fullmatch(value) and len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
             exact = _exact_micros(value)
             found = exact if exact <= DURATION_US_MAX >> 12 else _LONG
         if len(_known_micros) >= KNOWN_MICROS_MAX:
             _known_micros.clear()
-        if value is None or len(value) <= 16:
+        if len(value) <= 16:
             _known_micros[value] = found
     return found
 
@@ -276,38 +261,59 @@ def _exact_micros(value: str) -> int:
     return round(Decimal(value).scaleb(6, _EXACT))
 
 
-def _add_paths(window: Window, table: Table, rules: Path_Rules, seed: int) -> None:
+def _path_sums(table: Table, taken_us: Int64s) -> dict[str, Int64s]:
+    """Of each record what it adds to each of SUMS of its path."""
+    timed = taken_us >= 0
+    flags = {
+        "hits": table.where(RESULT_TYPE, "Hit".__eq__),
+        "misses": table.where(RESULT_TYPE, "Miss".__eq__),
+        "status_4xx": table.status // 100 == 4,
+        "status_5xx": table.status // 100 == 5,
+        "times": timed,
+    }
+    sums = {name: flag.astype(np.int64) for name, flag in flags.items()}
+    sums |= {"bytes": table.sizes, "time_us": np.where(timed, taken_us, 0)}
+    return {name: sums[name] for name in SUMS}
+
+
+def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> Coded:
+    """Count paths and their groups; the paths, as they may be stored."""
+    paths, sums = table.coded("cs-uri-stem"), _path_sums(table, taken_us)
     if isinstance(table, Few):
-        paths = clean_few_paths(table.lists["cs-uri-stem"], rules)
-        window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths)], np.uint64))
-        huge_rows = [(row, paths[row], number) for row, number in sorted(table.huge.items())]
-        window.paths.add_few(paths, table.lists["bytes"], huge_rows)
+        paths = Coded(paths.codes, paths.first, clean_few_paths(paths.values, rules))
+        window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths.values)], np.uint64))
+        in_order = [paths.values[code] for code in paths.codes.tolist()]
+        window.paths.add_few(in_order, {name: of_each.tolist() for name, of_each in sums.items()}, _huge(table, paths))
+        groups = paths
     else:
-        _add_many_paths(window, table.frame, table.huge, rules, seed)
+        paths = _add_many_paths(window, table, paths, sums, rules, seed)
+        groups = paths.shortened(FIRST_SEGMENT)
+    window.path_groups.add([path_group(first) for first in groups.values], groups.codes)
+    return paths
 
 
-def _add_many_paths(window: Window, frame: pl.DataFrame, huge: Mapping[int, int], rules: Path_Rules, seed: int) -> None:
-    rows = frame.select(pl.col("cs-uri-stem").alias("path"), "bytes")
-    grouped = grouped_paths(rows)
-    raw_paths = grouped["path"]
+def _add_many_paths(
+    window: Window, table: Table, paths: Coded, sums: Mapping[str, Int64s], rules: Path_Rules, seed: int
+) -> Coded:
+    raw_paths = paths.series
     cleaned = clean_paths(raw_paths, rules)
     if cleaned is not raw_paths:
-        grouped = (
-            grouped.with_columns(cleaned.alias("path"))
-            .group_by("path")
-            .agg(pl.col("count").sum(), pl.col("bytes").sum())
-        )
+        paths = paths.regrouped(cleaned)
+    totals = {name: paths.numbers(of_each) for name, of_each in sums.items()}
+    grouped = pl.DataFrame({"path": paths.series, "count": paths.numbers(), **totals})
 
     def rows_in_order() -> pl.DataFrame:
-        if cleaned is raw_paths:
-            return rows
-        shown = pl.DataFrame({"path": raw_paths, "shown": cleaned})
-        joined = rows.join(shown, on="path", how="left", nulls_equal=True, maintain_order="left")
-        return joined.select(pl.col("shown").alias("path"), "bytes")
+        return pl.DataFrame({"path": paths.series.gather(paths.codes), **sums})
 
     window.unique_paths.add(grouped.select(hash_expression("path", seed))["path"].to_numpy())
-    huge_rows = []
-    if huge:
-        shown = dict(zip(raw_paths.to_list(), cleaned.to_list(), strict=True))
-        huge_rows = [(row, shown[rows["path"][row]], number) for row, number in sorted(huge.items())]
-    window.paths.add(grouped, rows_in_order, huge_rows)
+    window.paths.add(grouped, rows_in_order, _huge(table, paths))
+    return paths
+
+
+def _huge(table: Table, paths: Coded) -> list[tuple[int, str, int]]:
+    rows = sorted(table.huge)
+    return (
+        [(row, path, table.huge[row]) for row, path in zip(rows, paths.some(paths.codes[rows]), strict=True)]
+        if rows
+        else []
+    )

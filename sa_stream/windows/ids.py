@@ -12,7 +12,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sa_stream import native
 from sa_stream.format import raw, unraw
+from sa_stream.native.ids import merged
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 
 _SLOTS_AN_ID = 8
@@ -115,13 +117,20 @@ class Recent_Ids:
         self.runs.append(run)
         while len(self.runs) > 1 and len(self.runs[-2][0]) <= 2 * len(self.runs[-1][0]):
             newer, older = self.runs.pop(), self.runs.pop()
-            self.runs.append(_latest([older, newer], now - self.horizon))
+            oldest = now - self.horizon
+            self.runs.append(merged(older, newer, oldest) if native.AVAILABLE else _latest([older, newer], oldest))
 
     def canonical(self, now_minute: int) -> tuple[UInt64s, Minutes]:
         """All live ids ascending, each with its latest minute; equal knowledge gives equal arrays."""
-        merged = _latest(self.runs, now_minute - self.horizon)
-        self.runs = [merged] if len(merged[0]) else []
-        return merged
+        oldest = now_minute - self.horizon
+        if native.AVAILABLE:
+            whole = _NO_IDS, _NO_MINUTES
+            for run in reversed(self.runs):  # the shortest first
+                whole = merged(run, whole, oldest)
+        else:
+            whole = _latest(self.runs, oldest)
+        self.runs = [whole] if len(whole[0]) else []
+        return whole
 
     def content(self, now_minute: int) -> list[Any]:
         """For storage: one ascending array of ids a minute, 8 bytes an id."""

@@ -4,6 +4,7 @@ Everything but the published watermark and the coverage is a function of the par
 neither on batches nor on anybody's clock, so whoever computes it again gets the same bytes.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,12 +15,14 @@ import numpy as np
 from sa_stream.format import pack, unpack
 from sa_stream.partitions import NOTHING_READ, Partial_Name
 from sa_stream.records.columns import REASONS, TOO_LATE, Bools, Columns, Dropped, Int64s
+from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, month_of
 from sa_stream.windows.coverage import ASIDE, MONTH, PARTIAL, RETENTION, SECRET, First_Start, Loss
-from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, hash_of, parted
+from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import distinct
+from sa_stream.windows.traffic import Traffic, traffic_of
 from sa_stream.windows.window import Window
 
 KIND = "partition"
@@ -78,7 +81,7 @@ class Partition_State:
     secret_tags        month -> a few bits that tell its hash secret from another
     first_start        until the first record is read, if that settles what is vouched for
     first_vouched      vouch for nothing before the first record that is read now: what was read before is lost
-    losses             what was lost and nobody was told yet; not stored
+    losses, traffic    what was lost, and what was counted, and nobody was told yet; not stored
     """
 
     partition: str
@@ -99,6 +102,7 @@ class Partition_State:
     first_start: First_Start | None = None
     first_vouched: bool = False
     losses: list[Loss] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Counter, compare=False)
     ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
     counters: dict[str, int] = field(default_factory=dict)
     partials: dict[int, Partial_Name] = field(default_factory=dict)
@@ -154,7 +158,7 @@ class Partition_State:
             dropped = Dropped.joined([dropped, lost])
         self._count_dropped(columns, dropped, numbers, intake.lists.mask)
         verdicts = Verdicts(starts, in_time, starts + WINDOW_MS <= before, duplicate)
-        self._fold(columns, verdicts, hashed, numbers, seeds, intake)
+        self._fold(columns, verdicts, numbers, seeds, intake)
         self.number = numbers[-1]
         self.position_ms = max(self.position_ms, int(columns.payload_arrivals_ms[-1]))
         self.published_watermark_ms = max(self.published_watermark_ms, self.record_watermark_ms)
@@ -176,7 +180,6 @@ class Partition_State:
         self,
         columns: Columns,
         verdicts: Verdicts,
-        hashed: Hashed,
         numbers: Sequence[str],
         seeds: Mapping[str, int],
         intake: Intake,
@@ -195,7 +198,9 @@ class Partition_State:
             self._count("late", late_records)
             self._count("aggregated", len(rows))
             parts.append(Part(window, rows, seeds[month_of(start)]))
-        fold(parts, columns, hashed, intake)
+        self.traffic.subtract(traffic_of(part.window for part in parts))
+        fold(parts, columns, intake)
+        self.traffic.update(traffic_of(part.window for part in parts))
 
     def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
         """Dropped records are counted, and belong to the window in which they arrived."""

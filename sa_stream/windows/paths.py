@@ -1,19 +1,20 @@
-"""Requests and bytes per path: exact up to 65,536 distinct paths (or 32 MiB of them, as strangers choose how long they
-are), then the frequent ones and a bound on what they lack.
+"""Requests, bytes and what became of them per path: exact up to 65,536 distinct paths (or 32 MiB of them, as strangers
+choose how long they are), then the frequent ones and a bound on what they lack.
 
 Beyond the limit the table is cut as Misra and Gries do it (in the mergeable form of Agarwal et al., 2012): the same
 number is taken from every count, so that few enough stay above zero, and the bound grows by that number. Cuts happen at
 exact records and not at the end of some batch, so the table is a function of the records alone.
 """
 
+import operator
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import polars as pl
 
-from sa_stream.format import raw, unraw
+from sa_stream.format import narrow, raw, unraw
 
 DISTINCT_MAX = 65_536
 TEXT_BYTES_MAX = 32 << 20  # of all paths of a table: an average of 512 bytes, where usual ones take less than 100
@@ -22,38 +23,62 @@ TEXT_BYTES_KEPT_AT_A_CUT = TEXT_BYTES_MAX // 2
 SHRUNK_PATHS = DISTINCT_MAX // 16  # what `shrink` leaves
 SHRUNK_TEXT_BYTES = TEXT_BYTES_MAX // 16
 FEW_PATHS = 1_024  # so many rows come one by one before they become a frame
-_ROW_BYTES = 32  # of a row beside its text: a view of it and two numbers
-_FEW_ROW_BYTES = 300  # of one in a dict
+_ROW_BYTES = 80  # of a row beside its text: a view of it and eight numbers
+_FEW_ROW_BYTES = 400  # of one in a dict
 
-_EMPTY = pl.DataFrame(schema={"path": pl.String, "count": pl.Int64, "bytes": pl.Int64})
+# What is summed beside the requests: bytes; by result type and status; time-taken in microseconds, and of how many.
+SUMS = ("bytes", "hits", "misses", "status_4xx", "status_5xx", "time_us", "times")
+_EMPTY = pl.DataFrame(schema={"path": pl.String} | dict.fromkeys(("count", *SUMS), pl.Int64))
+
+type Huge = Sequence[tuple[int, str, int]]
+
+
+class Path_Row(NamedTuple):
+    """One path with its sums, as in SUMS."""
+
+    path: str
+    requests: int
+    bytes: int
+    hits: int
+    misses: int
+    status_4xx: int
+    status_5xx: int
+    time_us: int
+    times: int
 
 
 class Path_Table:
-    """A table of path, count, bytes; new rows wait in `pending` and are merged in when they could matter. What came one
-    by one waits in a dict before."""
+    """A table of path, count and SUMS; new rows wait in `pending` and are merged in when they could matter. What came
+    one by one waits in a dict before."""
 
-    __slots__ = ("error", "few", "huge_bytes", "pending", "pending_bytes", "pending_rows", "table", "text_bytes")
+    __slots__ = (
+        "bytes_error",
+        "error",
+        "few",
+        "huge_bytes",
+        "pending",
+        "pending_bytes",
+        "pending_rows",
+        "table",
+        "text_bytes",
+    )
 
     def __init__(self) -> None:
         self.table = _EMPTY
         self.text_bytes = 0  # of the table's paths
-        self.few: dict[str, list[int]] = {}  # path -> [count, bytes]; counted among the pending
+        self.few: dict[str, list[int]] = {}  # path -> [count, *SUMS]; counted among the pending
         self.pending: list[pl.DataFrame] = []
         self.pending_rows = 0
         self.pending_bytes = 0  # of their paths
-        self.error = 0  # a count lacks at most this many requests
+        self.error = 0  # a count lacks at most this many requests, and so does any other number but bytes
+        self.bytes_error = 0  # the bytes of a path lack at most this many
         self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
 
-    def add(
-        self,
-        grouped: pl.DataFrame,
-        rows_in_order: Callable[[], pl.DataFrame],
-        huge: Sequence[tuple[int, str, int]] = (),
-    ) -> None:
+    def add(self, grouped: pl.DataFrame, rows_in_order: Callable[[], pl.DataFrame], huge: Huge = ()) -> None:
         """Take in some records.
 
-        grouped        distinct paths with `count` and `bytes` (Int64)
-        rows_in_order  makes the same records, one by one: `path`, `bytes`; only called when a cut is near
+        grouped        distinct paths with `count` and SUMS (Int64)
+        rows_in_order  makes the same records, one by one: `path`, SUMS; only called when a cut is near
         huge           (row, path, bytes), ascending, of those whose bytes are too large for the column (0 there)
         """
         taken_rows = 0
@@ -95,22 +120,22 @@ class Path_Table:
         ):
             self.compact()
 
-    def add_few(self, paths: Sequence[str], sizes: Sequence[int], huge: Sequence[tuple[int, str, int]] = ()) -> None:
-        """Take in few records one by one, in their order: their paths, and bytes (0 where `huge` has them)."""
+    def add_few(self, paths: Sequence[str], numbers: Mapping[str, Sequence[int]], huge: Huge = ()) -> None:
+        """Take in few records one by one, in their order: their paths, and of each of SUMS what they add (bytes: 0
+        where `huge` has them)."""
         longest = 4 * sum(map(len, paths))  # no character has more bytes
         if self._too_much(self.pending_rows + len(paths), self.pending_bytes + longest):
-            rows = pl.DataFrame({"path": paths, "bytes": sizes}, schema={"path": pl.String, "bytes": pl.Int64})
+            rows = pl.DataFrame({"path": paths, **numbers}, schema=_EMPTY.drop("count").schema)
             self.add(grouped_paths(rows), lambda: rows, huge)
             return
-        for path, size in zip(paths, sizes, strict=True):
+        for path, *added in zip(paths, *(numbers[name] for name in SUMS), strict=True):
             known = self.few.get(path)
             if known is None:
-                self.few[path] = [1, size]
+                self.few[path] = [1, *added]
                 self.pending_rows += 1
                 self.pending_bytes += len(path.encode())
             else:
-                known[0] += 1
-                known[1] += size
+                self.few[path] = [known[0] + 1, *map(operator.add, known[1:], added)]
         self._add_huge(huge)
         if len(self.few) > FEW_PATHS:
             self._spill()
@@ -119,15 +144,14 @@ class Path_Table:
     def _spill(self) -> None:
         """From the dict, in which a row takes ten times the memory, to the frames."""
         if self.few:
-            counts, sizes = zip(*self.few.values(), strict=True)
-            columns = {"path": list(self.few), "count": counts, "bytes": sizes}
+            columns = [list(self.few), *zip(*self.few.values(), strict=True)]
             self.pending.append(pl.DataFrame(columns, schema=_EMPTY.schema))
             self.few = {}
 
     def _too_much(self, more_paths: int, more_bytes: int) -> bool:
         return self.table.height + more_paths > DISTINCT_MAX or self.text_bytes + more_bytes > TEXT_BYTES_MAX
 
-    def _add_huge(self, huge: Sequence[tuple[int, str, int]]) -> None:
+    def _add_huge(self, huge: Huge) -> None:
         for _, path, number in huge:
             self.huge_bytes[path] = self.huge_bytes.get(path, 0) + number
 
@@ -135,13 +159,19 @@ class Path_Table:
         """Merge what is pending. Changes the table's shape in memory, never what it says."""
         self._spill()
         if self.pending:
-            self._set(_summed([self.table, *self.pending]))
+            tables = [self.table, *self.pending] if self.table.height else self.pending
+            self._set(_summed(tables) if len(tables) > 1 else tables[0])
             self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
 
     def _set(self, table: pl.DataFrame) -> None:
         # Strings are written anew: else each would keep alive the buffer of the batch that it came in.
-        self.table = table.with_columns(pl.concat_str("path", pl.lit("")))
-        self.text_bytes = _text_bytes(self.table)
+        if table.height <= FEW_PATHS:
+            paths = table["path"].to_list()
+            self.table = pl.DataFrame([pl.Series("path", paths, pl.String), *table.get_columns()[1:]])
+            self.text_bytes = sum(len(path.encode()) for path in paths)
+        else:
+            self.table = table.with_columns(pl.concat_str("path", pl.lit("")))
+            self.text_bytes = _text_bytes(self.table)
 
     def _cut(self, keep: int, keep_bytes: int) -> None:
         """Keep at most so many paths, of at most so many bytes; what ties with the first one to go, goes too."""
@@ -150,10 +180,14 @@ class Path_Table:
         ordered = self.table.sort("count", descending=True)
         taken = int(ordered["count"][_fitting(ordered["path"], keep, keep_bytes)])
         self.error += taken
+        gone = self.table.filter(pl.col("count") <= taken)
+        lost = int(gone["bytes"].max() or 0)  # type: ignore[arg-type]
         self._set(self.table.with_columns(pl.col("count") - taken).filter(pl.col("count") > 0))
         if self.huge_bytes:
             left = set(self.table["path"].to_list())
+            lost += max((number for path, number in self.huge_bytes.items() if path not in left), default=0)
             self.huge_bytes = {path: number for path, number in self.huge_bytes.items() if path in left}
+        self.bytes_error += lost
 
     def shrink(self) -> bool:
         """Keep only the most frequent paths, a sixteenth of what a table may hold; False if there are no more. What
@@ -176,15 +210,27 @@ class Path_Table:
         rows = self.table.height + self.pending_rows + 4 * len(self.huge_bytes)
         return self.text_bytes + self.pending_bytes + huge + _ROW_BYTES * rows + _FEW_ROW_BYTES * len(self.few)
 
-    def top(self, limit: int) -> list[tuple[str, int, int]]:
-        """(path, count, bytes) by count descending, then path ascending by code point."""
+    def top(self, limit: int, by: str = "count") -> list[Path_Row]:
+        """The paths with the most of something (`count`, or one of SUMS), and not none of it; equal ones by path
+        ascending by code point."""
         self.compact()
-        chosen = self.table.top_k(min(limit, self.table.height), by="count") if self.table.height else self.table
-        if chosen.height:  # all that tie with the last one take part in the order by path
-            least = chosen["count"].min()
-            chosen = self.table.filter(pl.col("count") >= least)
-        chosen = chosen.sort(["count", "path"], descending=[True, False]).head(limit)
-        return [(path, count, size + self.huge_bytes.get(path, 0)) for path, count, size in chosen.iter_rows()]
+        table = self.table
+        # Bytes that are too large for the column are known row by row.
+        if table.height <= FEW_PATHS or (by == "bytes" and self.huge_bytes):
+            number = operator.attrgetter(by if by in SUMS else "requests")
+            rows = filter(number, map(self._row, table.rows()))
+            return sorted(rows, key=lambda row: (-number(row), row.path))[:limit]
+        values = table[by].to_numpy()
+        places = np.flatnonzero(values > 0)
+        if 0 < limit < len(places):  # all that tie with the last one take part in the order by path
+            values = values[places]
+            places = places[values >= np.partition(values, -limit)[-limit]]
+        chosen = table[places].sort([by, "path"], descending=[True, False]).head(limit)
+        return list(map(self._row, chosen.iter_rows()))
+
+    def _row(self, values: tuple[Any, ...]) -> Path_Row:
+        row = Path_Row(*values)
+        return row._replace(bytes=row.bytes + self.huge_bytes[row.path]) if row.path in self.huge_bytes else row
 
     @classmethod
     def merged(cls, tables: Sequence[Self]) -> Self:
@@ -193,6 +239,7 @@ class Path_Table:
         for table in tables:
             table.compact()
             result.error += table.error
+            result.bytes_error += table.bytes_error
             for path, number in table.huge_bytes.items():
                 result.huge_bytes[path] = result.huge_bytes.get(path, 0) + number
         result._set(_summed([table.table for table in tables]))
@@ -202,33 +249,37 @@ class Path_Table:
     def content(self) -> list[Any]:
         """Plain values for storage, sorted by path."""
         self.compact()
-        table = self.table.sort("path")
+        table = self.table[self.table["path"].arg_sort()]
         return [
             raw(table["path"].str.len_bytes().to_numpy().astype(np.uint16)),
-            table["path"].str.join("").item().encode() if table.height else b"",
+            "".join(table["path"].to_list()).encode(),
             raw(table["count"].to_numpy()),
             raw(table["bytes"].to_numpy()),
             self.error,
             [[path, str(number)] for path, number in sorted(self.huge_bytes.items())],
+            str(self.bytes_error),
+            [raw(narrow(table[name].to_numpy())) for name in SUMS[1:]],
         ]
 
     @classmethod
     def from_content(cls, content: list[Any]) -> Self:
+        """Of versions up to 3 too, which had no sums but bytes: the others are 0."""
         result = cls()
-        lengths, text, counts, sizes, result.error, huge = content
+        lengths, text, counts, sizes, result.error, huge, *rest = content
         ends = np.cumsum(unraw(lengths), dtype=np.int64).tolist()
         paths = [text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
-        result.table = pl.DataFrame(
-            {"path": paths, "count": unraw(counts), "bytes": unraw(sizes)}, schema=_EMPTY.schema
-        )
+        none = np.zeros(len(paths), np.int64)
+        result.bytes_error = int(rest[0]) if rest else 0
+        sums = [unraw(numbers).astype(np.int64) for numbers in rest[1]] if rest else [none] * len(SUMS[1:])
+        result.table = pl.DataFrame([paths, unraw(counts), unraw(sizes), *sums], schema=_EMPTY.schema)
         result.text_bytes = len(text)
         result.huge_bytes = {path: int(number) for path, number in huge}
         return result
 
 
 def grouped_paths(rows: pl.DataFrame) -> pl.DataFrame:
-    """`path`, `count`, `bytes` of rows with `path` and `bytes`."""
-    return rows.group_by("path").agg(pl.len().cast(pl.Int64).alias("count"), pl.col("bytes").sum())
+    """`path`, `count` and SUMS of rows with `path` and SUMS."""
+    return rows.group_by("path").agg(pl.len().cast(pl.Int64).alias("count"), pl.col(*SUMS).sum())
 
 
 def _text_bytes(table: pl.DataFrame) -> int:
@@ -242,4 +293,4 @@ def _fitting(paths: pl.Series, paths_max: int, bytes_max: int) -> int:
 
 
 def _summed(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(tables, rechunk=True).group_by("path").agg(pl.col("count").sum(), pl.col("bytes").sum())
+    return pl.concat(tables, rechunk=True).group_by("path").agg(pl.col("count", *SUMS).sum())

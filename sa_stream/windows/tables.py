@@ -1,64 +1,82 @@
-"""Columns in, their distinct values out, with how often each came: by polars for a frame, by dicts for lists. What is
+"""Columns in, their distinct values out, in the order of their first record: by numbers, or by dicts for lists. What is
 done with the values is the fold's, and the same for both.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import compress
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from sa_stream.records.columns import Bools, Columns, Int64s, Lists
+from sa_stream.records.coded import FEW_VALUES, Coded, firsts
+from sa_stream.records.columns import Bools, Columns, Int64s, Lists, Texts
+from sa_stream.records.hashing import hash_expression, hash_of
+from sa_stream.windows.summaries import UInt64s
 
-type Counts = dict[Any, int]  # value (None where missing) -> how many records have it
+type Counts = dict[Any, int]  # value -> how many records have it
+
+
+def hashes_of(column: Coded, seed: int) -> UInt64s:
+    """Of the distinct values."""
+    if len(column) <= FEW_VALUES:
+        return np.array([hash_of(value, seed) for value in column.values], np.uint64)
+    hashed: UInt64s = column.series.to_frame("text").select(hash_expression("text", seed)).to_series().to_numpy()
+    return hashed
+
+
+def paired(one: Coded, other: Coded) -> tuple[Int64s, list[tuple[int, int]]]:
+    """Two columns as one: for each record which of the distinct pairs it has, and these, as places in both."""
+    both, width = one.codes * len(other) + other.codes, len(other)
+    if len(one) * width <= PAIRS_TOLD_BY_COUNTING:
+        found = np.flatnonzero(np.bincount(both))
+        number = np.zeros(len(one) * width, np.int64)
+        number[found] = np.arange(len(found))
+        codes = number[both]
+    else:
+        found, codes = np.unique(both, return_inverse=True)
+    return codes, list(zip((found // width).tolist(), (found % width).tolist(), strict=True))
+
+
+PAIRS_TOLD_BY_COUNTING = 1 << 18
 
 
 class Many:
-    """Records in a frame.
+    """Records as numbers.
 
     status, sizes  of each: NO_STATUS where it has none; bytes
     huge           row -> bytes, of those with HUGE_BYTES or more, whose size is 0
     """
 
-    def __init__(self, frame: pl.DataFrame, huge: dict[int, int]) -> None:
-        self.frame, self.huge = frame, huge
-        self._counted: dict[str, Counts] = {}
-        self.status: Int64s = frame["status"].to_numpy()
-        self.sizes: Int64s = frame["bytes"].to_numpy()
+    def __init__(self, texts: Texts, huge: dict[int, int]) -> None:
+        self._coded, self.huge = texts.coded, huge
+        self.status, self.sizes = texts.status, texts.sizes
 
     def part(self, begin: int, end: int) -> "Many":
-        """Consecutive records."""
-        if end - begin == len(self.frame):
-            return self
-        return Many(self.frame[begin:end], _between(self.huge, begin, end))
+        """Consecutive records: all of them, as those of several windows are never so many."""
+        assert (begin, end) == (0, len(self.sizes))
+        return self
 
     def counted(self, name: str) -> Counts:
-        """Distinct values of a column, in any order."""
-        if name not in self._counted:
-            found = self.frame[name].value_counts()
-            self._counted[name] = dict(zip(found[name].to_list(), found["count"].to_list(), strict=True))
-        return self._counted[name]
+        """Distinct values of a column."""
+        column = self.coded(name)
+        return dict(zip(column.values, column.numbers().tolist(), strict=True))
 
-    def in_order(self, *names: str) -> Counts:
-        """Distinct values of a column (of several together: tuples), in the order of their first record."""
-        *values, numbers = self.frame.group_by(names, maintain_order=True).agg(pl.len()).iter_columns()
-        keys = values[0].to_list() if len(names) == 1 else zip(*(column.to_list() for column in values), strict=True)
-        return dict(zip(keys, numbers.to_list(), strict=True))
+    def counted_pairs(self, one: str, other: str) -> Counts:
+        """Distinct pairs of values of two columns, in the order of their first record."""
+        columns = self.coded(one), self.coded(other)
+        codes, pairs = paired(*columns)
+        numbers = np.bincount(codes).tolist()
+        order = np.argsort(firsts(codes)).tolist()
+        return {(columns[0].values[a], columns[1].values[b]): numbers[k] for k in order for a, b in (pairs[k],)}
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
         """Which records have a value that passes a test."""
-        passing = [value for value in self.counted(name) if value is not None and test(value)]
-        if not passing:
-            return np.zeros(len(self.frame), np.bool_)
-        column = self.frame[name]
-        found = column == passing[0] if len(passing) == 1 else column.is_in(passing)  # a third of the time
-        return found.fill_null(False).to_numpy()
+        column = self.coded(name)
+        found: Bools = np.array([test(value) for value in column.values], np.bool_)[column.codes]
+        return found
 
-    def without(self, rows: Bools, names: Sequence[str]) -> "Many":
-        """Some columns of all other records; `huge` is not kept."""
-        return Many(self.frame.select(*names, "status", "bytes").filter(pl.Series(~rows)), {})
+    def coded(self, name: str) -> Coded:
+        return self._coded[name]
 
 
 class Few:
@@ -66,6 +84,7 @@ class Few:
 
     def __init__(self, lists: Lists, status: Int64s, sizes: Int64s, huge: dict[int, int]) -> None:
         self.lists, self.status, self.sizes, self.huge = lists, status, sizes, huge
+        self._coded: dict[str, Coded] = {}
 
     def part(self, begin: int, end: int) -> "Few":
         if end - begin == len(self.sizes):
@@ -74,11 +93,10 @@ class Few:
         return Few(lists, self.status[begin:end], self.sizes[begin:end], _between(self.huge, begin, end))
 
     def counted(self, name: str) -> Counts:
-        return Counter(self.lists[name])
+        return Counter([value or "" for value in self.lists[name]])
 
-    def in_order(self, *names: str) -> Counts:
-        columns = [self.lists[name] for name in names]
-        return Counter(columns[0] if len(names) == 1 else zip(*columns, strict=True))
+    def counted_pairs(self, one: str, other: str) -> Counts:
+        return Counter(zip(self.lists[one], self.lists[other], strict=True))
 
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
         values = self.lists[name]
@@ -87,10 +105,10 @@ class Few:
             np.array([value in passing for value in values], np.bool_) if passing else np.zeros(len(values), np.bool_)
         )
 
-    def without(self, rows: Bools, names: Sequence[str]) -> "Few":
-        rest = (~rows).tolist()
-        lists = {name: list(compress(self.lists[name], rest)) for name in names}
-        return Few(lists, self.status[~rows], self.sizes[~rows], {})
+    def coded(self, name: str) -> Coded:
+        if name not in self._coded:
+            self._coded[name] = Coded.of_texts(self.lists[name])
+        return self._coded[name]
 
 
 type Table = Many | Few

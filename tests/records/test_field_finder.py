@@ -17,6 +17,7 @@ from sa_stream.records.fields import (
     FIELDS_SETTING,
     FORBIDDEN_FIELDS,
     SEED,
+    SURE_FIELDS,
     USED_FIELDS,
     Field_List,
     Field_Lists,
@@ -213,7 +214,10 @@ def verdict_on(seed: int) -> str:
     finding = find(records, drop)
     if finding.problem and "never read" not in finding.problem:
         return "refused"
-    if places(finding.names) != places(names):
+    found, there = places(finding.names), places(names)
+    if {name: found.get(name) for name in SURE_FIELDS} != {name: there.get(name) for name in SURE_FIELDS}:
+        return "wrong"
+    if any(there.get(name) != place for name, place in found.items() if name not in finding.unsure):
         return "wrong"
     read = [name for name, found in zip(names, finding.names, strict=True) if found not in finding.unread]
     if not finding.problem and set(read) & set(forbidden):

@@ -80,7 +80,6 @@ class Test_settings:
         found = resolve_field_lists(f"timestamp,{lists}", "").offered
         assert found - {"timestamp"} == (offered or {*(found & {*RESULT_FIELDS})})
         assert [name for name in missing_fields(found) if name in RESULT_FIELDS] == ["x-edge-result-type"] * missing
-        assert "sc-content-type" not in missing_fields(found)
 
     def test_a_forbidden_field_may_be_there_when_it_is_dropped(self) -> None:
         lists = resolve_field_lists("timestamp,c-ip,sc-status", "c-ip")
@@ -135,3 +134,19 @@ class Test_settings:
         except Field_List_Error:
             return
         assert all(fields.index("timestamp") is not None for fields in lists.lists)
+
+
+def test_a_country_is_read_only_where_it_is_chosen_and_nothing_else_can_be() -> None:
+    setting = "timestamp,cs-uri-stem,c-country"
+    with pytest.raises(Field_List_Error, match="choose it with SGRAPH_SEND__SA_ALLOW_FIELDS"):
+        resolve_field_lists(setting, "")
+    assert "c-country" in resolve_field_lists(setting, "", "c-country").offered
+    assert "c-country" not in resolve_field_lists(setting, "c-country").offered
+    assert "c-country" not in resolve_field_lists("auto", "").offered
+    assert "c-country" in resolve_field_lists("auto", "", "c-country").offered
+    with pytest.raises(Field_List_Error, match="c-ip"):
+        resolve_field_lists("auto", "", "c-ip")
+
+
+def test_nobody_misses_countries_that_were_not_chosen() -> None:
+    assert "c-country" not in missing_fields(frozenset())

@@ -4,7 +4,7 @@ import gzip
 import random
 import tracemalloc
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -15,27 +15,42 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sa_stream import native
 from sa_stream.records import decoder as decoder_module
-from sa_stream.records.columns import HUGE_BYTES, NO_STATUS, REASONS, Columns
+from sa_stream.records.columns import CODED_COLUMNS, HUGE_BYTES, NO_STATUS, REASONS, Columns, Int64s
 from sa_stream.records.decoder import LINE_BYTES_MAX
-from sa_stream.records.fields import CANONICAL, RESULT_TYPE, TEXT_COLUMNS, Field_Lists, resolve_field_lists
+from sa_stream.records.fields import (
+    ALLOWABLE_FIELDS,
+    CANONICAL,
+    RESULT_TYPE,
+    TEXT_COLUMNS,
+    Field_Lists,
+    resolve_field_lists,
+)
 from sa_stream.records.parser import Parser, event_times_ms, whole_bytes
+from sa_stream.records.request_ids import REQUEST_ID
 from tests.log_lines import line_of
 from tests.oracle import cannot_be_of_its_list, event_time_ms, whole_number
+from tests.pieces import columns_of
 
 NOW_MS = 1_771_252_345_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+KEPT_AS_TEXT = (*CODED_COLUMNS, REQUEST_ID)
 SMALL = "timestamp,sc-status,sc-bytes,cs-uri-stem"
 SHORTER = "timestamp,cs-host,sc-bytes"
 FULL = resolve_field_lists("canonical", "")
 
 
-@pytest.fixture(scope="module", autouse=True, params=["few", "many"])
+@pytest.fixture(scope="module", autouse=True, params=["few", "many", "kernel"])
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """However few lines are read, both ways must read them alike."""
+    """However few lines are read, all ways must read them alike."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "many":
+        if request.param != "few":
             patch.setattr(decoder_module, "FEW_ROWS", -1)
+        if request.param != "kernel":
+            patch.setattr(native, "AVAILABLE", False)
+        elif not native.AVAILABLE:
+            pytest.skip(native.REASON)
         yield
 
 
@@ -49,12 +64,12 @@ def parsed(payloads: Sequence[bytes], setting: str = SMALL, dropped: str = "", n
 
 
 def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
-    """(payload, line, time, fields of the list, bytes, values that are there) of every row."""
-    assert columns.frame.columns == [*TEXT_COLUMNS, "status", "bytes"]
+    """(payload, line, time, fields of the list, status, bytes, values that are there) of every row; of a path what is
+    before its query, which nobody reads."""
     found = []
-    for row, values in enumerate(columns.frame.iter_rows(named=True)):
-        size, status = values.pop("bytes"), values.pop("status")
-        assert status == (NO_STATUS if values["sc-status"] is None else int(values["sc-status"]))
+    texts = columns.as_texts
+    for row, (status, size) in enumerate(zip(texts.status.tolist(), texts.sizes.tolist(), strict=True)):
+        values = {name: columns.texts_of(name)[row] for name in KEPT_AS_TEXT}
         assert size == 0 or row not in columns.huge
         found.append(
             (
@@ -62,11 +77,18 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
                 int(columns.line[row]),
                 int(columns.event_ms[row]),
                 int(columns.field_count[row]),
+                status,
                 size + columns.huge.get(row, 0),
-                {name: value for name, value in values.items() if value not in (None, "")},
+                there(values),
             )
         )
     return found
+
+
+def there(values: Mapping[str, str]) -> dict[str, str]:
+    path = values.get("cs-uri-stem", "")
+    cut = {"cs-uri-stem": path if path.startswith("-?") else path.partition("?")[0]}
+    return {name: value for name, value in (values | cut).items() if value and name in KEPT_AS_TEXT}
 
 
 def dropped_of(columns: Columns) -> list[tuple[int, int, str, int]]:
@@ -119,8 +141,8 @@ def naive(payloads: Sequence[bytes], lists: Field_Lists, arrivals_ms: Sequence[i
                 dropped.append((p, place, reason, len(values)))
             else:
                 size = whole_number(named.get("sc-bytes", ""))
-                present = {name: value for name, value in named.items() if value}
-                rows.append((p, place, event_ms, len(values), size, present))
+                status_there = int(status) if "sc-status" in named else NO_STATUS
+                rows.append((p, place, event_ms, len(values), status_there, size, there(named)))
     return rows, sorted(dropped)
 
 
@@ -218,15 +240,23 @@ def test_any_payloads_are_read_as_one_line_at_a_time_would_be_in_any_grouping(
     if not payloads:
         return
 
-    one_by_one = Columns.joined([reader.parse([payload], arrivals_ms[:1]) for payload in payloads])
-    assert (rows_of(one_by_one), dropped_of(one_by_one)) == expected
+    assert read_in_groups(reader, payloads, arrivals_ms, range(len(payloads) + 1)) == expected
 
     rng = random.Random(seed)
     cuts = sorted({0, len(payloads), *(rng.randrange(len(payloads) + 1) for _ in range(3))})
-    groups = [reader.parse(payloads[a:b], arrivals_ms[a:b]) for a, b in pairwise(cuts)]
-    grouped = Columns.joined(groups)
-    assert (rows_of(grouped), dropped_of(grouped)) == expected
-    assert len(grouped.payload_arrivals_ms) == len(payloads)
+    assert read_in_groups(reader, payloads, arrivals_ms, cuts) == expected
+
+
+def read_in_groups(
+    reader: Parser, payloads: list[bytes], arrivals_ms: Int64s, cuts: Sequence[int]
+) -> tuple[list[Any], list[Any]]:
+    rows, dropped = [], []
+    for begin, end in pairwise(cuts):
+        columns = reader.parse(payloads[begin:end], arrivals_ms[begin:end])
+        assert len(columns.payload_arrivals_ms) == end - begin
+        rows += [(payload + begin, *rest) for payload, *rest in rows_of(columns)]
+        dropped += [(payload + begin, *rest) for payload, *rest in dropped_of(columns)]
+    return rows, dropped
 
 
 @settings(max_examples=100, deadline=None)
@@ -235,7 +265,7 @@ def test_a_file_is_read_as_one_payload_would_be(data: st.DataObject, setting: tu
     lists = lists_of(*setting)
     buffer = b"".join(p for p in data.draw(payloads_for(lists)) if p[:2] != b"\x1f\x8b")
     rows, dropped = naive([buffer], lists, [NOW_MS])
-    (columns,) = Parser(lists).buffer_portions(buffer, NOW_MS)
+    (columns,) = columns_of(Parser(lists), buffer, NOW_MS)
     assert (rows_of(columns), dropped_of(columns)) == (rows, dropped)
 
 
@@ -265,7 +295,7 @@ def test_a_full_buffer_of_ordinary_lines_is_read_right() -> None:
 
 
 def paths(columns: Columns) -> list[str | None]:
-    return columns.frame["cs-uri-stem"].to_list()
+    return [path or None for path in columns.texts_of("cs-uri-stem")]
 
 
 def test_quotes_mean_nothing() -> None:
@@ -336,7 +366,7 @@ def test_nothing_at_all_is_no_record() -> None:
     for payloads in ([], [b""], [b"", b"\n"], [b"#\n"]):
         columns = parsed(payloads)
         assert len(columns) == len(columns.dropped) == 0
-        assert columns.frame.schema == parsed([small()]).frame.schema
+        assert all(columns.texts_of(name) == [] for name in KEPT_AS_TEXT)
 
 
 def test_lines_of_one_payload_are_told_apart() -> None:
@@ -389,10 +419,10 @@ def test_a_byte_order_mark_is_part_of_its_field() -> None:
     assert reasons_of(parsed([mark + small(), small()])) == ["timestamp"]
     assert reasons_of(parsed([small(), mark + small()])) == ["timestamp"]
     for payloads in ([mark + b"h\t1771252345\n"], [b"h\t1771252345\n", mark + b"h\t1771252345\n"]):
-        hosts = parsed(payloads, "cs-host,timestamp").frame["cs-host"].to_list()
+        hosts = parsed(payloads, "cs-host,timestamp").texts_of("cs-host")
         assert hosts[-1] == "\ufeffh"
     after_damage = parsed([b"bad\n", mark + b"h\t1771252345\n"], "cs-host,timestamp")
-    assert after_damage.frame["cs-host"].to_list() == ["\ufeffh"]
+    assert after_damage.texts_of("cs-host") == ["\ufeffh"]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +433,7 @@ def test_lines_that_begin_like_packed_data_are_lines(magic: bytes) -> None:
     """The CSV reader would unpack such a buffer, or fail on it at every redelivery."""
     damaged = [magic + small(), small("/b")]
     assert dropped_of(parsed(damaged)) == naive(damaged, lists_of(SMALL), [NOW_MS] * 2)[1]
-    hosts = parsed([magic + b"\t1771252345\n", b"b\t1771252345\n"], "cs-host,timestamp").frame["cs-host"].to_list()
+    hosts = parsed([magic + b"\t1771252345\n", b"b\t1771252345\n"], "cs-host,timestamp").texts_of("cs-host")
     assert hosts == [magic.decode("utf-8", "replace"), "b"]
     packed = zlib.compress(b"h\t1771252345\n")
     assert len(parsed([packed, small()])) == 1
@@ -498,9 +528,9 @@ def test_several_lists_keep_the_order_of_the_rows() -> None:
         assert (columns.event_ms % 1000).tolist() == [1, 2, 3, 4, 6]
         assert columns.field_count.tolist() == [3, 4, 3, 4, 4]
         assert columns.huge == {0: HUGE_BYTES + 7, 1: HUGE_BYTES + 7, 4: HUGE_BYTES}
-        assert columns.frame["bytes"].to_list() == [0, 0, 3, 10, 0]
+        assert columns.as_texts.sizes.tolist() == [0, 0, 3, 10, 0]
         assert paths(columns) == [None, "/1", None, "/3", "/5"]
-        assert columns.frame["cs-host"].to_list() == ["host", None, "host", None, None]
+        assert columns.texts_of("cs-host") == ["host", "", "host", "", ""]
         assert columns.payload.tolist() == [0, 1, 2, 2, 5]
         assert columns.line.tolist() == [0, 0, 0, 2, 0]
         assert dropped_of(columns) == [(2, 1, "fields", 1), (3, 0, "status", 4), (4, 0, "timestamp", 3)]
@@ -508,9 +538,7 @@ def test_several_lists_keep_the_order_of_the_rows() -> None:
 
 def test_a_list_without_status_has_no_status_to_be_wrong() -> None:
     columns = parsed([b"1771252345\th\t5\n"], SHORTER)
-    assert rows_of(columns) == [
-        (0, 0, 1_771_252_345_000, 3, 5, {"timestamp": "1771252345", "cs-host": "h", "sc-bytes": "5"})
-    ]
+    assert rows_of(columns) == [(0, 0, 1_771_252_345_000, 3, NO_STATUS, 5, {"cs-host": "h"})]
 
 
 @pytest.mark.parametrize(
@@ -522,8 +550,8 @@ def test_the_last_column_may_be_unused_or_dropped_and_is_proved_all_the_same(las
     columns = parsed(payloads, setting, drop)
     assert paths(columns) == ["/a", "/c"]
     assert dropped_of(columns) == [(1, 0, "fields", 2), (3, 0, "fields", 4)]
-    assert columns.frame["cs-host"].to_list() == (["x", None] if last == "cs-host" else [None, None])
-    assert columns.frame["cs-user-agent"].to_list() == [None, None]
+    assert columns.texts_of("cs-host") == (["x", ""] if last == "cs-host" else ["", ""])
+    assert columns.texts_of("cs-user-agent") == ["", ""]
 
 
 def test_an_empty_last_field_is_a_missing_value() -> None:
@@ -673,9 +701,9 @@ def test_the_order_of_canonical_fields_is_that_of_the_columns() -> None:
     values = {name: f"v-{name}" for name in CANONICAL} | {"timestamp": "1771252345", "sc-status": "404"}
     values |= {"cs-protocol": "https", "x-edge-location": "LHR62-C1", "x-edge-result-type": "Hit"}
     columns = Parser(FULL).parse([line_of(values) + b"\n"], np.array([NOW_MS]))
-    row = columns.frame.row(0, named=True)
-    named = {name: values["x-edge-result-type" if name == RESULT_TYPE else name] for name in TEXT_COLUMNS}
-    assert {name: row[name] for name in TEXT_COLUMNS} == named
+    chosen = dict.fromkeys(ALLOWABLE_FIELDS, "")  # nobody has chosen one
+    named = {name: (values | chosen)["x-edge-result-type" if name == RESULT_TYPE else name] for name in KEPT_AS_TEXT}
+    assert {name: columns.texts_of(name)[0] for name in KEPT_AS_TEXT} == named
 
 
 @pytest.mark.parametrize(
@@ -694,5 +722,5 @@ def test_the_result_type_is_the_first_of_three_fields_that_the_list_has(
     lists = resolve_field_lists(",".join(["timestamp", *present]), dropped)
     values = ["Hit", "Miss", "Error"][: len(present)]
     columns = Parser(lists).parse([b"\t".join([b"1771252345", *map(str.encode, values)]) + b"\n"], np.array([NOW_MS]))
-    assert columns.frame[RESULT_TYPE].to_list() == [None if taken is None else values[taken]]
+    assert columns.texts_of(RESULT_TYPE) == ["" if taken is None else values[taken]]
     assert lists.offered == {"timestamp"} | ({present[taken]} if taken is not None else set())

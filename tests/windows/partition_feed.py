@@ -22,6 +22,7 @@ from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now, Timing
 from sa_stream.windows.partition_state import Partition_State
 from tests.log_lines import line_of
+from tests.native.packing import as_packed
 
 PARTITION = "shard-0"
 LISTS = resolve_field_lists("canonical", "")
@@ -88,8 +89,13 @@ def record(number: int, event_ms: int, arrival_ms: int | None = None, **values: 
     return Record(str(number), event_ms + 1_000 if arrival_ms is None else arrival_ms, line_of(named) + b"\n")
 
 
+PACKED = False  # whether batches come as the kernel makes them of messages
+
+
 def batch_of(records: Sequence[Record], **more: Any) -> Batch:
-    return Batch([r.payload for r in records], [r.arrival_ms for r in records], [r.number for r in records], **more)
+    numbers, arrivals_ms = [r.number for r in records], [r.arrival_ms for r in records]
+    batch = Batch([r.payload for r in records], arrivals_ms, numbers, **more)
+    return as_packed(batch) if PACKED else batch
 
 
 def empty_tip(not_fetched_before_ms: int) -> Batch:

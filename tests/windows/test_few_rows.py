@@ -7,11 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sa_stream import native
 from sa_stream.records import decoder
 from sa_stream.records.columns import FEW_ROWS
 from sa_stream.windows import fold
 from tests.log_lines import NOW_MS, log_files
 from tests.oracle import CANONICAL
+from tests.windows import partition_feed
 from tests.windows.partition_feed import Record, Worker, hostile_records, known_from_records, partials_of
 
 pytestmark = pytest.mark.usefixtures("small_limits")
@@ -21,11 +23,14 @@ HOSTILE = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
+KERNEL = native.AVAILABLE
 ALWAYS, NEVER = 1 << 40, -1  # values of FEW_ROWS
 
 
-def life(records: Sequence[Record], seed: int, limits: Sequence[int]) -> Worker:
-    """A worker that reads the records in batches of any size, each under one of the values of FEW_ROWS."""
+def life(records: Sequence[Record], seed: int, limits: Sequence[int], kernel: Sequence[bool] = (False,)) -> Worker:
+    """A worker that reads the records in batches of any size, each under one of the values of FEW_ROWS, and with the
+    kernel or without it, packed or not."""
+    kernel = [choice for choice in kernel if KERNEL or not choice] or [False]
     rng = random.Random(seed)
     now_ms = records[-1].arrival_ms
     worker, rest = Worker(now_ms=now_ms), list(records)
@@ -35,16 +40,19 @@ def life(records: Sequence[Record], seed: int, limits: Sequence[int]) -> Worker:
             part, rest = rest[:size], rest[size:]
             for module in (decoder, fold):
                 patch.setattr(module, "FEW_ROWS", rng.choice(limits))
+            patch.setattr(native, "AVAILABLE", rng.choice(kernel))
+            patch.setattr(partition_feed, "PACKED", rng.choice([True, False]))
             worker.read(part, now_ms)
             worker.flush(now_ms)
     return worker
 
 
 def assert_the_same(records: Sequence[Record], seed: int) -> None:
-    """One by one, as columns, and now so, now so, also within a batch."""
+    """One by one, as columns, by the kernel, and now so, now so, also within a batch."""
     columns = life(records, seed, [NEVER])
-    for limits in ([ALWAYS], [NEVER, 2, ALWAYS]):
-        other = life(records, seed, limits)
+    mixed = [NEVER, 2, ALWAYS]
+    for limits, kernel in (([ALWAYS], [False]), (mixed, [False]), ([NEVER], [True]), (mixed, [True, False])):
+        other = life(records, seed, limits, kernel)
         assert partials_of(other) == partials_of(columns)
         assert known_from_records(other.state) == known_from_records(columns.state)
         letters = {key for key in columns.store.objects if key.startswith("dead-letters/")}

@@ -41,7 +41,7 @@ def test_an_unknown_version_is_refused_by_name() -> None:
     data = bytearray(pack("window", []))
     data[4:6] = (VERSION + 1).to_bytes(2, "big")
     with pytest.raises(
-        Unknown_Version, match=r"window partials/x/1 has format version 4; this program knows versions up to 3"
+        Unknown_Version, match=r"window partials/x/1 has format version 5; this program knows versions up to 4"
     ):
         unpack("window", bytes(data), "partials/x/1")
 

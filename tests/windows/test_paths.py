@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.windows import paths
-from sa_stream.windows.paths import Path_Table, grouped_paths
+from sa_stream.windows.paths import SUMS, Path_Row, Path_Table, grouped_paths
 
 type Row = tuple[str, int]
 
@@ -26,11 +26,18 @@ def limits(distinct_max: int, kept_at_a_cut: int, text_bytes_max: int = 1 << 20)
         yield
 
 
+def sums_of(size: int) -> dict[str, int]:
+    """What one request adds to its path: its size says all of it."""
+    kinds = {"hits": size % 2, "misses": 1 - size % 2, "status_4xx": size % 3 == 1, "status_5xx": size % 3 == 2}
+    return {"bytes": size, **{name: int(n) for name, n in kinds.items()}, "time_us": size * 7, "times": 1}
+
+
 def add(table: Path_Table, rows: Sequence[Row]) -> None:
     """Sizes over 1,000 are too large for the column."""
+    sums = {name: [sums_of(size)[name] for _, size in rows] for name in SUMS}
+    sums["bytes"] = [size if size <= 1_000 else 0 for size in sums["bytes"]]
     frame = pl.DataFrame(
-        {"path": [path for path, _ in rows], "bytes": [size if size <= 1_000 else 0 for _, size in rows]},
-        schema={"path": pl.String, "bytes": pl.Int64},
+        {"path": [path for path, _ in rows], **sums}, schema={"path": pl.String} | dict.fromkeys(SUMS, pl.Int64)
     )
     huge = [(row, path, size) for row, (path, size) in enumerate(rows) if size > 1_000]
     table.add(grouped_paths(frame), lambda: frame, huge)
@@ -53,12 +60,20 @@ rows_strategy = st.lists(
 @given(rows_strategy, st.integers(1, 9), st.integers(0, 22))
 def test_below_the_limit_it_is_a_plain_count(rows: list[Row], step: int, limit: int) -> None:
     table = table_of(rows, step)
-    counts, sizes = Counter(path for path, _ in rows), Counter[str]()
+    of_each: dict[str, list[dict[str, int]]] = {}
     for path, size in rows:
-        sizes[path] += size
-    expected = sorted(((path, n, sizes[path]) for path, n in counts.items()), key=lambda row: (-row[1], row[0]))
-    assert table.top(limit) == expected[:limit]
-    assert table.error == 0
+        of_each.setdefault(path, []).append(sums_of(size))
+    paths_there = [
+        Path_Row(path, len(found), **{name: sum(one[name] for one in found) for name in SUMS})
+        for path, found in of_each.items()
+    ]
+    for by in ("count", *SUMS):
+        name = {"count": "requests"}.get(by, by)
+        expected = sorted(
+            (row for row in paths_there if getattr(row, name)), key=lambda row: (-getattr(row, name), row.path)
+        )
+        assert table.top(limit, by) == expected[:limit]
+    assert (table.error, table.bytes_error) == (0, 0)
 
 
 @settings(max_examples=200, deadline=None)
@@ -75,11 +90,21 @@ def test_above_the_limit_cuts_fall_on_records_and_their_error_is_bounded(
                 batched = Path_Table.from_content(batched.content())
         assert batched.content() == one_by_one.content() == table_of(rows).content()
         counts = Counter(path for path, _ in rows)
-        kept = {path: n for path, n, _ in batched.top(100)}
+        kept = {path: n for path, n, *_ in batched.top(100)}
         assert len(kept) <= distinct_max
         assert set(batched.huge_bytes) <= set(kept)
         for path, count in counts.items():
             assert count - batched.error <= kept.get(path, 0) <= count
+        sizes = Counter[str]()
+        for path, size in rows:
+            sizes[path] += size
+        shown = {row.path: row for row in batched.top(100)}
+        for path, size in sizes.items():
+            assert size - batched.bytes_error <= (shown[path].bytes if path in shown else 0) <= size
+        for name in ("hits", "misses", "status_4xx", "status_5xx", "times"):
+            for path, row in shown.items():
+                exact = sum(sums_of(size)[name] for other, size in rows if other == path)
+                assert exact - batched.error <= getattr(row, name) <= exact
         # Misra and Gries: every cut takes from more paths than it keeps
         assert batched.error * (distinct_max // 2 + 1) <= len(rows)
 
@@ -99,13 +124,13 @@ def test_the_limit_holds_for_the_length_of_paths_as_well_as_for_their_number(
                 batched = Path_Table.from_content(batched.content())
         assert batched.content() == one_by_one.content() == table_of(long).content()
         counts = Counter(path for path, _ in long)
-        kept = {path: n for path, n, _ in batched.top(1_000)}
+        kept = {path: n for path, n, *_ in batched.top(1_000)}
         assert sum(len(path.encode()) for path in kept) == batched.text_bytes <= text_bytes_max
         for path, count in counts.items():
             assert count - batched.error <= kept.get(path, 0) <= count
         assert batched.error == 0 or sum(len(path.encode()) for path in counts) > text_bytes_max
         merged = Path_Table.merged([batched, one_by_one, table_of([("/z", 1)] * 5)])
-        assert sum(len(path.encode()) for path, _, _ in merged.top(1_000)) == merged.text_bytes <= text_bytes_max
+        assert sum(len(path.encode()) for path, *_ in merged.top(1_000)) == merged.text_bytes <= text_bytes_max
 
 
 @settings(max_examples=100, deadline=None)
@@ -127,7 +152,7 @@ def test_the_bounded_form_keeps_the_most_frequent_and_says_what_they_lack(
         assert not table.shrink()
         add(table, more)  # it goes on as an ordinary table that lacks something
         counts.update(path for path, _ in more)
-        kept = {path: n for path, n, _ in Path_Table.from_content(table.content()).top(100)}
+        kept = {path: n for path, n, *_ in Path_Table.from_content(table.content()).top(100)}
         for path, count in counts.items():
             assert count - table.error <= kept.get(path, 0) <= count
 
@@ -146,7 +171,7 @@ def test_merging_does_not_mind_the_order_and_carries_the_error_along(
         rng.shuffle(shuffled)
         assert Path_Table.merged(shuffled).content() == merged.content()
         counts = Counter(path for part in parts for path, _ in part)
-        kept = {path: n for path, n, _ in merged.top(100)}
+        kept = {path: n for path, n, *_ in merged.top(100)}
         assert len(kept) <= distinct_max
         for path, count in counts.items():
             assert count - merged.error <= kept.get(path, 0) <= count
@@ -163,7 +188,7 @@ def test_below_the_limit_merging_is_associative(parts: list[list[Row]]) -> None:
 
 def test_ties_are_ordered_by_code_point() -> None:
     names = ["/\ue000", "/\U0001f600", "/z", "/Z", "/\u00e9", "/"]
-    assert [path for path, _, _ in table_of([(name, 1) for name in names]).top(9)] == sorted(names)
+    assert [path for path, *_ in table_of([(name, 1) for name in names]).top(9)] == sorted(names)
 
 
 def test_a_hostile_stream_of_new_paths_keeps_the_frequent_ones_at_the_real_limits() -> None:
@@ -172,7 +197,7 @@ def test_a_hostile_stream_of_new_paths_keeps_the_frequent_ones_at_the_real_limit
     for batch in range(8):
         add(table, [(f"/{batch}/{i}", 1) for i in range(20_000)] + often)
         assert table.table.height + table.pending_rows <= paths.DISTINCT_MAX * 2
-    [(path, count, _)] = table.top(1)
+    [(path, count, *_)] = table.top(1)
     assert path == "/often"
     assert 24_000 - table.error <= count <= 24_000
     assert 0 < table.error <= 8 * 23_000 / (paths.KEPT_AT_A_CUT + 1)

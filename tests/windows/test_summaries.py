@@ -12,11 +12,13 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.records.columns import Columns, Dropped
+from sa_stream.records.columns import CODED_COLUMNS, Columns, Dropped, Texts
 from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.intake import Intake
+from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.windows import summaries
-from sa_stream.windows.fold import COUNTED_FIELDS, Hashed, Part, fold, hash_expression, hash_of
+from sa_stream.windows.fold import Part, fold
 from sa_stream.windows.summaries import (
     BOUNDS_US,
     DISTINCT_EXACT,
@@ -191,19 +193,17 @@ def test_merging_into_nothing_shares_no_memory() -> None:
 
 def frame_of(**columns: list[str | None]) -> pl.DataFrame:
     height = len(next(iter(columns.values())))
-    names = ["sc-status", *COUNTED_FIELDS.values(), "cs-uri-stem", "time-taken", "time-to-first-byte"]
-    names.append("sc-content-type")
+    names = (*CODED_COLUMNS, REQUEST_ID)
     values = {name: [None] * height for name in names} | {k.replace("_", "-"): v for k, v in columns.items()}
     frame = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String))
     return frame.with_columns(bytes=pl.lit(0, pl.Int64), status=pl.lit(200, pl.Int16))
 
 
 def fold_in(window: Window, frame: pl.DataFrame) -> None:
-    rows, none = np.zeros(frame.height, np.int64), np.zeros(frame.height, np.bool_)
-    columns = Columns(frame, rows, rows, rows, rows, rows, {}, Dropped.joined([]), rows)
-    hashes = rows.astype(np.uint64)
+    rows = np.zeros(frame.height, np.int64)
+    columns = Columns(Texts.of_frame(frame), rows, rows, rows, rows, rows, {}, Dropped.joined([]), rows)
     part = Part(window, np.arange(frame.height), seed=1)
-    fold([part], columns, Hashed(hashes, none, hashes, none), Intake(resolve_field_lists("canonical", "")))
+    fold([part], columns, Intake(resolve_field_lists("canonical", "")))
 
 
 @settings(max_examples=80, deadline=None)

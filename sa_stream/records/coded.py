@@ -1,0 +1,160 @@
+"""Columns of text as numbers, which are quick to join, to choose from and to count: what the fold works on, however the
+records were read. A text is looked at once for each distinct value, never for a row.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+FEW_VALUES = 256  # up to so many, a loop costs less than a call of polars
+
+type Int64s = npt.NDArray[np.int64]
+type Bools = npt.NDArray[np.bool_]
+
+
+class Coded:
+    """A column as numbers.
+
+    codes   for each record which of the distinct values it has; these are numbered in the order of their first record
+    first   the place of that record
+    values  the distinct values; '' where missing, which may be `-` too
+    """
+
+    __slots__ = ("_places", "_series", "_values", "codes", "first")
+
+    def __init__(
+        self, codes: Int64s, first: Int64s, texts: pl.Series | list[str], places: Int64s | None = None
+    ) -> None:
+        """`places`: where in `texts` the distinct values are, if they are not all of it."""
+        self.codes, self.first = codes, first
+        self._values = texts if isinstance(texts, list) else None
+        self._series = None if isinstance(texts, list) else texts
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str | None]) -> "Coded":
+        """Of the text of each record."""
+        number: dict[str, int] = {}
+        codes = np.array([number.setdefault(text or "", len(number)) for text in texts], np.int64)
+        return cls(codes, firsts(codes), list(number))
+
+    @classmethod
+    def concatenated(cls, parts: "Sequence[Coded]") -> "Coded":
+        """Records of several columns, one after the other."""
+        number: dict[str, int] = {}
+        maps = [np.array([number.setdefault(text, len(number)) for text in part.values], np.int64) for part in parts]
+        codes = np.concatenate([of_part[part.codes] for of_part, part in zip(maps, parts, strict=True)])
+        return cls(codes, firsts(codes), list(number))
+
+    @property
+    def series(self) -> pl.Series:
+        """The distinct values."""
+        self._gather()
+        if self._series is None:
+            self._series = pl.Series(self._values, dtype=pl.String)
+        return self._series
+
+    @property
+    def values(self) -> list[str]:
+        self._gather()
+        if self._values is None:
+            self._values = self.series.to_list()
+        return self._values
+
+    def _gather(self) -> None:
+        if self._places is None:
+            return
+        if self._series is not None:
+            self._series, self._values = self._series.gather(self._places), None
+        elif self._values is not None:
+            self._values = [self._values[place] for place in self._places.tolist()]
+        self._places = None
+
+    def some(self, places: Int64s) -> list[str]:
+        """Some of the distinct values."""
+        if self._values is None and self._series is not None:
+            found: list[str] = self._series.gather(places if self._places is None else self._places[places]).to_list()
+            return found
+        values = self.values
+        return [values[place] for place in places.tolist()]
+
+    def texts(self) -> list[str]:
+        """The value of each record."""
+        values = self.values
+        return [values[code] for code in self.codes.tolist()]
+
+    def chosen(self, rows: Int64s) -> "Coded":
+        """Some of the records, with the same distinct values."""
+        return Coded(self.codes[rows], self.first, self._given, self._places)
+
+    def taken(self, rows: Int64s) -> "Coded":
+        """Some of the records, in any order, as a column of its own: with the values that these have."""
+        codes = self.codes[rows]
+        place = np.full(len(self), -1, np.int64)
+        place[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+        used = np.flatnonzero(place >= 0)
+        used = used[np.argsort(place[used])]
+        number = np.empty(len(self), np.int64)
+        number[used] = np.arange(len(used))
+        return Coded(number[codes], place[used], self._given, used if self._places is None else self._places[used])
+
+    @property
+    def _given(self) -> pl.Series | list[str]:
+        """What `_places` are places in."""
+        return self._series if self._series is not None else self._values or []
+
+    def regrouped(self, texts: pl.Series) -> "Coded":
+        """The same records under other values, one for each of the distinct ones."""
+        if not texts.null_count() and texts.n_unique() == len(texts):  # quicker to see than to tell them apart anew
+            return Coded(self.codes, self.first, texts)
+        other = coded(texts)
+        return Coded(other.codes[self.codes], self.first[other.first], texts, other.first)
+
+    def shortened(self, pattern: str) -> "Coded":
+        """The same records, told apart only by what a pattern finds in their values, where it finds something. In a
+        syntax that Rust and Python share, and of ASCII."""
+        if len(self) <= FEW_VALUES:
+            search, number = re.compile(pattern).search, dict[str, int]()
+            short = (part.group() if (part := search(text)) else text for text in self.values)
+            codes = np.array([number.setdefault(text, len(number)) for text in short], np.int64)
+            return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
+        whole = self.series
+        found = whole.str.extract(pattern, 0)
+        if found.null_count():
+            found = pl.select(pl.coalesce(found, whole)).to_series()
+        return self.regrouped(found)
+
+    def numbers(self, weights: Int64s | None = None, rows: Bools | None = None) -> Int64s:
+        """Of each distinct value how many records have it, or the sum of their weights. `rows`: only of some."""
+        codes = self.codes if rows is None else self.codes[rows]
+        if weights is None:
+            return np.bincount(codes, minlength=len(self))
+        result = np.zeros(len(self), np.int64)
+        np.add.at(result, codes, weights if rows is None else weights[rows])
+        return result
+
+
+def coded(column: pl.Series) -> Coded:
+    """Of a column of text."""
+    if column.null_count():
+        column = column.fill_null("")
+    # categories of its own: those that all share would be remembered
+    codes = column.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy().astype(np.int64)
+    first = firsts(codes)
+    if (np.diff(first) < 0).any():
+        order = np.argsort(first)
+        codes, first = np.argsort(order)[codes], first[order]
+    return Coded(codes, first, column, first)
+
+
+def firsts(codes: Int64s) -> Int64s:
+    """Of each number from 0 on its first place."""
+    first = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first

@@ -1,0 +1,327 @@
+"""The kernel reads strangers' bytes: it must say what the Python path says, and touch no byte that is not its own."""
+
+import base64
+import json
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sa_stream import native
+from sa_stream.errors import Source_Error
+from sa_stream.native import messages, rows
+from sa_stream.native.ids import merged
+from sa_stream.native.messages import HEAD, taken_of
+from sa_stream.native.rows import hash_texts
+from sa_stream.partitions import Batch
+from sa_stream.records.decoder import Layout
+from sa_stream.records.fields import Field_Lists, resolve_field_lists
+from sa_stream.records.ordinary import Ordinary
+from sa_stream.sources import kcl_messages
+from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Packed_Records, Process_Records, Taken, decode_message
+from sa_stream.windows.ids import _latest
+from tests.fuzz import mutated
+from tests.log_lines import ordinary_lines
+from tests.native.both_ways import LENGTHS, assert_the_same, forget_rows, guarded, needs_kernel
+
+pytestmark = needs_kernel
+
+NOW_MS = 1_771_252_345_000
+FULL = resolve_field_lists("canonical", "")
+SMALL = resolve_field_lists("timestamp,cs-uri-stem,x-edge-request-id,sc-bytes", "")
+
+
+@pytest.fixture
+def guarded_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+    """Whatever the kernel may write to ends (or begins) at a page that nobody may touch."""
+    at_end: bool = request.param
+
+    def memory(shape: tuple[int, ...] | int, kind: Any) -> Any:
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        return guarded(size, at_end).view(kind).reshape(shape)
+
+    monkeypatch.setattr(rows, "memory", memory)
+    monkeypatch.setattr(messages, "memory", memory)
+    monkeypatch.setattr(messages, "_buffers", [])
+    forget_rows()
+    yield at_end
+    forget_rows()
+
+
+both_ends = pytest.mark.parametrize("guarded_memory", [True, False], ids=["end", "beginning"], indirect=True)
+
+
+def test_hashes_are_those_that_are_stored() -> None:
+    rng = random.Random(7)
+    texts = [rng.randbytes(length) for length in [*range(600), *LENGTHS] if length < 5_000]
+    end = np.cumsum([len(text) for text in texts])
+    begin = end - np.array([len(text) for text in texts])
+    content = np.frombuffer(b"".join(texts), np.uint8)
+    for seed in (0, 1, 0xFFFF_FFFF_FFFF_FFFF, 0x0123_4567_89AB_CDEF, 1 << 63):
+        hashes, some_are_longer = hash_texts(content, begin, end, seed)
+        assert some_are_longer
+        expected = [xxhash.xxh3_64_intdigest(text, seed) if len(text) <= 240 else 0 for text in texts]
+        assert hashes.tolist() == expected
+
+
+RUN = st.dictionaries(st.integers(0, 40) | st.integers(0, (1 << 64) - 1), st.integers(-5, 5), max_size=60)
+
+
+@given(RUN, RUN, st.integers(-6, 6), st.booleans())
+def test_runs_of_ids_merge_as_without_the_kernel(
+    one: dict[int, int], other: dict[int, int], oldest: int, at_end: bool
+) -> None:
+    runs = []
+    for held in (one, other):
+        ids, minutes = guarded(8 * len(held), at_end).view(np.uint64), guarded(4 * len(held), at_end).view(np.int32)
+        ids[:], minutes[:] = np.array(sorted(held), np.uint64), [held[key] for key in sorted(held)]
+        runs.append((ids, minutes))
+    for found, expected in zip(merged(*runs, oldest), _latest(runs, oldest), strict=True):
+        assert found.dtype == expected.dtype
+        assert found.tolist() == expected.tolist()
+
+
+@both_ends
+@pytest.mark.parametrize("length", LENGTHS)
+def test_lines_of_any_length_are_read_between_pages_that_nobody_may_touch(guarded_memory: bool, length: int) -> None:
+    rng = random.Random(length)
+    for filler in (b"a", b"\t", b"\n", b"\r", b"\xc3", b"?", b"-"):
+        for place in (0, 1, length // 2, length):
+            line = b"1771252345.123\t/" + filler * length + b"\tid\t5"
+            cut = line[: len(line) - place] if place else line
+            for text in (
+                cut + b"\n",
+                filler * length + b"\n",
+                rng.randbytes(min(length, 300)).replace(b"\n", b"") + b"\n",
+            ):
+                _scan_guarded(text, guarded_memory)
+
+
+def _scan_guarded(text: bytes, at_end: bool) -> None:
+    buffer = guarded(len(text), at_end)
+    buffer[:] = np.frombuffer(text, np.uint8)
+    ordinary = Ordinary(Layout(SMALL.lists[0]))
+    held = rows.take_rows()
+    stopped, _ = held.scan(ordinary.structure, buffer, 0, np.array([len(text)]), 0, 0)
+    assert stopped == len(text)
+    rows.give_back(held)
+
+
+@both_ends
+def test_hashes_and_messages_touch_no_byte_beside_their_own(guarded_memory: bool) -> None:
+    for length in (length for length in LENGTHS if length < 1_000):
+        content = guarded(length, guarded_memory)
+        hash_texts(content, np.array([0]), np.array([length]), 5)
+        line = message([b"aa" + b"a" * length + b"\n"] * 3)
+        for end in (len(line), len(line) - 1, len(line) // 2, length):
+            text = guarded(end, guarded_memory)
+            text[:] = np.frombuffer(line[:end], np.uint8)
+            assert (unpacked(memoryview(text)) is not None) == (end == len(line))
+
+
+@pytest.mark.parametrize(
+    "limits", [(1, 16, 1 << 21, 1 << 21, 1), (3, 40, 1 << 21, 1 << 21, 2), (64, 90, 1 << 21, 1 << 21, 64)]
+)
+def test_what_there_is_no_room_for_is_read_with_the_next_portion(
+    limits: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("ROWS_MAX", "TEXTS_MAX", "TEXT_BYTES_MAX", "ID_BYTES_MAX", "ODD_MAX")
+    for name, limit in zip(names, limits, strict=True):
+        monkeypatch.setattr(rows, name, limit)
+    forget_rows()
+    rng = random.Random(3)
+    lines = [mutated(line, rng) + b"\n" for line in ordinary_lines(seed=3, count=300).splitlines()]
+    payloads = [b"".join(lines[i : i + 3]) for i in range(0, 300, 3)]
+    assert_the_same(payloads, FULL, [NOW_MS * 2] * len(payloads))
+    forget_rows()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 40), st.sampled_from([FULL, SMALL]))
+def test_mutated_lines_say_what_they_say_without_the_kernel(seed: int, lists: Field_Lists) -> None:
+    assert_the_same(hostile_payloads(seed, lists), lists, [NOW_MS * 2] * PAYLOADS)
+
+
+PAYLOADS = 12
+
+
+def hostile_payloads(seed: int, lists: Field_Lists) -> list[bytes]:
+    rng = random.Random(seed)
+    lines = [mutated(line, rng) for line in ordinary_lines(seed=seed, count=60, duplicate_rate=0.1).splitlines()]
+    if lists is SMALL:
+        lines = [
+            b"\t".join(line.split(b"\t")[place] for place in (0, 7, 9, 3) if place < line.count(b"\t") + 1)
+            for line in lines
+        ]
+    for _ in range(rng.choice([0, 0, 3, 40])):
+        lines[rng.randrange(len(lines))] = rng.choice([b"", b"#", b"#\t", b"\r", b"\xff\t\xfe", b"x", b"\x1f\x8b\x08"])
+    ends = [rng.choice([b"\n"] * 9 + [b"\r\n"]) for _ in lines]
+    whole = [line + end for line, end in zip(lines, ends, strict=True)]
+    return [b"".join(whole[i::PAYLOADS]) for i in range(PAYLOADS)]
+
+
+# ---------------------------------------------------------------------- messages
+
+
+def message(payloads: list[bytes], **more: object) -> bytes:
+    records = [
+        {
+            "action": "record",
+            "data": base64.b64encode(payload).decode(),
+            "partitionKey": f"key-{number}",
+            "sequenceNumber": str(10**55 + number),
+            "approximateArrivalTimestamp": NOW_MS + number,
+            "subSequenceNumber": 0,
+        }
+        for number, payload in enumerate(payloads)
+    ]
+    whole = {"action": "processRecords", "records": records, "millisBehindLatest": 5, **more}
+    return json.dumps(whole, separators=(",", ":")).encode() + b"\n"
+
+
+def unpacked(line: bytes | memoryview) -> Batch | None:
+    """What the kernel alone makes of a whole message; None if something of it is not as usual."""
+    taken = taken_of(line)
+    return taken and taken.batch()
+
+
+def judged(line: bytes) -> list[Any] | None:
+    """What the JSON decoder makes of a line; None if it takes it for no message."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "AVAILABLE", False)
+        return read_message(line)
+
+
+def read_message(line: bytes | memoryview | Taken) -> list[Any] | None:
+    try:
+        decoded = decode_message(line)
+    except Source_Error:
+        return None
+    return said(decoded) if isinstance(decoded, Process_Records) else None
+
+
+def said(decoded: Process_Records) -> list[Any]:
+    batch = decoded.batch()
+    payloads = [
+        payload if payload.endswith(b"\n") or len(payload) < 2 else payload + b"\n" for payload in batch.payloads
+    ]
+    numbers, arrivals_ms = list(batch.sequence_numbers), [int(time) for time in batch.arrivals_ms]
+    return [payloads, arrivals_ms, numbers, batch.millis_behind_latest]
+
+
+@given(st.lists(st.binary(min_size=2, max_size=300), min_size=1, max_size=20))
+def test_a_message_says_what_the_json_decoder_reads(payloads: list[bytes]) -> None:
+    line = message(payloads)
+    batch = unpacked(line)
+    assert (batch is None) == any(payload[:2] == b"\x1f\x8b" for payload in payloads)
+    if batch is not None:
+        assert said(Packed_Records([], packed=batch)) == judged(line)
+
+
+def test_a_message_that_is_not_as_usual_goes_to_the_json_decoder() -> None:
+    line = message([b"a\tb\n", b"c\n"])
+    odd = [
+        line.replace(b":5}", b":null}"),
+        line.replace(b":5}", b":05}"),
+        line.replace(b'"key-0"', b'"\\u0041"'),
+        line.replace(b"key-0", b"key\xff0"),
+        line.replace(b"key-0", b"key\n0"),
+        line.replace(b'{"action":"record",', b'{ "action":"record",', 1),
+        line.replace(b'"subSequenceNumber":0', b'"subSequenceNumber":-1', 1),
+        line.replace(b'"YQliCg=="', b'"YQliCg="'),
+        line.replace(b'"YQliCg=="', b'"YQliCh=="'),
+        line.replace(b'"YQliCg=="', b'"YQliCg=*"'),
+        line.replace(b'"YQliCg=="', b'"Y"'),
+        line.replace(b'"YQliCg=="', b'""'),
+        line.replace(b"]", b",]"),
+        line[:-1],
+        line + b" ",
+        message([]),
+        message([b"\x1f\x8b\x08"]),
+    ]
+    assert unpacked(line) is not None
+    for text in odd:
+        assert text != line
+        assert unpacked(text) is None
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 1 << 40))
+def test_a_mutated_message_is_read_as_the_json_decoder_reads_it_or_not_at_all(seed: int) -> None:
+    rng = random.Random(seed)
+    line = bytearray(message([rng.randbytes(rng.choice([2, 3, 47, 48, 49, 200])) for _ in range(rng.randint(1, 6))]))
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        place = rng.randrange(len(line))
+        match rng.randrange(4):
+            case 0:
+                line[place] = rng.randrange(256)
+            case 1:
+                del line[place : place + rng.choice([1, 2, 4, 40])]
+            case 2:
+                line[place:place] = rng.choice([b'"', b"\\", b",", b"0", b"=", b"]", b"}", b" ", b"\n"])
+            case _:
+                line[place] ^= 1 << rng.randrange(8)
+    batch = unpacked(bytes(line))
+    if batch is not None:
+        assert said(Packed_Records([], packed=batch)) == judged(bytes(line))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 40))
+def test_messages_in_pieces_say_what_whole_ones_say(seed: int) -> None:
+    rng = random.Random(seed)
+    lines = []
+    for _ in range(rng.randint(1, 4)):
+        payloads = [rng.randbytes(rng.choice([0, 1, 2, 40, 300])) for _ in range(rng.choice([0, 1, 5, 60]))]
+        line = bytearray(message(payloads))
+        if rng.random() < 0.5:
+            place = rng.randrange(len(line) - 4)  # its end stays
+            line[place : place + rng.choice([0, 1, 3])] = rng.choice(
+                [b"", b" ", b"{", b'"', b"]", b",", b",]", b"\\u0041"]
+            )
+        lines.append(bytes(line) if rng.random() < 0.9 else b'{"action":"leaseLost"}\n')
+    assert through_a_pipe(b"".join(lines), rng) == [
+        judged(line) for whole in lines for line in whole.splitlines(keepends=True)
+    ]
+
+
+def through_a_pipe(content: bytes, rng: random.Random) -> list[list[Any] | None]:
+    """What each line says that goes through a pipe in pieces of any size; those of any size are taken apart."""
+    reader, writer = os.pipe()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kcl_messages, "PACKED_BYTES_MIN", rng.choice([len(HEAD), 300, 5_000]))
+        pipe, found = Line_Pipe(reader, Buffers()), []
+        while content:
+            size = rng.choice([1, 30, 700, 60_000]) if len(content) < 4_000 else rng.choice([700, 4_000, 60_000])
+            os.write(writer, content[:size])
+            content = content[size:]
+            found += [read_message(line) for line in pipe.read() or []]
+        os.close(writer)
+        assert pipe.cut_off_bytes == 0
+        pipe.close()
+    return found
+
+
+def test_what_is_taken_of_a_message_counts_against_its_limit_and_as_cut_off() -> None:
+    reader, writer = os.pipe()
+    pipe = Line_Pipe(reader, Buffers(), bytes_max=200_000)
+    records = message([b"x" * 600 + b"\n"] * 50).partition(b"]")[0]
+    os.write(writer, records)
+    assert pipe.read() == []
+    assert 30_000 < pipe.cut_off_bytes < len(records)
+
+    def read_more() -> None:
+        for _ in range(20):
+            os.write(writer, b"," + records.removeprefix(HEAD))
+            pipe.read()
+
+    with pytest.raises(Source_Error, match="more than 0 MiB"):
+        read_more()
+    os.close(writer)
+    pipe.close()
