@@ -1,17 +1,18 @@
 """Pieces of logs in, columns out: each log is read by its own names if it brings them, the others by the configured
 lists. What became of the records is noted at their file."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
+from typing import NamedTuple
 
 import numpy as np
 
 from sa_stream.errors import Source_Error
 from sa_stream.log_file import W3C_HEADER, Log_File, Log_Form, Log_Lines, Log_Table
-from sa_stream.records.columns import REASONS, Columns
+from sa_stream.records.columns import REASONS, Columns, Int64s
 from sa_stream.records.field_finder import First_Records, decide
 from sa_stream.records.fields import CANONICAL, Field_List, Field_Lists
-from sa_stream.records.parser import Parser
+from sa_stream.records.parser import Parser, Pieces
 from sa_stream.records.standard_logs import (
     Named_Fields,
     fields_of_columns,
@@ -21,14 +22,28 @@ from sa_stream.records.standard_logs import (
     lines_of_json,
 )
 
-type Read = tuple[Field_Lists, Columns]
-
 MARKS_MAX = 100  # bytes that begin a header, and are none, before a header as a whole is looked for
+PIECES_MAX = 1_000  # that are read as one: each costs a little with all that comes of them
+KEPT_BYTES = 9 << 20  # of lines that are kept with what was read of them
+
+
+class Read(NamedTuple):
+    """What was read, and with which lists; the payloads of the columns are these files.
+
+    lines  of each payload, as they came; empty unless they were to be kept
+    """
+
+    lists: Field_Lists
+    columns: Columns
+    files: list[Log_File]
+    lines: Sequence[bytes] = ()
 
 
 class Log_Reading:
-    """Iterate over it for (lists, columns): what was read, and with which lists.
+    """Iterate over it for what was read, or hand over piece by piece. What is read with one list is read as one, of
+    however many pieces and files it is.
 
+    checked       the lists are known to be right: the first lines are not held against them
     never_parsed  names of columns that standard logs have and that were not looked into
     """
 
@@ -39,6 +54,8 @@ class Log_Reading:
         now_ms: int,
         future_ms: int,
         on_fields: Callable[[Field_List], None] = lambda fields: None,
+        checked: bool = False,
+        keep_lines: bool = False,
     ) -> None:
         self.never_parsed: dict[str, None] = {}
         self._pieces = pieces
@@ -46,39 +63,58 @@ class Log_Reading:
         self._now_ms = now_ms
         self._future_ms = future_ms
         self._on_fields = on_fields
+        self._keep_lines = keep_lines
         self._parsers: dict[int, tuple[Field_Lists, Parser]] = {}
         self._held: list[Log_Lines] = []  # lines that are read once the list is found, or checked
-        self._first: First_Records | None = First_Records()  # None: it is
+        self._first = None if checked else First_Records()  # None: it is
         self._header: tuple[Log_File, Named_Fields] | None = None  # the last one, and whose it is
+        self._open: tuple[Field_Lists, Pieces] | None = None  # what reads pieces now, with which lists
+        self._files: list[Log_File] = []  # of each piece of it
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
 
     def __iter__(self) -> Iterator[Read]:
         for piece in self._pieces:
-            if piece.file.error is not None:
-                continue  # it was given up
-            try:
-                yield from self._lines(piece) if isinstance(piece, Log_Lines) else self._table(piece)
-            except Source_Error as error:
-                piece.file.error = _named(piece.file, error)
+            yield from self.take(piece)
+        yield from self.rest()
+
+    @property
+    def decided(self) -> Field_Lists | None:
+        """The lists that lines without names are read with; None while that is not known."""
+        return self._lists if self._first is None else None
+
+    def take(self, piece: Log_Lines | Log_Table) -> Iterator[Read]:
+        """What is parsed now that this piece is there. Raises Field_List_Error."""
+        if piece.file.error is not None:
+            return  # it was given up
+        try:
+            yield from self._lines(piece) if isinstance(piece, Log_Lines) else self._table(piece)
+        except Source_Error as error:
+            piece.file.error = _named(piece.file, error)
+
+    def rest(self) -> Iterator[Read]:
+        """What was held back, to be joined with more or until the list was decided. Raises Field_List_Error."""
         yield from self._decided()
+        yield from self._ended()
 
     def _lines(self, piece: Log_Lines) -> Iterator[Read]:
         if piece.file.form == Log_Form.JSON_LINES:
             names = json_names(piece.content)
             if names:
-                fields = self._seen(fields_of_columns(names, self._lists.dropped))
-                yield from self._parsed(piece.file, fields.lists, lines_of_json(piece.content, fields.columns))
+                fields = self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
+                yield from self._join(piece.file, fields.lists, lines_of_json(piece.content, fields.columns))
             return
         for header, content in _sections(piece.content):
             if header:
                 self._begin_section(piece.file, header, content)
             if self._header is not None and self._header[0] is piece.file:
-                yield from self._parsed(piece.file, self._header[1].lists, content)
+                yield from self._join(piece.file, self._header[1].lists, content)
             else:
                 yield from self._real_time(Log_Lines(piece.file, content))
 
     def _begin_section(self, file: Log_File, header: bytes, lines: bytes) -> None:
         try:
-            fields = fields_of_header(header, self._lists.dropped)
+            fields = fields_of_header(header, self._lists.dropped, self._lists.allowed)
         except Source_Error:
             if file.form == Log_Form.W3C:
                 raise
@@ -88,13 +124,13 @@ class Log_Reading:
         file.form = Log_Form.W3C
 
     def _table(self, piece: Log_Table) -> Iterator[Read]:
-        fields = self._seen(fields_of_columns(piece.names, self._lists.dropped))
+        fields = self._seen(fields_of_columns(piece.names, self._lists.dropped, self._lists.allowed))
         for frame in piece.frames(fields.columns):
-            yield from self._parsed(piece.file, fields.lists, lines_of_frame(frame, fields.columns))
+            yield from self._join(piece.file, fields.lists, lines_of_frame(frame, fields.columns))
 
     def _real_time(self, piece: Log_Lines) -> Iterator[Read]:
         if self._first is None:
-            yield from self._parsed(piece.file, self._lists, piece.content)
+            yield from self._join(piece.file, self._lists, piece.content)
             return
         self._held.append(piece)
         self._first.add(piece.content)
@@ -114,19 +150,52 @@ class Log_Reading:
             self._lists = Field_Lists.of(Field_List(CANONICAL, self._lists.dropped))
         held, self._held, self._first = self._held, [], None
         for piece in held:
-            yield from self._parsed(piece.file, self._lists, piece.content)
+            yield from self._join(piece.file, self._lists, piece.content)
 
     def _seen(self, fields: Named_Fields) -> Named_Fields:
         self.never_parsed |= dict.fromkeys(fields.never_parsed)
         return fields
 
-    def _parsed(self, file: Log_File, lists: Field_Lists, content: bytes) -> Iterator[Read]:
-        _, parser = self._parsers.setdefault(id(lists), (lists, Parser(lists, self._future_ms)))
-        for columns in parser.buffer_portions(content, self._now_ms):
-            file.records += len(columns) + len(columns.dropped)
-            for reason, number in zip(*np.unique(columns.dropped.reason, return_counts=True), strict=True):
-                file.invalid[REASONS[reason]] += int(number)
-            yield lists, columns
+    def _join(self, file: Log_File, lists: Field_Lists, content: bytes) -> Iterator[Read]:
+        full = len(self._files) >= PIECES_MAX or self._kept_bytes >= KEPT_BYTES
+        if self._open is None or self._open[0] is not lists or full:
+            yield from self._ended()
+            _, parser = self._parsers.setdefault(id(lists), (lists, Parser(lists, self._future_ms)))
+            self._open = lists, parser.pieces(self._now_ms)
+        self._files.append(file)
+        if self._keep_lines:
+            self._kept.append(content)
+            self._kept_bytes += len(content)
+        _, pieces = self._open
+        yield from self._noted(lists, pieces.add_lines(content, len(self._files) - 1))
+
+    def _ended(self) -> Iterator[Read]:
+        """What was held back of pieces that were to be read as one."""
+        if self._open is not None:
+            lists, pieces = self._open
+            yield from self._noted(lists, pieces.ended())
+        self._open, self._files, self._kept, self._kept_bytes = None, [], [], 0
+
+    def _noted(self, lists: Field_Lists, found: Iterable[Columns]) -> Iterator[Read]:
+        files = self._files
+        for columns in found:
+            for place, number in enumerate(np.bincount(columns.payload, minlength=len(files)).tolist()):
+                files[place].records += number
+            for place, reason, number in counted_pairs(columns.dropped.payload, columns.dropped.reason):
+                files[place].records += number
+                files[place].invalid[REASONS[reason]] += number
+            yield Read(lists, columns, files, self._kept)
+
+
+def counted_pairs(places: Int64s, values: Int64s) -> Iterator[tuple[int, int, int]]:
+    """(place, value, how often) of each pair that occurs."""
+    if not len(places):
+        return
+    least = int(values.min())
+    span = int(values.max()) - least + 1
+    pairs, numbers = np.unique(places * span + (values - least), return_counts=True)
+    for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
+        yield pair // span, pair % span + least, number
 
 
 def _sections(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,43 +1,34 @@
 """Bounded input through parser, windows and roll-ups: the quickest way from log lines to final entries."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sa_stream.bounded.entries import bounded_entries
+from sa_stream.bounded.files import Counting, Recount
 from sa_stream.bounded.log_reading import Log_Reading
+from sa_stream.bounded.pool import Counted, Open_Logs, Parts, Pool, Setup, Task
 from sa_stream.bounded.windows import Bounded_Windows
-from sa_stream.log_file import Log_Lines, Log_Table
-from sa_stream.records.columns import Columns
-from sa_stream.records.fields import Field_List, Field_Lists
+from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.records.fields import Field_List
 from sa_stream.records.intake import Intake
-from sa_stream.records.privacy import Path_Rules
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import Timing
-from sa_stream.windows.fold import FOLD_ROWS
+from sa_stream.windows.window import Window
 
 
-def read_windows(reading: Log_Reading, rules: Path_Rules) -> Bounded_Windows:
-    """Fold what was read, as much at once as is folded quickly."""
+def read_windows(reading: Log_Reading, intake: Intake) -> Bounded_Windows:
+    """Fold what was read. `intake`: with other lists where a log names them."""
     result = Bounded_Windows()
-    waiting: list[Columns] = []
-    waiting_lists: Field_Lists | None = None
-    rows = 0
-    for lists, columns in reading:
-        if waiting_lists is not None and (rows >= FOLD_ROWS or lists is not waiting_lists):
-            result.take(Columns.joined(waiting), Intake(waiting_lists, rules))
-            waiting, rows = [], 0
-        waiting_lists = lists
-        waiting.append(columns)
-        rows += len(columns)
-    if waiting_lists is not None:
-        result.take(Columns.joined(waiting), Intake(waiting_lists, rules))
+    for lists, columns, *_ in reading:
+        result.take(columns, replace(intake, lists=lists))
     return result
 
 
 def replay_logs(
     pieces: Iterable[Log_Lines | Log_Table],
-    lists: Field_Lists,
-    rules: Path_Rules,
+    intake: Intake,
     now_ms: int,
     timing: Timing | None = None,
     sampling_percent: float = 100,
@@ -46,21 +37,72 @@ def replay_logs(
     """(entries of all four periods, summary: records, aggregated, duplicates, invalid{reason: n}, misfits{column: n},
     never_parsed[name]) of pieces of logs.
 
-    lists      for logs that do not name their fields; their first lines decide these while they are `auto`, and
-               `on_fields` hears of it, or check them
+    intake     its lists are for logs that do not name their fields; their first lines decide these while they are
+               `auto`, and `on_fields` hears of it, or check them
 
     Raises Field_List_Error.
     """
-    reading = Log_Reading(pieces, lists, now_ms, (timing or Timing()).future_ms, on_fields)
-    read = read_windows(reading, rules)
-    summary: dict[str, Any] = {
-        "records": read.records,
-        "aggregated": read.aggregated,
-        "duplicates": read.duplicates,
-        "invalid": dict(sorted(read.invalid.items())),
-    }
-    if read.misfits:
-        summary["misfits"] = dict(read.misfits.most_common())
-    if reading.never_parsed:
-        summary["never_parsed"] = list(reading.never_parsed)
+    reading = Log_Reading(pieces, intake.lists, now_ms, (timing or Timing()).future_ms, on_fields)
+    read = read_windows(reading, intake)
+    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, list(reading.never_parsed))
     return bounded_entries(read.windows, now_ms, sampling_percent), summary
+
+
+def replay_together(
+    open_logs: Open_Logs,
+    tasks: Sequence[Task],
+    counting: Counting,
+    pool: Pool,
+    sampling_percent: float = 100,
+    on_done: Callable[[Sequence[Log_File]], None] = lambda files: None,
+    on_fields: Callable[[Field_List], None] = lambda fields: None,
+) -> tuple[Iterator[Entry], dict[str, Any]]:
+    """The same by several processes, of whole files; on_done hears of those that were read. Raises Field_List_Error,
+    Process_Ended."""
+    parts, misfits, never_parsed = Parts(), Counter[str](), dict[str, None]()
+    records, invalid = 0, Counter[str]()
+    for result in pool.results(Setup(open_logs, counting, None, None), tasks):
+        if isinstance(result, Counted):
+            parts.add(result.windows)
+            continue
+        records += sum(file.records for file in result.files)
+        invalid += sum((file.invalid for file in result.files), Counter())
+        misfits += result.misfits
+        never_parsed |= dict.fromkeys(result.never_parsed)
+        on_done(result.files)
+    decided = pool.counting.intake.lists
+    if counting.intake.lists.auto and decided.lists:
+        on_fields(decided.lists[0])
+    windows = {start_ms: parts.whole(start_ms) for start_ms in list(parts.windows)}
+    contested = sorted(start_ms for start_ms, window in windows.items() if window is None)
+    if contested:  # once more, in the order of the files
+        recount = Recount(pool.counting, contested)
+        for task in tasks:
+            for _, pieces in open_logs(task.files):
+                recount.take(pieces)
+        recount.finish()
+        windows |= recount.windows.windows
+    whole = {start_ms: window for start_ms, window in windows.items() if window is not None}
+    summary = _summary(records, whole.values(), invalid, misfits, sorted(never_parsed))
+    return bounded_entries(whole, counting.now_ms, sampling_percent), summary
+
+
+def _summary(
+    records: int,
+    windows: Iterable[Window],
+    invalid: Mapping[str, int],
+    misfits: Counter[str],
+    never_parsed: Sequence[str],
+) -> dict[str, Any]:
+    windows = list(windows)
+    summary: dict[str, Any] = {
+        "records": records,
+        "aggregated": sum(window.total_requests for window in windows),
+        "duplicates": sum(window.duplicate_records for window in windows),
+        "invalid": dict(sorted(invalid.items())),
+    }
+    if misfits:
+        summary["misfits"] = dict(misfits.most_common())
+    if never_parsed:
+        summary["never_parsed"] = list(never_parsed)
+    return summary

@@ -1,34 +1,71 @@
 """Bounded input, such as log files: order does not matter, nothing is late, and everything is final at the end."""
 
+import threading
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from sa_stream.records.columns import REASONS, Columns
+from sa_stream.records.columns import REASONS, Bools, Columns, Int64s
+from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
+from sa_stream.records.ordinary import PATH
 from sa_stream.timing import WINDOW_MS, month_of
-from sa_stream.windows.fold import Part, fold, hash_columns, parted
+from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
-from sa_stream.windows.summaries import distinct
+from sa_stream.windows.summaries import UInt64s, distinct
 from sa_stream.windows.window import Window
 
-_SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: multiplying by it gives every window other bits
+type Keys = Sequence[tuple[int, UInt64s]]  # window (start in ms), and a number for each of some records of it
+type Judge = Callable[[Keys], Sequence[Bools | None]]  # for each window: which came before; None: none of them
+
+_SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: multiplying by it gives every time other bits
+
+
+class Seen:
+    """What came before, window by window. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, Recent_Ids] = {}
+        self._lock = threading.Lock()
+
+    def judge(self, found: Keys) -> list[Bools | None]:
+        """Which of the keys came before, in this call or an earlier one; takes them in."""
+        with self._lock:
+            return [
+                self._ids.setdefault(start, Recent_Ids(horizon_minutes=0)).see(keys, np.zeros(len(keys), np.int32))
+                for start, keys in found
+            ]
+
+    def forget_before(self, start_ms: int) -> None:
+        """Let go of windows that begin before this time, to which nothing comes any more."""
+        with self._lock:
+            self._ids = {start: ids for start, ids in self._ids.items() if start >= start_ms}
 
 
 class Bounded_Windows:
     """All windows of a bounded input. A duplicate is the same request id in the same window.
 
-    Nothing that is hashed here is stored, so hashes need no secret.
+    seeds  month -> the secret that hashes are made with, where they are stored; else they need none
+    judge  who is asked for duplicates where others count records of the same windows, in any order: of the same id and
+           the same content, so that it does not matter which of them counts. Where contents differ, an id is counted
+           twice: `counted_ids` shows it
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seeds: Mapping[str, int] | None = None, judge: Judge | None = None) -> None:
         self.windows: dict[int, Window] = {}
         self.records = 0
-        self.aggregated = 0
-        self.duplicates = 0
         self.invalid: Counter[str] = Counter()
         self.misfits: Counter[str] = Counter()  # column -> records that it does not fit
-        self._ids = Recent_Ids(horizon_minutes=0)
+        self.counted_ids: dict[int, list[UInt64s]] = {}  # window -> ids of counted records; empty without a judge
+        self._seeds = seeds
+        self._seen = Seen()
+        self._judge = judge
+
+    def taken_out(self, start_ms: int) -> Window:
+        """A window that nothing will be added to, nor to those before it; the memory of their request ids is let go."""
+        self._seen.forget_before(start_ms + 1)
+        return self.windows.pop(start_ms, None) or Window(start_ms)
 
     def take(self, columns: Columns, intake: Intake) -> None:
         """Count records, which were read with the lists of `intake`."""
@@ -39,23 +76,50 @@ class Bounded_Windows:
         if not len(columns):
             return
         starts = columns.event_ms // WINDOW_MS * WINDOW_MS
-        seeds = dict.fromkeys({month_of(start) for start in distinct(starts)}, 0)
+        months = {month_of(start) for start in distinct(starts)}
+        seeds = dict.fromkeys(months, 0) if self._seeds is None else self._seeds
         hashed = hash_columns(columns, starts, np.ones(len(columns), np.bool_), seeds)
-        known = hashed.has_request_id
-        ids = (hashed.request_ids ^ ((starts // WINDOW_MS).astype(np.uint64) * _SPREAD))[known]
-        found = self._ids.see(ids, np.zeros(len(ids), np.int32))
-        duplicate = np.zeros(len(columns), np.bool_)
-        if found is not None:
-            duplicate[known] = found
+        judged = parted(starts, np.ones(len(columns), np.bool_))
+        duplicates = self._duplicates(columns, hashed, judged)
         parts = []
-        for start, rows in parted(starts, np.ones(len(columns), np.bool_)):
+        for (start, rows), duplicate in zip(judged, duplicates, strict=True):
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
             window.fields |= intake.lists.mask
-            duplicates = int(np.count_nonzero(duplicate[rows]))
-            window.duplicate_records += duplicates
-            self.duplicates += duplicates
-            self.aggregated += len(rows) - duplicates
-            parts.append(Part(window, rows[~duplicate[rows]], 0))
-        fold(parts, columns, hashed, intake)
+            number = int(np.count_nonzero(duplicate))
+            window.duplicate_records += number
+            parts.append(Part(window, rows[~duplicate], seeds[month_of(start)]))
+        fold(parts, columns, intake)
+
+    def _duplicates(self, columns: Columns, hashed: Hashed, parts: Sequence[tuple[int, Int64s]]) -> list[Bools]:
+        """Which rows of each window are duplicates."""
+        known = [hashed.has_request_id[rows] for _, rows in parts]
+        keys = hashed.request_ids if self._judge is None else _contents(columns)
+        judge = self._judge or self._seen.judge
+        found = judge([(start, keys[rows[has]]) for (start, rows), has in zip(parts, known, strict=True)])
+        result = []
+        for (start, rows), has, before in zip(parts, known, found, strict=True):
+            duplicate = np.zeros(len(rows), np.bool_)
+            if before is not None:
+                duplicate[has] = before
+            if self._judge is not None:
+                self.counted_ids.setdefault(start, []).append(hashed.request_ids[rows[has & ~duplicate]])
+            result.append(duplicate)
+        return result
+
+
+def _contents(columns: Columns) -> UInt64s:
+    """A hash of all that a record says, the same in every process of a run; not to be stored."""
+    texts = columns.as_texts
+    hashes: UInt64s = texts.request_ids.hashed(0)[0] ^ (columns.event_ms.astype(np.uint64) * _SPREAD)
+    for name, column in texts.coded.items():
+        values = column.series
+        if name == PATH:
+            values = values.str.splitn("?", 2).struct.field("field_0")  # nobody reads further
+        hashes = hashes * _SPREAD + values.hash(seed=0).to_numpy()[column.codes]
+    for numbers in (texts.status, texts.sizes):
+        hashes = hashes * _SPREAD + numbers.astype(np.uint64)
+    for row, size in columns.huge.items():
+        hashes[row] ^= np.uint64(hash_of(str(size), 0))
+    return hashes

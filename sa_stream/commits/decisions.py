@@ -33,6 +33,11 @@ from sa_stream.timing import BEGINNING_MS
 log = Log("decisions")
 
 _STATE_URL = "SGRAPH_SEND__SA_STATE_URL"
+_RUNNERS = {
+    "kcl": "SGRAPH_SEND__SA_RUNNER=kcl",
+    "local": "SGRAPH_SEND__SA_RUNNER=local",
+    "archive": "SGRAPH_SEND__SA_SOURCE=s3",
+}
 _IDS_MAX = 100  # torn ones that are passed over
 
 
@@ -126,6 +131,12 @@ def claim_stream(store: Named_Store, stream: Stream_Identity) -> None:
         raise other_stream(f"the state in {store.url} was made from", known, stream)
 
 
+def known_stream(store: Named_Store) -> Stream_Identity | None:
+    """The stream that the store was made from; None: none yet, or nobody can read which."""
+    known = _current(store) if store.list(STREAMS_PREFIX) else None
+    return known if known is not None and known.arn else None
+
+
 def took_over_ms(store: Named_Store) -> int | None:
     """When the store's stream was created, if it had another one before; None if it is its first."""
     return _current(store).created_ms if len(store.list(STREAMS_PREFIX)) > 1 else None
@@ -147,8 +158,8 @@ def other_stream(whose: str, known: Stream_Identity, found: Stream_Identity) -> 
 
 
 def claim_runner(store: Named_Store, runner: str) -> None:
-    """Make the store that of this kind of runner, `kcl` or `local`: each keeps its checkpoints elsewhere, and deletes
-    what the other one commits.
+    """Make the store that of this kind of runner, `kcl`, `local` or `archive`: each keeps its checkpoints elsewhere,
+    and deletes what the other one commits.
 
     Raises Config_Error if it is the other kind's, Store_Unavailable.
     """
@@ -160,8 +171,8 @@ def claim_runner(store: Named_Store, runner: str) -> None:
         store.put(RUNNER_KEY, mine)
     elif found["runner"] != runner:
         raise Config_Error(
-            f"The state in {store.url} is read for by SGRAPH_SEND__SA_RUNNER={found['runner']}; this is "
-            f"SGRAPH_SEND__SA_RUNNER={runner}, and the two together delete each other's commits. Set it back, or, to "
+            f"The state in {store.url} is read for by {_RUNNERS[found['runner']]}; this is {_RUNNERS[runner]}, and the "
+            f"two together delete each other's commits. Set it back, or, to "
             f"change over for good: stop every worker of the other kind, then delete the object {RUNNER_KEY} from the "
             f"state store; or point {_STATE_URL} at another place"
         )
@@ -225,10 +236,10 @@ class Field_Choice:
     checked  whether that is settled: by what was found once, or as the application has gone past its first records
     """
 
-    def __init__(self, setting: str, drop_fields: str, store: Store) -> None:
-        self.lists = resolve_field_lists(setting, drop_fields)
+    def __init__(self, setting: str, drop_fields: str, allow_fields: str, store: Store) -> None:
+        self.lists = resolve_field_lists(setting, drop_fields, allow_fields)
         self._store = store
-        self._drop_fields = drop_fields
+        self._drop_fields, self._allow_fields = drop_fields, allow_fields
         self.checked = self._restored() if self.lists.auto else bool(store.list_folders(SNAPSHOTS_PREFIX))
 
     def _restored(self) -> bool:
@@ -236,9 +247,9 @@ class Field_Choice:
         if found is None:
             return False
         decided = json.loads(found)
-        lists = resolve_field_lists(decided["fields"], self._drop_fields)
+        lists = resolve_field_lists(decided["fields"], self._drop_fields, self._allow_fields)
         unread = lists.dropped.union(decided.get("unread", ()))
-        self.lists = Field_Lists.of(Field_List(lists.lists[0].names, unread))
+        self.lists = Field_Lists.of(Field_List(lists.lists[0].names, unread), lists.allowed)
         return True
 
     def decide(self, records: First_Records) -> None:

@@ -16,6 +16,10 @@ SECRETS_PREFIX = "secrets/"
 DESTROYED_SECRETS_PREFIX = "secrets-destroyed/"
 EDITIONS_PREFIX = "editions/"
 CLOSED_EDITIONS_PREFIX = "editions-closed/"
+REPAIRS_PREFIX = "repairs/"
+LATE_FILES_PREFIX = "repair-late/"  # files that have records of a window, and are not where one looks for it
+REPAIR_FILES_PREFIX = "repair-files/"  # what could not be read of a repair
+MANIFESTS_PREFIX = "manifests/"  # log files that were put elsewhere
 RETENTIONS_PREFIX = "meta/retention/"
 APPLICATION_KEY = "meta/application"
 ID_KEY = "meta/id"
@@ -82,6 +86,40 @@ def without_snapshot(key: str) -> str:
 
 def checkpoint_key(partition: str) -> str:
     return f"{CHECKPOINTS_PREFIX}{partition}"
+
+
+def repair_key(window_ms: int, files: int, lineage: str) -> str:
+    """A window computed from so many files of the archive."""
+    return f"{REPAIRS_PREFIX}{window_label(window_ms)}/{sortable(str(files))}/{lineage}"
+
+
+def repair_files_key(window_ms: int, files: int, lineage: str) -> str:
+    return REPAIR_FILES_PREFIX + repair_key(window_ms, files, lineage).removeprefix(REPAIRS_PREFIX)
+
+
+def parse_repair_key(key: str) -> tuple[int, str, str]:
+    """(window_ms, sortable number of files, lineage)."""
+    _, label, number, lineage = key.split("/")
+    return _window_of(label), number, lineage
+
+
+def late_file_key(window_ms: int, file_hash: str) -> str:
+    return f"{LATE_FILES_PREFIX}{window_label(window_ms)}/{file_hash}"
+
+
+def parse_late_file_key(key: str) -> int:
+    """The window (start in ms)."""
+    return _window_of(key.split("/")[1])
+
+
+def manifest_key(day: str, name: str) -> str:
+    """Of log files whose oldest records came on a day, such as `2026-02-16`."""
+    return f"{MANIFESTS_PREFIX}{day}/{name}"
+
+
+def _window_of(label: str) -> int:
+    start = datetime.strptime(label, "%Y-%m-%dT%H%M").replace(tzinfo=UTC)
+    return int(start.timestamp()) * 1000
 
 
 def summary_key(cache_key: str, content_hash: str) -> str:

@@ -7,7 +7,6 @@ makes the calls that its steps yield; while a step waits, the partition waits, w
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -16,40 +15,23 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.commits.protocol import Checkpoint, commit_steps, is_overtaken_steps, load_steps, window_is_old
 from sa_stream.commits.remains import Remains
+from sa_stream.commits.segment import Segment
 from sa_stream.commits.shared import Shared
 from sa_stream.errors import Superseded
+from sa_stream.native.packed import Packed_Payloads
 from sa_stream.partitions import Batch
 from sa_stream.records.columns import REASONS, Bools, Columns, Dropped, Int64s
 from sa_stream.records.dead_letters import PER_MINUTE, Dead_Letter, Dead_Letters
 from sa_stream.records.decoder import line_of, unpacked
+from sa_stream.records.hashing import hash_of
 from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, Moment, Now, end_of_month, month_of
-from sa_stream.windows.fold import FOLD_ROWS, hash_of
+from sa_stream.windows.fold import FOLD_ROWS
 from sa_stream.windows.partition_state import Partition_State, Shrunk
 
 FOLD_BYTES = 24_000_000  # payloads are joined up to about FOLD_ROWS or this
 ON_TIME = (0, 0)
 JOIN_MS = 1_000  # records wait as long for others to join them, unless whoever drives this has many partitions
-
-
-@dataclass(slots=True)
-class _Segment:
-    """Consecutive batches that are folded together.
-
-    since       when its first batch was received
-    lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
-    aside       when set, these records are not to be read
-    tip         an empty answer at the tip of the stream that came after these records
-    """
-
-    since: Moment
-    lost_at_ms: int | None = None
-    payloads: list[bytes] = field(default_factory=list)
-    arrivals_ms: list[int] = field(default_factory=list)
-    numbers: list[str] = field(default_factory=list)
-    size_bytes: int = 0
-    aside: Set_Aside | None = None
-    tip: Batch | None = None
 
 
 class Partition_Consumer:
@@ -80,7 +62,7 @@ class Partition_Consumer:
         self._remains = Remains.of(state)
         self._set_aside = shared.poison.set_aside(state.partition)
         self._dead_letters = Dead_Letters(keep_text=intake.keep_text)
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._last_received = int(state.number)
         self._last_delivered = 0  # on this connection; behind the former while known records are delivered again
         self._position_ms = state.position_ms  # of what was received, folded or not
@@ -100,30 +82,29 @@ class Partition_Consumer:
             self.state.first_records(batch.arrivals_ms[first])
             self._position_ms = self.state.position_ms
         # by the source's clock, where a record tells it: ours may be behind
-        if batch.arrivals_ms:
+        if batch.payloads:
             self._source_ms = max(self._source_ms, batch.arrivals_ms[-1] + (batch.millis_behind_latest or 0))
         self._source_ms = max(self._source_ms, now.wall_ms)
         if self._position_ms > BEGINNING_MS and self.state.may_have_lost_records(self._source_ms, self._position_ms):
-            self._segments.append(_Segment(now.moment, lost_at_ms=self._source_ms))
+            self._segments.append(Segment(now.moment, lost_at_ms=self._source_ms))
             self._position_ms = max(self._position_ms, self.state.timing.vouch_from_ms(self._source_ms))
         self._remember_lag()
         if batch.sequence_numbers:
             self._last_delivered = int(batch.sequence_numbers[-1])
         if first < len(batch.payloads):
             for begin, end, aside in self._pieces(batch.sequence_numbers, first):
-                segment = self._open_segment(now, aside)
                 payloads = batch.payloads[begin:end]
-                segment.payloads += payloads
-                segment.arrivals_ms += batch.arrivals_ms[begin:end]
-                segment.numbers += batch.sequence_numbers[begin:end]
-                segment.size_bytes += (
-                    (len(payloads[0]) + len(payloads[-1])) * len(payloads) // 2
-                )  # about; JOIN_MS bounds it
+                if aside is not None or not self._reads_as_they_come:
+                    payloads = list(payloads)
+                numbers = batch.sequence_numbers[begin:end]
+                self.folding = numbers[0], numbers[-1]  # as some are read here
+                self._open_segment(now, aside, payloads).add(payloads, batch.arrivals_ms[begin:end], numbers)
+                self.folding = None
             self._last_received = int(batch.sequence_numbers[-1])
             self._position_ms = max(self._position_ms, batch.arrivals_ms[-1])
         elif not batch.payloads and batch.millis_behind_latest == 0:
             if not self._segments:
-                self._segments.append(_Segment(now.moment))
+                self._segments.append(Segment(now.moment))
             self._segments[-1].tip = batch  # which says all that one before it did
             self._position_ms = max(self._position_ms, batch.not_fetched_before_ms)
 
@@ -135,18 +116,26 @@ class Partition_Consumer:
                 self._read_late, (self._source_ms, self._position_ms), key=lambda late: late[0] - late[1]
             )
 
-    def _open_segment(self, now: Now, aside: Set_Aside | None) -> _Segment:
-        """The last one if more records may join it, else a new one."""
+    @property
+    def _reads_as_they_come(self) -> bool:
+        """Whether nobody asks for the text of records afterwards."""
+        return not self.careful and not self._intake.keep_text
+
+    def _open_segment(self, now: Now, aside: Set_Aside | None, payloads: Sequence[bytes]) -> Segment:
+        """The last one if these may join it, else a new one."""
+        reading = self._parser.reading() if isinstance(payloads, Packed_Payloads) else None
         if self._segments:
             last = self._segments[-1]
-            if not last.payloads and last.tip is None:
-                last.aside = aside
-                return last
             settled = not self.state.first_vouched and self.state.first_start is None
-            if (last.tip is None or settled) and last.aside is aside and not self.careful:
-                last.tip = None  # what comes after it says as much
-                return last
-        self._segments.append(_Segment(now.moment, aside=aside))
+            if last.tip is None or settled:  # what comes after a tip says as much
+                if not last.records:
+                    last.aside, last.reading, last.tip = aside, reading, None
+                    return last
+                joins = last.takes(payloads) or (last.reading is None and reading is None)
+                if last.aside is aside and not self.careful and joins:
+                    last.tip = None
+                    return last
+        self._segments.append(Segment(now.moment, aside=aside, reading=reading))
         return self._segments[-1]
 
     def _pieces(self, numbers: Sequence[str], first: int) -> Iterator[tuple[int, int, Set_Aside | None]]:
@@ -179,23 +168,22 @@ class Partition_Consumer:
         """Whether `work_steps` has something to do: enough rows, rows that waited so long for others, a tip, or a
         commit. More than JOIN_MS is only waited for what closes no window."""
         return self.commit_due(now) or any(
-            (self.careful and segment.payloads)
-            or len(segment.payloads) >= FOLD_ROWS
+            (self.careful and segment.records)
+            or segment.records >= FOLD_ROWS
             or segment.size_bytes >= FOLD_BYTES
             or now.moment - segment.since >= self._waits_ms(segment, join_ms)
             for segment in self._segments
         )
 
-    def _waits_ms(self, segment: _Segment, join_ms: int) -> int:
+    def _waits_ms(self, segment: Segment, join_ms: int) -> int:
         """How long a segment may wait for more; a tip waits for nothing but others' turns."""
         if join_ms <= JOIN_MS or self._may_close(segment):
             return JOIN_MS if segment.tip is None else 0
         return join_ms
 
-    def _may_close(self, segment: _Segment) -> bool:
+    def _may_close(self, segment: Segment) -> bool:
         """Whether it may bring the watermark past the end of the window in which that is."""
-        timing, arrivals_ms = self.state.timing, segment.arrivals_ms
-        watermark_ms = arrivals_ms[-1] if arrivals_ms else BEGINNING_MS
+        timing, watermark_ms = self.state.timing, segment.last_arrival_ms
         if segment.tip is not None:
             watermark_ms = max(watermark_ms, segment.tip.not_fetched_before_ms - timing.idle_margin_ms)
         return watermark_ms - timing.out_of_orderness_ms >= (self._edge() + 1) * WINDOW_MS
@@ -252,19 +240,18 @@ class Partition_Consumer:
             segment = self._segments.pop(0)
             if segment.lost_at_ms is not None:
                 self.state.lose(segment.lost_at_ms, self._new_lineage())
-            if segment.payloads:
-                self.folding = segment.numbers[0], segment.numbers[-1]
-                self._first_uncommitted = self._first_uncommitted or segment.numbers[0]
+            if segment.records:
+                self.folding = segment.ends
+                self._first_uncommitted = self._first_uncommitted or segment.ends[0]
                 if segment.aside is not None:
                     yield from self._set_aside_steps(segment, segment.aside)
                 else:
-                    arrivals_ms = np.array(segment.arrivals_ms, np.int64)
-                    for columns in self._parser.portions(segment.payloads, arrivals_ms):
+                    for columns in segment.portions(self._parser):
                         yield from self._take_steps(segment, columns, now)
                 self.folding = None
             if segment.tip is not None:
                 self.state.tip_was_empty(segment.tip.not_fetched_before_ms)
-            if segment.payloads and self.careful:
+            if segment.records and self.careful:
                 yield from self._commit_steps(now, ended=False)
 
     def _ask_steps(self) -> Steps[None]:
@@ -277,7 +264,7 @@ class Partition_Consumer:
             if self.state.may_have_lost_records(source_ms, position_ms):
                 self.state.lose(self._source_ms, self._new_lineage())
 
-    def _set_aside_steps(self, segment: _Segment, aside: Set_Aside) -> Steps[None]:
+    def _set_aside_steps(self, segment: Segment, aside: Set_Aside) -> Steps[None]:
         """One letter for all of them, written before the commit that passes over them."""
         letter = self._dead_letters.set_aside(
             self.state.partition,
@@ -290,7 +277,7 @@ class Partition_Consumer:
         yield call(self._store.put, letter.key(), letter.to_json())
         self.state.set_aside(segment.numbers, segment.arrivals_ms, self._new_lineage())
 
-    def _take_steps(self, segment: _Segment, columns: Columns, now: Now) -> Steps[None]:
+    def _take_steps(self, segment: Segment, columns: Columns, now: Now) -> Steps[None]:
         placed = self.state.placed(columns)
         starts = self.state.starts(placed)
         months = sorted({month_of(start) for start in starts})
@@ -319,7 +306,7 @@ class Partition_Consumer:
             )
         self.state.close_until(end_ms, self._new_lineage())
 
-    def _bury_steps(self, segment: _Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
+    def _bury_steps(self, segment: Segment, columns: Columns, dropped: Dropped) -> Steps[None]:
         """Dead letters are written before the commit that passes over their records."""
         kept = _first_of_each(dropped.payload, PER_MINUTE)  # one payload may have millions
 

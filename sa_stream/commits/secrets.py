@@ -7,7 +7,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Store
 from sa_stream.errors import Store_Unavailable
 from sa_stream.log import SECRET_TORN, Log
-from sa_stream.windows.fold import hash_of
+from sa_stream.records.hashing import hash_of
 
 log = Log("secrets")
 

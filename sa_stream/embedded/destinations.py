@@ -1,35 +1,40 @@
-"""Where generated lines can go: a file, a stream, the in-memory Kinesis, or S3."""
+"""Where generated lines can go: a file, a stream, the in-memory Kinesis, or an archive in S3 or a folder."""
 
 import gzip
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 import xxhash
 
+from sa_stream.archive.layout import LAYOUTS, Places
+from sa_stream.embedded.firehose import delivered
 from sa_stream.embedded.generator import Chunk
 from sa_stream.embedded.memory_kinesis import HASH_KEYS, Memory_Kinesis, hash_key
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
-from sa_stream.timing import HOUR_MS, Backoff
+from sa_stream.timing import Backoff
 
 
-def put_into(out: str, chunks: Iterable[Chunk]) -> int:
-    """Put lines into a file (gzip if it ends in .gz), `-`, `kinesis:STREAM` or `s3://bucket/prefix`; returns how many.
+def put_into(out: str, chunks: Iterable[Chunk], seed: int) -> int:
+    """Put lines into a file (gzip if it ends in .gz), `-`, `kinesis:STREAM`, or an archive of log files as Firehose
+    writes it: `s3://bucket/prefix`, or a folder (`FOLDER/` or `file:///FOLDER`). Returns how many.
 
+    seed  of what Firehose decides
     Raises Config_Error for an `out` that is none of these, Source_Error when it cannot be written to.
     """
     scheme, _, rest = out.partition(":")
     if scheme == "kinesis":
         return _put_kinesis(rest, chunks)
     if scheme == "s3":
-        return _put_s3(rest, chunks)
+        return _put_s3(rest, chunks, seed)
     try:
+        if scheme == "file" or out.endswith("/"):
+            return _put_folder(out.removeprefix("file://"), chunks, seed)
         return write_lines(out, chunks)
     except BrokenPipeError:
         raise
@@ -52,28 +57,44 @@ def _put_kinesis(stream: str, chunks: Iterable[Chunk]) -> int:
         raise Source_Error(f"The Kinesis stream {stream} does not take records: {error}") from error
 
 
-def _put_s3(place: str, chunks: Iterable[Chunk]) -> int:
-    """One gzip object for every hour of arrival and chunk, under folders YYYY/MM/DD/HH/, as Firehose lays them out."""
+def _put_s3(place: str, chunks: Iterable[Chunk], seed: int) -> int:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, prefix = place.removeprefix("//").partition("/")
     if not place.startswith("//") or not bucket:
         raise Config_Error("--out s3://bucket/prefix needs the name of a bucket.")
-    folder = f"{prefix.rstrip('/')}/" if prefix else ""
-    count = 0
+    base = f"{prefix.rstrip('/')}/" if prefix else ""
     try:
         client = boto3.client("s3")
-        for number, chunk in enumerate(chunks):
-            lines = zip(chunk.arrival_ms.tolist(), chunk.lines(), strict=True)
-            for hour_ms, group in groupby(lines, key=lambda line: line[0] // HOUR_MS * HOUR_MS):
-                hour = datetime.fromtimestamp(hour_ms // 1000, UTC)
-                body = gzip.compress(b"".join(line for _, line in group), 6, mtime=0)
-                key = f"{folder}{hour:%Y/%m/%d/%H}/sa-stream-{hour:%Y-%m-%d-%H}-{number:06d}.gz"
-                client.put_object(Bucket=bucket, Key=key, Body=body)
-            count += len(chunk)
+        return _put_files(base, chunks, seed, lambda key, body: client.put_object(Bucket=bucket, Key=key, Body=body))
     except (BotoCoreError, ClientError) as error:
         raise Source_Error(f"Cannot write to s3:{place}: {error}") from error
+
+
+def _put_folder(folder: str, chunks: Iterable[Chunk], seed: int) -> int:
+    def put(key: str, body: bytes) -> None:
+        path = Path(folder, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}")  # whoever follows the archive reads no name that begins so
+        unfinished.write_bytes(body)
+        unfinished.replace(path)
+
+    return _put_files("", chunks, seed, put)
+
+
+def _put_files(base: str, chunks: Iterable[Chunk], seed: int, put: Callable[[str, bytes], Any]) -> int:
+    """As Firehose lays them out by default; returns how many lines came, each once."""
+    count = 0
+
+    def arrived() -> Iterator[tuple[int, bytes]]:
+        nonlocal count
+        for chunk in chunks:
+            yield from zip(chunk.arrival_ms.tolist(), chunk.lines(), strict=True)
+            count += len(chunk)
+
+    for key, content in delivered(arrived(), Places(base, LAYOUTS["hours"], ZoneInfo("UTC")), seed):
+        put(key, gzip.compress(content, 6, mtime=0))
     return count
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sa_stream.embedded import visitors
 from sa_stream.errors import Config_Error, Field_List_Error
 from sa_stream.records.fields import CANONICAL, PRESETS
 from sa_stream.timing import HOUR_MS, MINUTE_MS
@@ -29,8 +30,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 _BLOCK_LINES = 16_384  # lines are made in blocks of this size, each with random numbers of its own
 _PATHS = 50_000
-_AGENTS = 2_000
 _QUERIES = 5_000
+_REFERRING_PAGES = 400
 
 # Requests in each hour of a day (UTC), relative to the others.
 _HOURS = np.array([5, 4, 3, 3, 3, 4, 6, 8, 10, 12, 13, 13, 13, 13, 13, 13, 12, 12, 13, 14, 13, 11, 9, 7], np.float64)
@@ -79,22 +80,12 @@ _ACCEPTS = {
     "*/*": 38,
     "-": 2,
 }
-_TYPES = {
-    "text/html;%20charset=utf-8": 25,
-    "application/javascript": 20,
-    "text/css": 10,
-    "image/webp": 20,
-    "image/png": 10,
-    "application/json": 10,
-    "font/woff2": 4,
-    "-": 1,
-}
 _WORDS = _names(
     "about account api archive article assets author blog cart catalog category checkout css docs download events faq "
     "feed fonts gallery guide help home icons images item js lang legal login media news orders page pricing press "
     "products profile reviews search settings shop static support tags team topics users v1 v2 video"
 )
-_ENDINGS = ("", "", "/", ".html", ".js", ".css", ".webp", ".png", ".json", ".svg", ".woff2")
+_ENDINGS = ("", "", "/", ".html", ".js", ".css", ".webp", ".png", ".json", ".svg", ".woff2") * 4 + (".pdf", ".zip")
 _ENCODED = ("%20copy", "%C3%A9t%C3%A9", "%E6%97%A5%E6%9C%AC", "%2Fnested", "%28old%29")
 _CITIES = _names("AMS ARN ATL BOM CDG DFW DUB EWR FRA GRU HKG IAD ICN LAX LHR MAD MIA MXP NRT ORD SEA SFO SIN SYD YUL")
 
@@ -269,7 +260,9 @@ class Traffic:
             "ssl-protocol": _pick(tls, "TLSv1.3", "-"),
             "ssl-cipher": _pick(tls, tables.ciphers.take(rng, n), "-"),
             "x-edge-result-type": tables.result_types.gather(outcome),
-            "sc-content-type": tables.types.take(rng, n),
+            "sc-content-type": pl.select(
+                pl.coalesce(tables.outcome_types.gather(outcome), tables.path_types.gather(path))
+            ).to_series(),
             "sc-content-len": _pick(failed | (stray < 0.05), "-", pl.Series(body_bytes).cast(pl.String)),
             "sc-range-start": _pick(ranged, "0", "-"),
             "sc-range-end": _pick(ranged, pl.Series(body_bytes).cast(pl.String), "-"),
@@ -345,10 +338,11 @@ class _Tables:
         queries = ["-", *_queries(rng)]
         self.queries = _Choice(queries, _heavy_tail(len(queries), 0.9))
         self.query_suffixes = pl.Series(["", *("?" + query for query in queries[1:])])
-        self.agents = _Choice(_agents(rng), _heavy_tail(_AGENTS, 1.0))
+        agents = visitors.agents(rng, _heavy_tail(visitors.HUMANS, 1.0))
+        self.agents = _Choice(agents, list(agents.values()))
         self.edges = _Choice(*_edges())
-        referers = ["-", "https://search.example.net/", *(f"https://www.example.com{path}" for path in paths[:400])]
-        self.referers = _Choice(referers, [200, 50, *(100 * _heavy_tail(400, 1.0))])
+        referers = visitors.referers(paths[:_REFERRING_PAGES], _heavy_tail(_REFERRING_PAGES, 1.0))
+        self.referers = _Choice(referers, list(referers.values()))
         self.outcomes = _Choice([outcome[0] for outcome in _OUTCOMES], [outcome[3] for outcome in _OUTCOMES])
         self.result_types = self.outcomes.names
         self.response_types = pl.Series([outcome[1] for outcome in _OUTCOMES])
@@ -360,7 +354,8 @@ class _Tables:
         self.ciphers = _Choice(_CIPHERS, list(_CIPHERS.values()))
         self.encodings = _Choice(_ENCODINGS, list(_ENCODINGS.values()))
         self.accepts = _Choice(_ACCEPTS, list(_ACCEPTS.values()))
-        self.types = _Choice(_TYPES, list(_TYPES.values()))
+        self.path_types = pl.Series([visitors.content_type(path) for path in paths])
+        self.outcome_types = pl.Series([visitors.type_of_status(outcome[2]) for outcome in _OUTCOMES])
         self.thousandths = pl.Series([f".{i:03d}" for i in range(1000)])
 
 
@@ -400,26 +395,6 @@ def _queries(rng: np.random.Generator) -> list[str]:
     kinds = rng.integers(0, 4, _QUERIES).tolist()
     templates = ("v={0}", "page={0}&sort=new", "utm_source=letter&utm_campaign={0:x}", "q={0:x}%20red%26blue&lang=en")
     return [templates[kind].format(i) for i, kind in enumerate(kinds)]
-
-
-def _agents(rng: np.random.Generator) -> list[str]:
-    systems = (
-        "Windows%20NT%2010.0;%20Win64;%20x64",
-        "Macintosh;%20Intel%20Mac%20OS%20X%2010_15_7",
-        "X11;%20Linux%20x86_64",
-        "iPhone;%20CPU%20iPhone%20OS%2018_1%20like%20Mac%20OS%20X",
-        "Linux;%20Android%2015;%20Pixel%208",
-    )
-    known = ["-", "curl/8.9.1", "python-requests/2.32.3", "Mozilla/5.0%20(compatible;%20ExampleBot/2.1)"]
-    numbers = rng.integers(0, 10_000, (_AGENTS, 2)).tolist()
-    for i in range(len(known), _AGENTS):
-        build, patch = numbers[i]
-        known.append(
-            f"Mozilla/5.0%20({systems[i % 5]})%20AppleWebKit/537.36%20(KHTML,%20like%20Gecko)"
-            f"%20Chrome/{90 + i % 50}.0.{build}.{patch % 250}%20Safari/537.36"
-        )
-    known[0], known[40] = known[40], known[0]  # a missing agent is not the most frequent one
-    return known
 
 
 def _edges() -> tuple[list[str], npt.NDArray[np.float64]]:

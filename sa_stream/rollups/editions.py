@@ -18,7 +18,7 @@ from sa_stream.commits.ports import Listed, Store
 from sa_stream.errors import Corrupt_State, Store_Unavailable
 from sa_stream.format import pack, unpack
 from sa_stream.log import OBJECT_UNREADABLE, Log
-from sa_stream.rollups.entry import FINAL, STREAM, Entry
+from sa_stream.rollups.entry import FINAL, OURS, Entry
 from sa_stream.rollups.periods import CLOSED_BY, end_of, parse_cache_key, start_of, time_key
 from sa_stream.rollups.versions import version_of
 from sa_stream.timing import NEVER_MS
@@ -96,6 +96,31 @@ def close_steps(store: Store, period: str, whole_ms: int, listed: Iterable[str])
         yield call(store.delete, obsolete)
 
 
+def forget_steps(store: Store, period: str, whole_ms: int, keys: Iterable[str]) -> Steps[None]:
+    """Give up entries of a closed day (or month) that were pruned: nothing is left to restore them from, and the
+    numbers of their editions stay taken, so that none gets a second content."""
+    whole, keys = time_key(CLOSED_BY[period], whole_ms), list(keys)
+    folder = f"{EDITIONS_PREFIX}{period}/"
+    listed: Sequence[Listed] = yield call(store.list, folder)
+    names = [item.key for item in listed]
+    yield from close_steps(store, period, whole_ms, names)
+    together_key = closed_editions_key(period, whole)
+    kept = _understood((yield call(store.get, together_key)), together_key)
+    given_up = dict(kept)
+    obsolete = []
+    for key in keys:
+        later = [name for name in names if name.startswith(edition_key(key, 0).rpartition("0" * 6)[0])]
+        numbers = [int(name.rpartition("/")[2]) for name in later]
+        number = max([kept.get(key, NONE_KEPT)[0], *numbers])
+        if number >= 0:
+            given_up[key] = number, None
+        obsolete += later
+    if given_up != kept:
+        yield call(store.put, together_key, pack(CLOSED_KIND, given_up))
+    if obsolete:
+        yield call(store.delete, obsolete)
+
+
 def _highest_steps(store: Store, numbers: Mapping[str, Sequence[int]]) -> Steps[dict[str, Kept]]:
     """Entry -> its highest edition of these, if it can be read."""
     highest_of = {key: max(each) for key, each in numbers.items()}
@@ -154,6 +179,6 @@ def highest(shown: Entry | None, editions: Editions) -> Entry | None:
         return shown
     if shown is None:
         return edition
-    if shown.get("provenance") != STREAM:
+    if shown.get("provenance") not in OURS:
         return shown
     return shown if shown["status"] == FINAL and shown["revision"] > edition["revision"] else edition

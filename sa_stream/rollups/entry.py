@@ -6,11 +6,15 @@ anything.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as field_of
 from typing import Any
 
 from sa_stream.records.fields import from_mask, missing_fields, result_field
+from sa_stream.rollups.details import bounds, details
+from sa_stream.rollups.numbers import percentiles_s, ranked, shown
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, iso, time_key
-from sa_stream.windows.summaries import OTHER, PERCENTILE_ERROR_RATE, Distinct, Durations
+from sa_stream.rollups.slots import Waits, slot_columns, with_waits
+from sa_stream.windows.summaries import PERCENTILE_ERROR_RATE, Distinct, Durations
 from sa_stream.windows.window import Window
 
 type Entry = dict[str, Any]
@@ -18,10 +22,11 @@ type Entry = dict[str, Any]
 FINAL = "final"
 PARTIAL = "partial"
 STREAM = "stream"  # provenance: computed from the partitions of the stream
-FILES = "files"  # provenance: computed from log files
-TOP_PATHS = 20
-VALUES_SHOWN = 100  # of hosts, methods and protocols, which strangers can make up
-PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
+FILES = "files"  # ... from log files that were given
+S3 = "s3"  # ... as a whole from the files of the archive
+MIXED = "mixed"  # ... a roll-up of windows of both
+OURS = (STREAM, S3, MIXED)  # what a reconciler writes, and may write anew
+SCHEMA_VERSION = 2
 FROM_CACHE = ("Hit", "RefreshHit", "OriginShieldHit")
 
 
@@ -32,6 +37,7 @@ class About:
     sources  what was merged: partials of a half hour, entries of a roll-up
     missing  sources that are still to come, each with its reason
     summary  key of the mergeable window in the state store, from which roll-ups are computed
+    waits    of a day or a month, the slots that are not final
     """
 
     final: bool
@@ -41,6 +47,7 @@ class About:
     summary: str | None
     computed_at_ms: int
     provenance: str = STREAM
+    waits: Waits = field_of(default_factory=dict)
 
 
 def build_entry(
@@ -75,24 +82,17 @@ def build_entry(
         "status_breakdown": given("sc-status", _classes(window.counts["status"])),
         "cache_hit_rate": given_results(_percent(results.get("Hit", 0), total)),
         "served_from_cache_rate": given_results(_percent(sum(results.get(name, 0) for name in FROM_CACHE), total)),
-        "result_types": given_results(_ranked(results)),
+        "result_types": given_results(ranked(results)),
         "result_field": result_source,
-        "edge_distribution": given("x-edge-location", _ranked(window.counts["edges"])),
-        "methods": given("cs-method", _shown(window.counts["methods"])),
-        "protocols": given("cs-protocol", _shown(window.counts["protocols"])),
-        "hosts": given("cs-host", _shown(window.counts["hosts"])),
-        "top_paths": given(
-            "cs-uri-stem",
-            [
-                {"path": path, "count": count, "bytes": given("sc-bytes", size)}
-                for path, count, size in window.top_paths(TOP_PATHS)
-            ],
-        ),
+        "edge_distribution": given("x-edge-location", ranked(window.counts["edges"])),
+        "methods": given("cs-method", shown(window.counts["methods"])),
+        "protocols": given("cs-protocol", shown(window.counts["protocols"])),
+        "hosts": given("cs-host", shown(window.counts["hosts"])),
         "avg_time_taken": given("time-taken", _average_s(window.time_taken)),
         "avg_ttfb": given("time-to-first-byte", _average_s(window.ttfb)),
         "percentiles": {
-            "time_taken": given("time-taken", _percentiles_s(window.time_taken)),
-            "ttfb": given("time-to-first-byte", _percentiles_s(window.ttfb)),
+            "time_taken": given("time-taken", percentiles_s(window.time_taken)),
+            "ttfb": given("time-to-first-byte", percentiles_s(window.ttfb)),
         },
         "late_records": window.late_records,
         "duplicate_records": given("x-edge-request-id", window.duplicate_records),
@@ -106,8 +106,12 @@ def build_entry(
             "unique_edges": given("x-edge-location", _error_rate(window.unique_edges)),
             "percentiles": PERCENTILE_ERROR_RATE,
             "top_paths": given("cs-uri-stem", window.top_paths_error),
+            **bounds(window, given),
         },
         "summary": about.summary,
+        "schema_version": SCHEMA_VERSION,
+        **details(period, window, given, given_results),
+        **slot_columns(period, start_ms, window, about.waits, given, given_results),
     }
 
 
@@ -140,7 +144,8 @@ def _minutes(
 
 
 def merge(period: str, start_ms: int, windows: Sequence[Window]) -> Window:
-    """The sum of at least one window, as the content of this period's entry."""
+    """The sum of at least one window, as the content of this period's entry. What it is made of comes from `as_part`;
+    an earlier sum may be among them."""
     merged = Window.merged(windows)
     if period != HALF_HOUR:  # even if it is the sum of one: equal records give equal bytes
         merged.start_ms, merged.minutes = start_ms, None
@@ -148,7 +153,13 @@ def merge(period: str, start_ms: int, windows: Sequence[Window]) -> Window:
 
 
 def with_status(
-    entry: Entry, *, final: bool, sources: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]], at_ms: int
+    entry: Entry,
+    *,
+    final: bool,
+    sources: Sequence[Mapping[str, Any]],
+    missing: Sequence[Mapping[str, Any]],
+    at_ms: int,
+    waits: Waits,
 ) -> Entry:
     """The same content under another status: nothing was added, but fewer (or other) sources are missing."""
     return {
@@ -159,6 +170,7 @@ def with_status(
         "source_count": len(sources),
         "missing_sources": [dict(source) for source in missing],
         "computed_at": iso(at_ms),
+        **with_waits(entry, waits),
     }
 
 
@@ -199,28 +211,8 @@ def _average_s(durations: Durations) -> float:
     return durations.sum_us / durations.count / 1e6 if durations.count else 0.0
 
 
-def _percentiles_s(durations: Durations) -> dict[str, float | int | None]:
-    """Seconds, in whole microseconds, beside how many values there are and the greatest, as far as that is known."""
-    count, max_us = durations.count, durations.max_us
-    ranked = {name: durations.percentile_us(percent) / 1e6 if count else None for name, percent in PERCENTILES.items()}
-    return {**ranked, "count": count, "max": max_us / 1e6 if count and max_us is not None else None}
-
-
 def _error_rate(distinct: Distinct) -> float:
     return 0 if distinct.exact else distinct.error
-
-
-def _ranked(counts: Mapping[str, int]) -> dict[str, int]:
-    """The most frequent first; equal ones by value."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _shown(counts: Mapping[str, int]) -> dict[str, int]:
-    rest = counts.get(OTHER, 0)
-    ranked = list(_ranked({value: count for value, count in counts.items() if value != OTHER}).items())
-    shown = dict(ranked[:VALUES_SHOWN])
-    rest += sum(count for _, count in ranked[VALUES_SHOWN:])
-    return {**shown, OTHER: rest} if rest else shown
 
 
 def _scaled(counts: Mapping[str, int | None], sampling_percent: float) -> dict[str, int | None] | None:

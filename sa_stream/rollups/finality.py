@@ -20,6 +20,8 @@ WAITING_FOR_CHILDREN = "waiting-for-children"  # the shard ended, and ListShards
 BEFORE_START = "before-start"  # the window lies before the first record that this partition could read
 SET_ASIDE = "set-aside"  # records that may belong to it are in the dead letters, unread
 NOT_COVERED = "not-covered"  # records of it may be lost: retention was shorter than a standstill
+NO_FILES_YET = "no-files-yet"  # the archive is the source, and its files have not had time to land
+UNREACHABLE = "unreachable"  # the stream does not answer
 OLD_LIST = "old-list"  # ListShards answers from before this shard was made, so there may be others that it lacks
 
 type Sources = tuple[tuple[str, Partial_Name], ...]
@@ -58,10 +60,19 @@ class Stream_View:
 
     progress  partition -> the highest of its progress records, or its tombstone
     now_ms    by the source's clock: tells windows that are still open from those that a shard is late for
+    answers   whether the stream's list is of now; if not, nothing has passed by it
+    archive_from_ms  there is no stream: the files of the archive are the source, from then on; None: there is one
     """
 
     def __init__(
-        self, shards: Iterable[Shard_Info], progress: Mapping[str, Progress], timing: Timing, now_ms: int
+        self,
+        shards: Iterable[Shard_Info],
+        progress: Mapping[str, Progress],
+        timing: Timing,
+        now_ms: int,
+        *,
+        answers: bool = True,
+        archive_from_ms: int | None = None,
     ) -> None:
         self.retired = {partition: own for partition, own in progress.items() if own.retired}
         living = {partition: own for partition, own in progress.items() if not own.retired}
@@ -92,8 +103,11 @@ class Stream_View:
         # Whatever else goes wrong: nothing has passed that is still to come, by the source's clock.
         self._clock_ms = max(now_ms, self._newest_position_ms)
         self.passed_ms = min(self.passed_ms, self._clock_ms)
-        if self._unlisted:
+        self.answers, self.archive = answers, archive_from_ms is not None
+        if self._unlisted or not answers:
             self.passed_ms = BEGINNING_MS
+        if archive_from_ms is not None:  # what is older is computed from its files no more, but by a backfill
+            self.passed_ms = max(now_ms - timing.allowed_lateness_ms - WINDOW_MS, archive_from_ms)
         sinces = [self._since_ms(partition) for partition in self.merge_set] or [NEVER_MS]
         self.since_ms = max([*sinces, *(own.since_ms for own in self.retired.values()), *self._lost.values()])
 
@@ -297,7 +311,13 @@ class Stream_View:
             for partition, since_ms in sorted(elsewhere.items())
             if not self._covers(since_ms, window_ms)
         ]
-        return tuple(found) or (Missing("", NOT_STARTED),)  # no shard is known at all
+        return tuple(found) or (Missing("", self._why_nobody(window_ms)),)
+
+    def _why_nobody(self, window_ms: int) -> str:
+        """Why a window is not final for which no shard can be named."""
+        if self.archive:
+            return BEFORE_START if window_ms + WINDOW_MS <= self.passed_ms else NO_FILES_YET
+        return NOT_STARTED if self.answers else UNREACHABLE
 
     def _why(self, partition: str, window_ms: int) -> str:
         own = self.progress.get(partition)

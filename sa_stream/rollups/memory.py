@@ -10,7 +10,7 @@ import xxhash
 
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Sources
-from sa_stream.rollups.periods import end_of, parse_cache_key
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, end_of, parse_cache_key
 from sa_stream.rollups.versions import Brief, brief_of, went_back
 from sa_stream.timing import BEGINNING_MS, Moment
 
@@ -88,6 +88,11 @@ class Memory:
         at_rest = _end_ms(key) <= self.passed_ms if known.brief is None else known.brief.final
         most_ms = self._verify_final_ms if at_rest else self._verify_ms
         return known if 2 * (self.now - known.read) < most_ms * (1 + _fraction(key)) else None
+
+    def brief(self, window_ms: int) -> Brief | None:
+        """What was last seen of a half hour's entry."""
+        known = self._known.get(cache_key(HALF_HOUR, window_ms))
+        return None if known is None else known.brief
 
     def shown(self, key: str) -> bool:
         """Whether there was an entry when the cache was last read or written."""

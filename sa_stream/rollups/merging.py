@@ -15,6 +15,7 @@ from sa_stream.errors import Corrupt_State
 from sa_stream.rollups.entry import merge
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
+from sa_stream.rollups.slots import as_part
 from sa_stream.rollups.wanted import Json_List, Part, with_newer
 from sa_stream.windows.window import Window
 
@@ -56,7 +57,7 @@ class Merger:
                     result.window = None
                     return result
                 try:
-                    windows.append(Window.from_bytes(data, part.key))
+                    windows.append(as_part(period, Window.from_bytes(data, part.key)))
                 except Corrupt_State as error:  # one broken object must not keep all others from being published
                     result.window, result.error = None, error
                     return result

@@ -101,3 +101,13 @@ def parse_cache_key(key: str) -> tuple[str, int]:
 def consolidated_key(window_ms: int) -> str:
     """Key of a window's consolidation result: `2026-02-16/14-30/summary`."""
     return utc(window_ms).strftime("%Y-%m-%d/%H-%M/summary")
+
+
+def half_hour_of(key: str) -> int | None:
+    """The start (ms) of the half hour with which a key begins, as those of consolidation results do; None: it does not
+    begin with one."""
+    try:
+        moment = datetime.strptime("/".join(key.split("/")[:2]), "%Y-%m-%d/%H-%M").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

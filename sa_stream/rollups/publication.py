@@ -10,7 +10,7 @@ from sa_stream.commits.operations import Steps, call, drive
 from sa_stream.commits.ports import Cache, Store
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.editions import Editions, create_edition, editions_steps, highest
-from sa_stream.rollups.entry import FINAL, STREAM, Entry, consolidation_result, with_status
+from sa_stream.rollups.entry import FINAL, OURS, S3, STREAM, Entry, consolidation_result, with_status
 from sa_stream.rollups.finality import Stream_View, Window_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
 from sa_stream.rollups.versions import lists, version_of
@@ -65,7 +65,7 @@ class Publication:
             if is_final(entry) and any(self.cache.retrieve_entry(NS_SA_AGGREGATE, zero) for zero in zeros):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
-                entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms)
+                entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms, waits={})
         if is_final(entry) and entry is not found.entry:
             assert found.editions is not None
             edition = create_edition(self.store, key, found.editions.next_number, entry)
@@ -129,13 +129,22 @@ def is_final(entry: Entry | None) -> bool:
     return entry is not None and entry["status"] == FINAL
 
 
+def is_final_of(entry: Entry | None, provenance: str) -> bool:
+    return is_final(entry) and entry is not None and entry.get("provenance") == provenance
+
+
+def is_open_repair(entry: Entry | None) -> bool:
+    """Whether it was computed from the archive, and lacks a file: it may give way to the stream."""
+    return entry is not None and entry.get("provenance") == S3 and entry["status"] != FINAL
+
+
 def is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
     """Whether nothing that the stream names of a window is still to be published: the entry lists all of it; or it is
     final, and will never be amended, as the stream does not vouch for that time (NEVER_MS: that is not known yet)."""
     if found.gone_back:
         return False
     if found.shown is not None and found.shown.get("provenance") != STREAM:
-        return True
+        return is_final(found.shown) or found.shown.get("provenance") not in OURS
     if lists(found.shown, view.sources):
         return True
     return is_final(found.shown) and not view.covered and stream.since_ms != NEVER_MS

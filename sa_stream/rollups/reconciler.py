@@ -5,27 +5,23 @@ differ, at any age, until final and equal. It owns no state, so every worker run
 reads.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 
 import xxhash
 
 from sa_stream.commits.keys import PARTIALS_PREFIX, summary_key, window_label
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Cache, Listed, Store
-from sa_stream.commits.progress import Progress
 from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.editions import editions_steps, highest
-from sa_stream.rollups.entry import FINAL, STREAM, About, Entry, build_entry, with_status
-from sa_stream.rollups.finality import Sources, Stream_View
+from sa_stream.rollups.entry import FINAL, OURS, S3, STREAM, About, Entry, build_entry, with_status
+from sa_stream.rollups.finality import Sources, Stream_View, Window_View
 from sa_stream.rollups.memory import AFTER_GRACE, Known, Memory
 from sa_stream.rollups.merging import Merger
+from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings, Worker, Written
 from sa_stream.rollups.periods import (
-    DAILY,
     HALF_HOUR,
-    HOURLY,
     MONTHLY,
     PERIODS,
     ROLLUPS,
@@ -39,19 +35,30 @@ from sa_stream.rollups.periods import (
     start_of,
 )
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.publication import Found, Publication, Superseded, is_settled
+from sa_stream.rollups.publication import (
+    Found,
+    Publication,
+    Superseded,
+    is_final_of,
+    is_open_repair,
+    is_settled,
+)
+from sa_stream.rollups.repairs import Archive_View, Repair, missing_of_steps
+from sa_stream.rollups.status import Slot, slots_of, status_of
 from sa_stream.rollups.versions import Brief, brief_of
 from sa_stream.rollups.wanted import (
+    REPAIR_GONE,
     Wanted,
     children_gone_back,
     is_older,
     newest_kept,
     wanted_of_children,
+    wanted_of_repair,
     wanted_of_window,
     with_forgotten,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Now, Timing
+from sa_stream.timing import WINDOW_MS, Now, Timing
 from sa_stream.windows.window import Window
 
 log = Log("reconciler")
@@ -66,68 +73,6 @@ PROGRESS_MOVED = "progress-moved"  # records were replaced faster than they coul
 OTHERS_PATIENCE = 3  # times the refresh interval: then he who wrote an open entry last is taken for gone
 FINAL_PATIENCE_MS = 15_000  # ... before his entry is made final by another
 MONTHS_MAX = 36  # looked through for entries that are not final, whatever the clocks say
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciler_Settings:
-    """refresh_ms  least time between two versions of an entry of this period, unless it becomes final
-    verify_ms   how long at most something that was seen equal is believed without reading the cache again;
-                verify_final_ms: ... of what was final, which others change only where a progress record names something
-                new
-    grace_ms    how long a superseded summary is kept for those who may still be reading it; how far apart two reads of
-                an entry are that prove it published; when a key that was written is looked at for the second time
-    dead_letter_ms  how long dead letters are kept
-    """
-
-    sampling_percent: float = 100
-    refresh_ms: Mapping[str, int] = field(
-        default_factory=lambda: {
-            HALF_HOUR: 10_000,
-            HOURLY: MINUTE_MS,  # partials come once a minute
-            DAILY: 5 * MINUTE_MS,
-            MONTHLY: 5 * MINUTE_MS,
-        }
-    )
-    verify_ms: int = 5 * MINUTE_MS
-    verify_final_ms: int = HOUR_MS
-    grace_ms: int = 10 * MINUTE_MS
-    remembered_max: int = 20_000
-    dead_letter_ms: int = 30 * DAY_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An entry that was written in a pass."""
-
-    cache_key: str
-    status: str
-    revision: int
-    total_requests: int
-
-
-@dataclass(slots=True)
-class Pass_Result:
-    """What one pass saw and did.
-
-    waiting       those of them that have ended and that some shard has not passed yet
-    written       entries written, in order
-    skipped       reason -> how many were left for a later pass
-    settled       window -> all partials that the stream names of it, if two reads of the cache, grace_ms apart, have
-                  shown an entry that lists them (or one that is final, and never lists them, as nobody vouches for that
-                  time any more), and everything that it is part of has an entry: the map of a partition may forget
-                  these once they are old enough
-    progress      partition -> its present, for lag and health
-    stream        the view of the stream that the pass had; None if it had none
-    passed_ms     every shard has passed windows that end up to here (BEGINNING_MS: none)
-    """
-
-    waiting: int = 0
-    written: list[Written] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-    settled: dict[int, Sources] = field(default_factory=dict)
-    progress: Mapping[str, Progress] = field(default_factory=dict)
-    passed_ms: int = 0
-    stream: Stream_View | None = None
 
 
 class Reconciler:
@@ -154,6 +99,7 @@ class Reconciler:
             self.settings.remembered_max,
         )
         self._anew: set[str] = set()  # entries whose summary was found missing
+        self._archive = Archive_View(store, timing, self.settings.archive)
         self._superseded: Superseded = {}
         self._now_ms = 0
         self._horizon_ms = 0  # no entry begins after it
@@ -178,8 +124,7 @@ class Reconciler:
             return result
         # After the progress: a list from before may lack a child of a shard that has ended by now, while its other
         # child has passed the window already.
-        shards: Iterable[Shard_Info] = yield call(self.list_shards)
-        stream = Stream_View(shards, progress, self.timing, now_ms)
+        stream = yield from self._archive.stream_steps(self.list_shards, progress, now)
         result.progress, result.passed_ms, result.stream = progress, stream.passed_ms, stream
         self.memory.passed_ms = stream.passed_ms
         # Our clock may be days behind: what the stream has passed, and what it names, is there all the same.
@@ -187,13 +132,15 @@ class Reconciler:
         self._closed_until_ms = self._horizon_ms - self.timing.keep_ms
 
         todo = yield from self._unfinished(stream)
+        named = {*stream.named, *self._archive.repairs}
         again = [parse_cache_key(key) for key in self.memory.due_keys()]
-        for period, start_ms in [*((HALF_HOUR, window_ms) for window_ms in stream.named), *again]:
+        for period, start_ms in [*((HALF_HOUR, window_ms) for window_ms in named), *again]:
             todo[period].add(start_ms)
             for parent, parent_ms in parents(period, start_ms):
                 todo[parent].add(parent_ms)
         for window_ms in sorted(todo[HALF_HOUR]):
             yield from self._half_hour(stream, window_ms)
+        yield from self._find_to_repair(stream)
         for period in ROLLUPS:
             for start_ms in sorted(todo[period]):
                 yield from self._rollup(stream, period, start_ms)
@@ -203,7 +150,33 @@ class Reconciler:
         yield from self._publication.delete_superseded_steps(now.moment, self.settings.grace_ms)
         return result
 
+    def status(self, result: Pass_Result, worker: Worker) -> Entry | None:
+        """What a pass saw of the stream as a whole (see status.py), as far as it remembers; None if it saw nothing."""
+        if result.stream is None:
+            return None
+        return status_of(result, self.slots(result.stream), worker)
+
+    def slots(self, stream: Stream_View) -> list[Slot]:
+        """The half hours of the last two days, as far as is remembered."""
+        return slots_of(stream, lambda start_ms: self.memory.brief(start_ms))
+
     # ------------------------------------------------------------------ what there is to do
+
+    def _find_to_repair(self, stream: Stream_View) -> Steps[None]:
+        for window_ms in self._archive.candidates(stream, self.memory.now):
+            brief = yield from self._brief(HALF_HOUR, window_ms)
+            if brief is None and (yield from self._is_final_zero(window_ms)):
+                continue
+            if brief is None or not brief.final or brief.provenance == S3:
+                self._result.to_repair[window_ms] = self._archive.repairs.get(window_ms)
+
+    def _is_final_zero(self, window_ms: int) -> Steps[bool]:
+        """Whether something final has counted a window without an entry as empty."""
+        for period, start_ms in parents(HALF_HOUR, window_ms):
+            brief = yield from self._brief(period, start_ms)
+            if brief is not None and brief.final:
+                return True
+        return False
 
     def _unfinished(self, stream: Stream_View) -> Steps[dict[str, set[int]]]:
         """Entries that are not final, found from the months downwards: a window that no map names any more (its
@@ -232,21 +205,27 @@ class Reconciler:
         if not view.passed and window_ms + WINDOW_MS <= self._now_ms:
             self._result.waiting += 1
         key = cache_key(HALF_HOUR, window_ms)
+        repair = self._archive.repairs.get(window_ms)
+        if repair is not None and view.final and not repair.whole:
+            repair = None  # the stream has all of it, the archive has not
         known = self._believed(key)
-        if known is not None and known.equal_to == view and not self.memory.may_settle(known):
+        if known is not None and known.equal_to == (view, repair) and not self.memory.may_settle(known):
             if known.settled:
                 self._result.settled[window_ms] = view.sources
             return
-        if self._held(key, view.final):
+        if self._held(key, view.final or (repair is not None and repair.whole)):
             return
         found = yield from self._look(HALF_HOUR, window_ms, stream)
         if self.memory.shows(key, view.sources if is_settled(stream, view, found) else None):
             self._result.settled[window_ms] = view.sources
         while not found.gone_back:
-            sources = with_forgotten(view.sources, found.entry, found.kept)
-            wanted = wanted_of_window(view, window_ms, found.entry, sources, key in self._anew)
+            if repair is None and is_final_of(found.entry, S3):  # it stays, whatever the stream says
+                self._archive.merged(window_ms, not_lost=key not in self._anew, now=self.memory.now)
+                self.memory.equal(key, (view, repair))
+                return
+            wanted, sources = yield from self._wanted(view, window_ms, found, repair)
             if self._nothing_to_write(key, found.entry, wanted):
-                self.memory.equal(key, view)
+                self.memory.equal(key, (view, repair))
                 return
             if found.entry is not None and is_older(sources, found.entry):
                 self._result.skipped[OVERTAKEN] += 1
@@ -258,6 +237,20 @@ class Reconciler:
                 return
             found = yield from self._with_editions(key, found)
         yield from self._restore(HALF_HOUR, window_ms, found)
+
+    def _wanted(
+        self, view: Window_View, window_ms: int, found: Found, repair: Repair | None
+    ) -> Steps[tuple[Wanted, Sources]]:
+        """What a half hour's entry should say, and the partials that it lists then. Where it was computed from the
+        archive, that is the window, unless the stream had made it final before."""
+        key, entry = cache_key(HALF_HOUR, window_ms), found.entry
+        if repair is not None and not (
+            entry is not None and entry["status"] == FINAL and entry["provenance"] == STREAM
+        ):
+            missing = yield from missing_of_steps(self.store, window_ms, repair)
+            return wanted_of_repair(window_ms, repair, missing), ((S3, repair.name),)
+        sources = with_forgotten(view.sources, entry, found.kept)
+        return wanted_of_window(view, window_ms, entry, sources, key in self._anew), sources
 
     # ------------------------------------------------------------------ roll-ups
 
@@ -328,21 +321,24 @@ class Reconciler:
 
     def _look(self, period: str, start_ms: int, stream: Stream_View) -> Steps[Found]:
         """What the cache has; and if the key is to be looked at again, what it must have. The second of these looks
-        also finds what an older version wrote over before anything was final: the partials are still in the store."""
+        also finds what an older version wrote over before anything was final: the partials are still in the store. So
+        does each look at a repair that lacks a file: what it took the place of may have listed what its partitions
+        forgot."""
         key = cache_key(period, start_ms)
         shown = yield from self._read(key)
         found = Found(shown, shown)
-        if due := self.memory.due(key):
+        due = self.memory.due(key)
+        if due:
             found = yield from self._with_editions(key, found)
-            if due == AFTER_GRACE and period == HALF_HOUR:
-                folder = f"{PARTIALS_PREFIX}{window_label(start_ms)}/"
-                listed: Sequence[Listed] = yield call(self.store.list, folder)
-                kept = newest_kept((item.key for item in listed), start_ms, stream, found.entry)
-                found = Found(found.shown, found.entry, found.editions, kept)
-            if not found.gone_back:
-                self.memory.looked(key)
-                if period == HALF_HOUR and shown is not None and shown.get("provenance") == STREAM:
-                    yield call(self._publication.mend_consolidated, shown, start_ms)
+        if period == HALF_HOUR and (due == AFTER_GRACE or is_open_repair(found.entry)):
+            folder = f"{PARTIALS_PREFIX}{window_label(start_ms)}/"
+            listed: Sequence[Listed] = yield call(self.store.list, folder)
+            kept = newest_kept((item.key for item in listed), start_ms, stream, found.entry)
+            found = Found(found.shown, found.entry, found.editions, kept)
+        if due and not found.gone_back:
+            self.memory.looked(key)
+            if period == HALF_HOUR and shown is not None and shown.get("provenance") in OURS:
+                yield call(self._publication.mend_consolidated, shown, start_ms)
         return found
 
     def _with_editions(self, key: str, found: Found) -> Steps[Found]:
@@ -355,7 +351,7 @@ class Reconciler:
         """Equal already; nothing there and nothing to say; final, which never goes back to partial; or not ours."""
         if current is None:
             return not wanted.sources
-        if current.get("provenance") != STREAM:
+        if current.get("provenance") not in OURS:
             return True
         if not wanted.sources or (current["status"] == FINAL and not wanted.final):
             self._anew.discard(key)
@@ -412,7 +408,12 @@ class Reconciler:
         key, current = cache_key(period, start_ms), found.entry
         if current is not None and current["sources"] == wanted.sources and key not in self._anew:
             entry = with_status(
-                current, final=wanted.final, sources=wanted.sources, missing=wanted.missing, at_ms=self._now_ms
+                current,
+                final=wanted.final,
+                sources=wanted.sources,
+                missing=wanted.missing,
+                at_ms=self._now_ms,
+                waits=wanted.waits,
             )
         else:
             window = yield from self._merged(stream, period, start_ms, wanted)
@@ -427,8 +428,19 @@ class Reconciler:
                 yield call(self.store.put, summary, data)
             changed = current is not None and current["status"] == FINAL and current["summary"] != summary
             revision = (current["revision"] if current is not None else 0) + changed
-            about = About(wanted.final, revision, wanted.sources, wanted.missing, summary, self._now_ms)
-            entry = build_entry(period, start_ms, window, about, self.settings.sampling_percent)
+            about = About(
+                wanted.final,
+                revision,
+                wanted.sources,
+                wanted.missing,
+                summary,
+                self._now_ms,
+                wanted.provenance,
+                wanted.waits,
+            )
+            # when an invalid record came, the archive does not tell
+            bounded = wanted.provenance != STREAM
+            entry = build_entry(period, start_ms, window, about, self.settings.sampling_percent, bounded)
         yield from self._put(period, start_ms, found, entry, wanted.zeros)
 
     def _put(self, period: str, start_ms: int, found: Found, entry: Entry, zeros: Sequence[str]) -> Steps[None]:
@@ -442,7 +454,10 @@ class Reconciler:
             return
         self._anew.discard(key)
         self.memory.written(key, written)
-        self._result.written.append(Written(key, written["status"], written["revision"], written["total_requests"]))
+        revised = found.entry is not None and written["revision"] > found.entry["revision"]
+        self._result.written.append(
+            Written(key, written["status"], written["revision"], written["total_requests"], revised)
+        )
         for before in (found.shown, found.entry):
             if before is not None and before["summary"] != written["summary"]:
                 self._superseded[before["summary"]] = (key, self.memory.now)
@@ -463,12 +478,16 @@ class Reconciler:
             period, start_ms, wanted.parts, wanted.sources
         )
         wanted.sources = merged.sources
+        if period == HALF_HOUR:
+            self._archive.merged(start_ms, not_lost=merged.failed is None, now=self.memory.now)
         if merged.failed is not None:
             if merged.error is None:
                 self._result.skipped[merged.failed.gone] += 1
             else:
                 self._result.skipped[UNREADABLE] += 1
                 log.tell(OBJECT_UNREADABLE, f"not published: {merged.error}", key=merged.failed.key)
+            if merged.failed.gone == REPAIR_GONE:
+                yield from self._archive.forget_steps(start_ms, merged.failed.key)
             if merged.failed.owner:
                 self._anew.add(merged.failed.owner)
         return merged.window

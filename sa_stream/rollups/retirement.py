@@ -14,11 +14,15 @@ from sa_stream.commits.codec import encode_progress
 from sa_stream.commits.keys import (
     CHECKPOINTS_PREFIX,
     EDITIONS_PREFIX,
+    LATE_FILES_PREFIX,
     PARTIALS_PREFIX,
     PROGRESS_PREFIX,
+    REPAIR_FILES_PREFIX,
+    REPAIRS_PREFIX,
     SECRETS_PREFIX,
     SUMMARIES_PREFIX,
     destroyed_secret_key,
+    parse_late_file_key,
     parse_progress_key,
     progress_key,
     progress_prefix,
@@ -35,7 +39,8 @@ from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
 from sa_stream.rollups.editions import close_steps
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import Sources, Stream_View
-from sa_stream.rollups.periods import CLOSED_BY, MONTHLY, cache_key, end_of, parse_cache_key, start_of
+from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, MONTHLY, cache_key, end_of, parse_cache_key, start_of
+from sa_stream.rollups.repairs import best_repairs
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
 
@@ -152,6 +157,39 @@ def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> S
     return deleted
 
 
+def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[int]:
+    """Delete the repairs that others of more files have replaced a while ago, by the store's own clock, and those of
+    windows that are too old to be computed again and whose entry is final; with what belongs to them. How many.
+
+    Where there is no stream, from the oldest on: so what is older than the oldest was computed, or is to be left.
+    """
+    listed: Sequence[Listed] = yield call(store.list, REPAIRS_PREFIX)
+    best = best_repairs(listed)
+    kept = {repair.key(window_ms) for window_ms, repair in best.items()}
+    replaced_ms = max((item.modified_ms for item in listed), default=0) - stream.timing.keep_ms
+    gone = {item.key: None for item in listed if item.key not in kept and item.modified_ms <= replaced_ms}
+    old_ms = stream.settled_until_ms - stream.timing.keep_ms
+    for window_ms, repair in sorted(best.items()):
+        if window_ms >= old_ms or (stream.archive and window_ms + WINDOW_MS not in best):
+            break
+        entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(HALF_HOUR, window_ms))
+        if repair.whole and entry is not None and entry["status"] == FINAL:
+            folder = f"{REPAIRS_PREFIX}{window_label(window_ms)}/"  # all of them, or a lesser one would count
+            gone |= {item.key: None for item in listed if item.key.startswith(folder)}
+        elif stream.archive:
+            break
+    named = {REPAIR_FILES_PREFIX + key.removeprefix(REPAIRS_PREFIX) for key in gone}
+    beside: Sequence[Listed] = yield call(store.list, REPAIR_FILES_PREFIX)
+    late: Sequence[Listed] = yield call(store.list, LATE_FILES_PREFIX)
+    for keys in (
+        [item.key for item in beside if item.key in named],
+        [item.key for item in late if parse_late_file_key(item.key) < old_ms],
+        sorted(gone),
+    ):
+        yield from _delete_steps(store, keys)
+    return len(gone)
+
+
 def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:
     """Delete dead letters that were written longer ago than this, by the store's own clock; how many. Nothing reads
     them but people."""
@@ -161,10 +199,14 @@ def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:
     for folder in folders:  # a partition each
         listed: Sequence[Listed] = yield call(store.list, f"{folder}/")
         old = [item.key for item in listed if store_clock_ms - item.modified_ms >= kept_ms]
-        for begin in range(0, len(old), DELETED_AT_ONCE):
-            yield call(store.delete, old[begin : begin + DELETED_AT_ONCE])
+        yield from _delete_steps(store, old)
         deleted += len(old)
     return deleted
+
+
+def _delete_steps(store: Store, keys: Sequence[str]) -> Steps[None]:
+    for begin in range(0, len(keys), DELETED_AT_ONCE):
+        yield call(store.delete, keys[begin : begin + DELETED_AT_ONCE])
 
 
 def _store_clock_steps(store: Store) -> Steps[int]:
@@ -186,6 +228,7 @@ def clean_up_steps(store: Store, cache: Cache, stream: Stream_View, settled: Map
     yield from forget_partials_steps(store, stream, store_clock_ms)
     yield from forget_summaries_steps(store, cache, stream)
     yield from forget_secrets_steps(store, cache, stream)
+    yield from forget_repairs_steps(store, cache, stream)
 
 
 def _exorcise_steps(store: Store, listed: Sequence[Listed]) -> Steps[None]:

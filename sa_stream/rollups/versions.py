@@ -3,28 +3,47 @@
 from dataclasses import dataclass
 
 from sa_stream.partitions import Partial_Name
-from sa_stream.rollups.entry import FINAL, Entry
+from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.periods import HOURLY
+from sa_stream.rollups.slots import waits_of
 
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What roll-ups need of an entry."""
+    """What roll-ups need of an entry, and how many requests it has counted. `missing`: of an hour, the half hours that
+    are not final, and why."""
 
     final: bool
     revision: int
     summary: str
+    provenance: str = STREAM
+    requests: int = 0
+    missing: tuple[tuple[str, str], ...] = ()
 
 
 def version_of(entry: Entry | None) -> object:
     """What tells one version of an entry from another."""
     if entry is None:
         return None
-    return [entry.get(name) for name in ("status", "revision", "summary", "sources", "missing_sources", "provenance")]
+    told = ("status", "revision", "summary", "sources", "missing_sources", "provenance")
+    return [*(entry.get(name) for name in told), waits_of(entry)]
 
 
 def brief_of(entry: Entry | None) -> Brief | None:
-    return None if entry is None else Brief(entry["status"] == FINAL, entry["revision"], entry["summary"])
+    if entry is None:
+        return None
+    missing: tuple[tuple[str, str], ...] = ()
+    if entry["period"] == HOURLY:
+        missing = tuple((source["time_key"], source["reason"]) for source in entry["missing_sources"])
+    return Brief(
+        entry["status"] == FINAL,
+        entry["revision"],
+        entry["summary"],
+        entry.get("provenance", STREAM),
+        entry.get("total_requests", 0),
+        missing,
+    )
 
 
 def went_back(before: Brief | None, now: Brief | None) -> bool:

@@ -2,24 +2,34 @@
 says now come in. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sa_stream.commits.keys import partial_key
 from sa_stream.partitions import Partial_Name, number_of
-from sa_stream.rollups.entry import FINAL, STREAM, Entry
+from sa_stream.rollups.entry import FINAL, MIXED, S3, STREAM, Entry
 from sa_stream.rollups.finality import Sources, Stream_View, Window_View
-from sa_stream.rollups.periods import cache_key, child_period, children, end_of, time_key
+from sa_stream.rollups.periods import (
+    HALF_HOUR,
+    HOURLY,
+    cache_key,
+    child_period,
+    children,
+    end_of,
+    time_key,
+)
+from sa_stream.rollups.repairs import Repair
+from sa_stream.rollups.slots import NOT_FINAL, Waits, waits_of, waits_of_parts
 from sa_stream.rollups.versions import Brief, names_of
 from sa_stream.timing import WINDOW_MS
 
 # Why something was left for a later pass; keys of Pass_Result.skipped
 PARTIAL_GONE = "partial-gone"  # a named partial was replaced meanwhile: a fresh list has the new name
+REPAIR_GONE = "repair-gone"  # a repair that counted was replaced meanwhile
 SUMMARY_GONE = "summary-gone"  # a child's mergeable summary is not there: the child is published anew first
 type Json_List = Sequence[Mapping[str, Any]]
 
-NOT_FINAL = "partial"  # a roll-up waits for an entry that is there, but not final
-NOT_PUBLISHED = "not-published"  # ... for one that is about to be written
+NOT_PUBLISHED = "not-published"  # a roll-up waits for an entry that is about to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +46,20 @@ class Part:
 @dataclass(slots=True)
 class Wanted:
     """What an entry should say, and what to make it of. `sources` and `missing` are as in its JSON; `zeros` are keys of
-    the entries below a roll-up that count as final because they are empty."""
+    the entries below a roll-up that count as final because they are empty; `waits` are its slots that are not final."""
 
     final: bool
     sources: Json_List
     missing: Json_List
     parts: Sequence[Part]
     zeros: Sequence[str] = ()
+    provenance: str = STREAM
+    waits: Waits = field(default_factory=dict)
 
     def equals(self, entry: Entry) -> bool:
         return bool(
-            (entry["status"] == FINAL) == self.final
+            waits_of(entry) in (None, self.waits)
+            and (entry["status"] == FINAL) == self.final
             and entry["sources"] == self.sources
             and entry["missing_sources"] == self.missing
         )
@@ -69,11 +82,12 @@ def missing_json(view: Window_View) -> list[dict[str, Any]]:
 def with_forgotten(sources: Sources, current: Entry | None, kept: Mapping[str, Partial_Name]) -> Sources:
     """The view's sources, and those of the entry whose partition names the window no more: it forgot an old window
     only because the entry lists it, and a retired shard has no map at all. `kept`: what the store still has of the
-    window, where that was looked up; a newer one than the entry's was in the entry, before an older version came back.
+    window, where that was looked up; a newer one than the entry's was in the entry, before an older version came back,
+    or a repair that gives way now.
     """
-    if current is not None and current.get("provenance") != STREAM:
+    if current is not None and current.get("provenance") not in (STREAM, S3):
         return sources
-    names = {} if current is None else names_of(current)
+    names = {} if current is None or current.get("provenance") == S3 else names_of(current)
     for partition, name in kept.items():
         if partition not in names or int(names[partition].number) < int(name.number):
             names[partition] = name
@@ -114,9 +128,15 @@ def children_gone_back(listed: Json_List, now: Json_List) -> list[str]:
 def wanted_of_window(view: Window_View, window_ms: int, current: Entry | None, sources: Sources, anew: bool) -> Wanted:
     """What a half hour's entry should say. `sources`: all that it lists; `anew`: its summary is lost."""
     parts = partials_of(window_ms, sources)
-    if current is not None and len(sources) > len(view.sources) and not anew:
+    if current is not None and current["provenance"] == STREAM and len(sources) > len(view.sources) and not anew:
         parts = additions(window_ms, sources, current) or parts
     return Wanted(view.final, names_json(sources), missing_json(view), parts)
+
+
+def wanted_of_repair(window_ms: int, repair: Repair, missing: Json_List) -> Wanted:
+    """What a half hour's entry should say that was computed from the files of the archive."""
+    parts = [Part(repair.key(window_ms), REPAIR_GONE)]
+    return Wanted(repair.whole, names_json(((S3, repair.name),)), missing, parts, provenance=S3)
 
 
 def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: Mapping[int, Brief | None]) -> Wanted:
@@ -129,7 +149,8 @@ def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: 
     for child_ms in children(period, start_ms):
         brief, label = briefs[child_ms], time_key(below, child_ms)
         if brief is not None:
-            sources.append({"time_key": label, "revision": brief.revision, "summary": brief.summary})
+            source = {"time_key": label, "revision": brief.revision, "summary": brief.summary}
+            sources.append(source if brief.provenance == STREAM else {**source, "provenance": brief.provenance})
             parts.append(Part(brief.summary, SUMMARY_GONE, cache_key(below, child_ms)))
             reason = "" if brief.final else NOT_FINAL
         else:
@@ -140,7 +161,33 @@ def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: 
             zeros.append(cache_key(below, child_ms))
         if reason:
             missing.append({"time_key": label, "reason": reason})
-    return Wanted(not missing, sources, missing, parts, zeros)
+    origins = {brief.provenance for brief in briefs.values() if brief is not None}
+    provenance = origins.pop() if len(origins) == 1 else _mixed(origins)
+    return Wanted(not missing, sources, missing, parts, zeros, provenance, _waits(stream, period, briefs, missing))
+
+
+def _waits(stream: Stream_View, period: str, briefs: Mapping[int, Brief | None], missing: Json_List) -> Waits:
+    reasons = {source["time_key"]: source["reason"] for source in missing}
+    below = child_period(period)
+
+    def told(hour_ms: int) -> Mapping[str, str]:
+        brief = briefs[hour_ms]
+        if brief is not None:
+            return dict(brief.missing)
+        return {time_key(HALF_HOUR, half_ms): _unpublished(stream, half_ms) for half_ms in children(HOURLY, hour_ms)}
+
+    waiting = {start_ms: reasons[label] for start_ms in briefs if (label := time_key(below, start_ms)) in reasons}
+    return waits_of_parts(period, waiting, told)
+
+
+def _unpublished(stream: Stream_View, window_ms: int) -> str:
+    """Why a half hour of an hour without an entry is not final; '' if it is, and empty."""
+    reason = stream.span_reason(window_ms, window_ms + WINDOW_MS)
+    return NOT_PUBLISHED if not reason and window_ms in stream.named else reason
+
+
+def _mixed(origins: set[str]) -> str:
+    return MIXED if origins else STREAM
 
 
 def newest_kept(

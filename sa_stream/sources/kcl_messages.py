@@ -12,12 +12,16 @@ import io
 
 import msgspec
 
+from sa_stream import native
 from sa_stream.errors import Source_Error
+from sa_stream.native.messages import HEAD, Taken, taken_of
 from sa_stream.partitions import Batch
 
 READ_BYTES = 512 << 10  # a larger read leaves the processor's cache before it is looked at
 BUFFER_BYTES = 4 << 20  # at first; doubled for a message that does not fit
+HELD_BYTES_MAX = 64 << 10  # less than this is held without a buffer, so that all pipes share one, which stays warm
 PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges: fewer wake-ups
+PACKED_BYTES_MIN = 16 << 10  # of a message that is worth a call of the kernel
 MESSAGE_BYTES_MAX = 256 << 20  # GetRecords answers at most 10 MiB; aggregated records add their envelopes to it
 
 SHARD_END = "SHARD_END"  # where the KCL says that a shard is read, once it was checkpointed to its end
@@ -59,6 +63,17 @@ class Process_Records(msgspec.Struct, tag_field="action", tag="processRecords", 
         )
 
 
+class Packed_Records(Process_Records, tag_field="action", tag="processRecords", gc=False):
+    """The same as the kernel reads it, in few arrays."""
+
+    packed: Batch | None = None
+
+    def batch(self, not_fetched_before_ms: int = 0) -> Batch:
+        assert self.packed is not None
+        self.packed.not_fetched_before_ms = not_fetched_before_ms
+        return self.packed
+
+
 class Checkpointed(msgspec.Struct, tag_field="action", tag="checkpoint"):
     """Answer to our `checkpoint`. error: simple name of a Java exception, None if it is done."""
 
@@ -85,16 +100,34 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(
 )
 
 
-def decode_message(line: bytes | memoryview, shard: str = "") -> Message:
+def decode_message(line: bytes | memoryview | Taken, shard: str = "") -> Message:
     """One line of the KCL. Raises Source_Error, which names the shard, for anything that is no message known here."""
+    taken = line if isinstance(line, Taken) else taken_of(line) if len(line) >= PACKED_BYTES_MIN else None
+    if taken is not None and (batch := taken.batch()) is not None:
+        return Packed_Records([], packed=batch)
     try:
-        return _decoder.decode(line)
+        return _decoder.decode(line) if not isinstance(line, Taken) else _completed(line)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         whose = f" for {shard}" if shard else ""
         raise Source_Error(
             f"The KCL sent a line of {len(line)} bytes{whose} that is no message known here: {error}. Use the version "
             "of amazon-kclpy that docs/operations.md names"
         ) from error
+
+
+def _completed(taken: Taken) -> Message:
+    """A message of which the first records were taken. The decoder gets another one in their place, so that it sees
+    what stands between them and the rest."""
+    first = taken.records(0)
+    if not first.payloads:
+        return _decoder.decode(HEAD + taken.rest)
+    message = _decoder.decode(b"".join((HEAD, _IN_PLACE, b"]" if taken.ended else b",", taken.rest)))
+    assert isinstance(message, Process_Records)
+    message.records[:1] = map(Record, first.payloads, first.sequence_numbers, first.arrivals_ms)
+    return message
+
+
+_IN_PLACE = b'{"data":"","sequenceNumber":"0","approximateArrivalTimestamp":0}'
 
 
 def action_of(message: Message) -> str:
@@ -130,7 +163,8 @@ class Line_Pipe:
     """Whole lines from a pipe. Owns the file descriptor; holds a buffer only while there is something in it.
 
     `whose` is named in errors. The lines that `read` returns are views of the buffer, valid until the next `read` of
-    any pipe with the same buffers.
+    any pipe with the same buffers. Of a message with records the kernel takes these out of the buffer as they come:
+    then only what is left of it is such a view.
     """
 
     def __init__(self, descriptor: int, buffers: Buffers | None = None, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
@@ -141,14 +175,17 @@ class Line_Pipe:
         self._buffer = bytearray()
         self._view = memoryview(self._buffer)
         self._start = self._end = 0  # of what was read and not yet handed out
+        self._held = b""  # the same, without a buffer
         self._longest = 0  # line so far
+        self._taken: Taken | None = None  # of the line that begins at _start
+        self._plain = False  # nothing is taken of it
         with contextlib.suppress(OSError):  # not a pipe, or not Linux: works as well, with more reads
             fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_BYTES)
 
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def read(self) -> list[memoryview] | None:
+    def read(self) -> list[memoryview | Taken] | None:
         """Read once, and return the lines that are whole now, each with its newline (perhaps none); None at the end.
 
         Raises Source_Error for a line that is too long to be one of the KCL's.
@@ -157,22 +194,38 @@ class Line_Pipe:
         count = self._file.readinto(self._view[self._end : self._end + READ_BYTES])
         if not count:
             return None if count == 0 else []
-        lines = []
+        lines: list[memoryview | Taken] = []
         newline = self._buffer.find(b"\n", self._end, self._end + count)
         self._end += count
+        self._take(newline + 1 or self._end)
         while newline >= 0:
-            lines.append(self._view[self._start : newline + 1])
-            self._longest = max(self._longest, newline + 1 - self._start)
-            self._start = newline + 1
+            rest = self._view[self._start : newline + 1]
+            if self._taken is not None:
+                self._taken.rest = rest
+            lines.append(rest if self._taken is None else self._taken)
+            self._longest = max(self._longest, len(rest))
+            self._start, self._taken, self._plain = newline + 1, None, False
             newline = self._buffer.find(b"\n", self._start, self._end)
-        if self._start == self._end:
-            self._give_back()
-        elif self._end - self._start > self._bytes_max:
+            self._take(newline + 1 or self._end)
+        if self.cut_off_bytes > self._bytes_max:
             raise Source_Error(
                 f"The KCL sends a message of more than {self._bytes_max >> 20} MiB for {self.whose or 'a shard'}: set "
                 "SGRAPH_SEND__SA_KCL__maxRecords to a smaller number"
             )
+        if self._end - self._start < HELD_BYTES_MAX:
+            self._held = bytes(self._view[self._start : self._end])
+            self._give_back()
         return lines
+
+    def _take(self, end: int) -> None:
+        """Take records out of the line that begins at _start and has come up to here."""
+        if self._taken is None and not self._plain and end - self._start >= PACKED_BYTES_MIN:
+            self._plain = not native.AVAILABLE or not self._buffer.startswith(HEAD, self._start)
+            if not self._plain:
+                self._taken = Taken()
+                self._start += len(HEAD)
+        if self._taken is not None and not self._taken.ended:
+            self._start += self._taken.take(self._view[self._start : end])
 
     def _give_back(self) -> None:
         self._buffers.put(self._buffer)
@@ -187,6 +240,8 @@ class Line_Pipe:
         if not size:
             self._buffer = self._buffers.get()
             self._view = memoryview(self._buffer)
+            self._end = len(self._held)
+            self._view[: self._end], self._held = self._held, b""
             return
         full = size - self._end < READ_BYTES
         if self._start and (full or size - self._start < self._longest + READ_BYTES):
@@ -201,7 +256,8 @@ class Line_Pipe:
     @property
     def cut_off_bytes(self) -> int:
         """Bytes of a line without an end so far: after the end of the pipe, a message that was cut off."""
-        return self._end - self._start
+        taken = 0 if self._taken is None else self._taken.size_bytes
+        return self._end - self._start + len(self._held) + taken
 
     def close(self) -> None:
         self._file.close()

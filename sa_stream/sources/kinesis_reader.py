@@ -124,6 +124,7 @@ class Kinesis_Reader:
         self.stream = stream
         self.read_interval_ms = read_interval_ms
         self.idle_interval_ms = idle_interval_ms
+        self.service = "Kinesis"
         self.clock = Source_Clock()
         self.shards_changed = False
         self._first_numbers: dict[str, str] = {}

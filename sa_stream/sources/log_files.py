@@ -4,24 +4,69 @@ for each file.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File, Log_Lines, Log_Table
 from sa_stream.sources.log_part import Log_Part
+from sa_stream.sources.log_ranges import range_bytes_for, ranges_of
 from sa_stream.sources.log_reader import BUFFER_BYTES, read_log, unreadable
+
+if TYPE_CHECKING:
+    from sa_stream.sources.s3_log_files import Buckets, Log_Object
+
+type Log_Place = "Log_Part | Log_Object"
+type Logs = Iterator[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
+
+
+def _nothing(read_bytes: int) -> None:
+    pass
+
+
+class Open_Logs:
+    """Opens logs that Log_Files has found, in any process.
+
+    ahead  whether a thread reads and unpacks ahead: where no other process does
+    """
+
+    def __init__(self, buckets: "Buckets | None", buffer_bytes: int = BUFFER_BYTES, ahead: bool = False) -> None:
+        self._buckets = buckets
+        self._buffer_bytes = buffer_bytes
+        self._ahead = ahead
+
+    def __call__(self, places: Sequence[Log_Place], on_read: Callable[[int], None] = _nothing) -> Logs:
+        """A note of each, and its pieces, which are to be taken before the next one; what it cannot give is noted."""
+        objects = [place for place in places if not isinstance(place, Log_Part)]
+        ahead = iter(self._buckets.read_ahead(objects) if self._buckets is not None else ())
+        return self._logs([place if isinstance(place, Log_Part) else next(ahead) for place in places], on_read)
+
+    def _logs(self, parts: Sequence[Log_Part], on_read: Callable[[int], None]) -> Logs:
+        for part in parts:
+            file = Log_File(part.name)
+            yield file, self._pieces(part, file, on_read)
+
+    def _pieces(
+        self, part: Log_Part, file: Log_File, on_read: Callable[[int], None]
+    ) -> Iterator[Log_Lines | Log_Table]:
+        try:
+            yield from read_log(part, file, self._buffer_bytes, on_read, self._ahead)
+        except (Source_Error, Store_Unavailable) as error:
+            file.error = str(error)
 
 
 class Log_Files:
-    """Iterate over it for pieces: lines in buffers of about 9 MiB, or a table. What one file cannot give is noted, and
+    """Iterate over it for pieces: lines in buffers of about 1 MiB, or a table. What one file cannot give is noted, and
     the next one is read.
 
     `paths`: files, folders (recursively, sorted, links followed, names that begin with a dot left out), `-` for
     standard input, or `s3://bucket/prefix`. They are looked up at once: Source_Error for one that is missing,
     forbidden or empty of files, Store_Unavailable if S3 does not answer.
 
+    places       every log that was found
     files        a note for each file that was opened, and for each folder that was skipped
     total_bytes  size of all files as stored (packed ones packed), None with standard input among them
     done_bytes   how much of that was read so far
@@ -29,33 +74,45 @@ class Log_Files:
 
     def __init__(self, paths: Sequence[str | Path], buffer_bytes: int = BUFFER_BYTES) -> None:
         self.files: list[Log_File] = []
-        self._parts = [part for path in paths for part in self._found(str(path))]
+        self._buckets: Buckets | None = None
+        self.places: list[Log_Place] = [place for path in paths for place in self._found(str(path))]
         self._buffer_bytes = buffer_bytes
         self.done_bytes = 0
-        sizes = [part.size_bytes for part in self._parts]
+        sizes = [place.size_bytes for place in self.places]
         self.total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
 
     def __iter__(self) -> Iterator[Log_Lines | Log_Table]:
-        for part in self._parts:
-            file = Log_File(part.name)
+        alone = Open_Logs(self._buckets, self._buffer_bytes, ahead=True)
+        for file, pieces in alone(self.places, self._count):
             self.files.append(file)
-            try:
-                yield from read_log(part, file, self._buffer_bytes, self._count)
-            except (Source_Error, Store_Unavailable) as error:
-                file.error = str(error)
+            yield from pieces
+
+    def split(self, jobs: int) -> None:
+        """Make `places` of large plain files one for each of their ranges, for so many processes."""
+        range_bytes = range_bytes_for(self.total_bytes or 0, jobs)
+        places: list[Log_Place] = []
+        for place in self.places:
+            places += ranges_of(place, range_bytes) if isinstance(place, Log_Part) else [place]
+        self.places = places
+
+    @property
+    def opener(self) -> Open_Logs:
+        """Opens some of `places`."""
+        return Open_Logs(self._buckets, self._buffer_bytes)
 
     def _count(self, read_bytes: int) -> None:
         self.done_bytes += read_bytes
 
-    def _found(self, path: str) -> list[Log_Part]:
+    def _found(self, path: str) -> "Sequence[Log_Place]":
         if path == "-":
             if sys.stdin is None:
                 raise Source_Error("standard input cannot be read: it is closed")
             return [Log_Part("standard input", None, lambda: _Standard_Input(sys.stdin.buffer))]
         if path.startswith("s3://"):
-            from sa_stream.sources.s3_log_files import s3_parts  # loads boto3, which takes longer than many a file
+            from sa_stream.sources.s3_log_files import Buckets  # loads boto3, which takes longer than many a file
 
-            return s3_parts(path)
+            self._buckets = self._buckets or Buckets()
+            return self._buckets.objects_below(path)
         if not Path(path).is_dir():
             try:
                 return [_file_part(path, os.stat(path).st_size)]
@@ -98,7 +155,7 @@ class Log_Files:
 
 
 def _file_part(path: str, size_bytes: int) -> Log_Part:
-    return Log_Part(path, size_bytes, lambda: open(path, "rb"))
+    return Log_Part(path, size_bytes, partial(FileIO, path))
 
 
 class _Standard_Input:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from sa_stream.log_file import Log_Form
+
 
 class Readable(Protocol):
     def read(self, amount: int, /) -> bytes: ...
@@ -13,8 +15,15 @@ class Readable(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Log_Part:
-    """One file to read: what errors call it, its size as stored (None: unknown), and how to open it."""
+    """One file to read, or a range of one.
+
+    name        what errors call it
+    size_bytes  as stored; None: unknown
+    open        how to open it
+    form        of its lines, which are not packed; None: nobody has looked into it
+    """
 
     name: str
     size_bytes: int | None
     open: Callable[[], Readable]
+    form: Log_Form | None = None

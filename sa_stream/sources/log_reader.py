@@ -1,18 +1,20 @@
 """One log, whatever it is and wherever it lies: its bytes come in, pieces of whole lines or of columns go out, in
 memory that does not grow with the log or its lines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from tempfile import NamedTemporaryFile
 
 import polars as pl
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
+from sa_stream.sources.ahead import ahead
 from sa_stream.sources.log_forms import BYTE_ORDER_MARK, decoded, form_of, utf_16_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.unpacking import plain_blocks
 
-BUFFER_BYTES = 9 << 20  # about 20,000 lines: as many as are folded at once
+BUFFER_BYTES = 1 << 20  # about 2,000 lines: they are still in the processor's cache when they are read
 LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
 TABLE_ROWS = 20_000
 
@@ -22,11 +24,13 @@ def read_log(
     file: Log_File,
     buffer_bytes: int = BUFFER_BYTES,
     on_read: Callable[[int], None] = lambda read_bytes: None,
+    ahead_of_us: bool = False,
 ) -> Iterator[Log_Lines | Log_Table]:
     """The pieces of one log: lines in buffers of about `buffer_bytes`, or one table.
 
-    file     takes down the form, and what was odd
-    on_read  hears how many bytes were read, as they are stored
+    file         takes down the form, and what was odd
+    on_read      hears how many bytes were read, as they are stored
+    ahead_of_us  whether a thread reads and unpacks the next lines while some are used
 
     Raises Source_Error for what cannot be read (its message names the log), Store_Unavailable if its store does not
     answer. If it breaks off, the lines before the break are handed over, then the error; the line in which it breaks is
@@ -43,6 +47,10 @@ def read_log(
             yield block
 
     try:
+        if part.form is not None:
+            file.form = part.form
+            yield from (Log_Lines(file, lines) for lines in _lines(_gathered(blocks(), buffer_bytes)))
+            return
         head, plain = plain_blocks(blocks(), file)
         encoding = utf_16_of(head)
         if encoding is not None:
@@ -55,14 +63,16 @@ def read_log(
                 yield _table(file, copy.name)
         else:
             skipped = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
-            yield from (Log_Lines(file, lines) for lines in _lines(_gathered(_after(skipped, plain), buffer_bytes)))
+            found = _lines(_gathered(_after(skipped, plain), buffer_bytes))
+            with closing(ahead(found) if ahead_of_us else found) as lines:
+                yield from (Log_Lines(file, each) for each in lines)
     except OSError as error:
         raise unreadable(part.name, error) from error
     finally:
         source.close()
 
 
-def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _lines(blocks: Iterator[bytes]) -> Generator[bytes, None, None]:
     cutter = _Line_Cutter()
     for block in blocks:
         lines = cutter.push(block)
@@ -127,6 +137,8 @@ class _Line_Cutter:
         if not cut:
             self._keep(block)
             return b""
+        if cut == len(block) and not self._rest:
+            return block
         first = block.find(b"\n")
         self._keep(block[:first])
         lines = b"".join((*self._rest, block[first:cut]))

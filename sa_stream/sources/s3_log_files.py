@@ -1,73 +1,73 @@
-"""Log files in S3: a bucket and a prefix come in, readable parts go out. Apart from `log_files`, as loading boto3 takes
-longer than reading many a file.
+"""Log files in S3: a bucket and a prefix come in, objects go out, and can be read ahead in whichever process. Apart
+from `log_files`, as loading boto3 takes longer than reading many a file.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-)
-
-from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.archive.files import Stored
+from sa_stream.errors import Source_Error
 from sa_stream.sources.log_part import Log_Part
+from sa_stream.sources.read_ahead import THREADS, Read_Ahead
+from sa_stream.sources.s3_archive import S3_Archive
 
 
-class _S3_Object:
-    """The body of one S3 object; network failures come as OSError does for files."""
+@dataclass(frozen=True, slots=True)
+class Log_Object:
+    """One log in a bucket."""
 
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
-        self._name = f"s3://{bucket}/{key}"
-        self._body = _ask_s3(self._name, lambda: client.get_object(Bucket=bucket, Key=key)["Body"])
+    bucket: str
+    stored: Stored
 
-    def read(self, amount: int, /) -> bytes:
-        content: bytes = _ask_s3(self._name, lambda: self._body.read(amount))
-        return content
+    @property
+    def name(self) -> str:
+        return f"s3://{self.bucket}/{self.stored.key}"
 
-    def close(self) -> None:
-        self._body.close()
-
-
-def s3_parts(url: str) -> list[Log_Part]:
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    client = _ask_s3(
-        url,
-        lambda: boto3.session.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": 3})),
-    )
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = _ask_s3(url, lambda: [entry for page in pages for entry in page.get("Contents", [])])
-    parts = [
-        Log_Part(
-            f"s3://{bucket}/{entry['Key']}",
-            int(entry["Size"]),
-            lambda key=entry["Key"]: _S3_Object(client, bucket, key),  # type: ignore[misc]
-        )
-        for entry in sorted(found, key=lambda entry: str(entry["Key"]))
-        if entry["Size"]  # consoles make empty objects to stand for folders
-    ]
-    if not parts:
-        raise Source_Error(f"There is no object with content under {url}")
-    return parts
+    @property
+    def size_bytes(self) -> int:
+        return self.stored.size_bytes
 
 
-def _ask_s3(name: str, ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except ClientError as error:
-        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
-            raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
-        raise Source_Error(f"{name} cannot be read from S3: {code}: {text}") from error
-    except (EndpointConnectionError, HTTPClientError, IncompleteReadError) as error:
-        raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
-    except (BotoCoreError, ValueError) as error:
-        raise Source_Error(
-            f"{name} cannot be read from S3: {error}. Check AWS_REGION, AWS_ENDPOINT_URL_S3 and the credentials"
-        ) from error
+class Buckets:
+    """The buckets of a process, each with its client, which cannot go to another process."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, S3_Archive] = {}
+
+    def __reduce__(self) -> tuple[type["Buckets"], tuple[()]]:
+        return Buckets, ()
+
+    def objects_below(self, url: str) -> list[Log_Object]:
+        """By key, whatever the layout. Raises Source_Error, Store_Unavailable."""
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        objects: list[Log_Object] = []
+        more, last = True, ""
+        while more:
+            page = self._store(bucket).page(prefix, last)
+            more, last = page.more, page.objects[-1].key if page.objects else ""
+            found = (stored for stored in page.objects if stored.size_bytes)  # consoles make empty ones for folders
+            objects += (Log_Object(bucket, stored) for stored in found)
+        if not objects:
+            raise Source_Error(f"There is no object with content under {url}")
+        return objects
+
+    def read_ahead(self, objects: Sequence[Log_Object]) -> list[Log_Part]:
+        """Parts to be opened in their order; the first of each bucket are asked for at once."""
+        places = dict.fromkeys((each.bucket for each in objects), 0)
+        ahead = {}
+        for bucket in places:
+            stored = [each.stored for each in objects if each.bucket == bucket]
+            ahead[bucket] = Read_Ahead(self._store(bucket), stored)
+            ahead[bucket].ask()
+        parts = []
+        for each in objects:
+            place = places[each.bucket]
+            places[each.bucket] += 1
+            parts.append(Log_Part(each.name, each.size_bytes, partial(ahead[each.bucket].open, place)))
+        return parts
+
+    def _store(self, bucket: str) -> S3_Archive:
+        if bucket not in self._stores:
+            self._stores[bucket] = S3_Archive(bucket, THREADS)
+        return self._stores[bucket]

@@ -1,12 +1,12 @@
 """Packed bytes in, plain bytes out, in blocks: gzip and zstd, told by their first bytes, of several members and one
 within the other. Holds one block at a time, whatever it unpacks to."""
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from backports import zstd
+from isal import isal_zlib
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File
@@ -15,6 +15,7 @@ LAYERS_MAX = 2
 BLOCK_BYTES_MAX = 1 << 20
 _PIECE_BYTES = 1 << 16  # what follows a member is copied for each: small pieces keep thousands of them cheap
 HEAD_BYTES = 1 << 16  # as many tell what a file is
+_GZIP_ERROR: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # its stub takes the class for one
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,7 +29,7 @@ class _Gzip:
     """One member of a gzip file."""
 
     def __init__(self) -> None:
-        self._unpacker = zlib.decompressobj(wbits=31)
+        self._unpacker = isal_zlib.decompressobj(wbits=31)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         while piece:
@@ -69,6 +70,15 @@ class _Zstd:
 _PACKINGS = (_Packing("gzip", b"\x1f\x8b", _Gzip), _Packing("zstd", b"\x28\xb5\x2f\xfd", _Zstd))
 
 
+def is_packed(head: bytes) -> bool:
+    """Whether a file begins like this that is packed."""
+    return _packing_of(head) is not None
+
+
+def _packing_of(head: bytes) -> _Packing | None:
+    return next((packing for packing in _PACKINGS if head.startswith(packing.magic)), None)
+
+
 def plain_blocks(blocks: Iterator[bytes], file: Log_File) -> tuple[bytes, Iterator[bytes]]:
     """(the first bytes, all blocks) of a file's content without its packing.
 
@@ -77,7 +87,7 @@ def plain_blocks(blocks: Iterator[bytes], file: Log_File) -> tuple[bytes, Iterat
     """
     for _ in range(LAYERS_MAX + 1):
         head, blocks = _peeked(blocks)
-        packing = next((packing for packing in _PACKINGS if head.startswith(packing.magic)), None)
+        packing = _packing_of(head)
         if packing is None:
             return head, blocks
         blocks = _unpacked(blocks, packing, file)
@@ -120,7 +130,7 @@ def _unpacked(blocks: Iterator[bytes], packing: _Packing, file: Log_File) -> Ite
                     member = packing.unpacker()
                 yield from member.feed(piece)
                 piece = member.rest if member.ended else b""
-    except (zlib.error, zstd.ZstdError) as error:
+    except (_GZIP_ERROR, zstd.ZstdError) as error:
         raise Source_Error(f"{file.name} is not a whole {packing.name} file: {error}") from error
     if short:
         file.warning = _trailing(file, packing)

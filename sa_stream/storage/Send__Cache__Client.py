@@ -66,6 +66,11 @@ class Send__Cache__Client(Type_Safe):
         path = f"/{namespace}/retrieve/hash/{self._hash(cache_key)}/json"
         return self._twice(lambda: self._get_or_none(path))
 
+    def retrieve_by_id(self, namespace: str, cache_id: str) -> dict[str, Any] | None:
+        """The entry with this id of the service's own; None if there is none."""
+        path = f"/{namespace}/retrieve/{quote(cache_id, safe='')}/json"
+        return self._twice(lambda: self._get_or_none(path))
+
     def raw__record(self, body: dict[str, Any]) -> str:
         """Store a body under the time of its writing (strategy `temporal`), and return its cache id.
 
@@ -77,7 +82,7 @@ class Send__Cache__Client(Type_Safe):
     def list_files(self, path: str) -> list[str]:
         """Full paths of the service's own files below a folder like `sa-cloudfront-raw/data/temporal`, sorted.
 
-        For browsing only: services on some storage modes cannot list, and answer 500.
+        For browsing and pruning only: services on some storage modes cannot list, and answer 500.
         """
         with _write_lock:  # in memory, a write would change what is being walked through
             return list(self._twice(lambda: self._done("GET", f"/admin/storage/files/all/{quote(path)}"))["files"])
@@ -86,6 +91,45 @@ class Send__Cache__Client(Type_Safe):
         """Names of the folders directly below a folder of the service's storage."""
         with _write_lock:
             return list(self._twice(lambda: self._done("GET", f"/admin/storage/folders/{quote(path)}")))
+
+    def read_file(self, path: str) -> Any:
+        """What is in one of the service's own files of JSON; None if it is not there."""
+        address = f"/admin/storage/file/json/{quote(path)}"
+        response = self._twice(lambda: self._send("GET", address))
+        if response.status_code == 404 and "FILE_NOT_FOUND" in response.text:
+            return None
+        return self._content(response, "GET", address)
+
+    def delete_file(self, path: str) -> int:
+        """Delete one of the service's own files; how many went: 1, or 0 if it was not there."""
+        with _write_lock:
+            return int(
+                self._twice(lambda: self._done("DELETE", f"/admin/storage/file/delete/{quote(path)}"))["deleted"]
+            )
+
+    def delete_entry(self, namespace: str, cache_key: str) -> int:
+        """Delete an entry, with everything that the service keeps of it; how many of its files went.
+
+        The service knows it by each id under which it was ever created, and forgets one of them at a time.
+        """
+        path = f"/{namespace}/retrieve/hash/{self._hash(cache_key)}/cache-id"
+        deleted = 0
+        while found := self._twice(lambda: self._get_or_none(path)):
+            gone = self.delete_stored(namespace, found["cache_id"])
+            deleted += gone
+            if not gone:
+                break  # its hash names an id that the service does not have
+        return deleted
+
+    def delete_stored(self, namespace: str, cache_id: str) -> int:
+        """Delete what was stored under a cache id; how many of its files went."""
+        with _write_lock:
+            answer = self._twice(lambda: self._done("DELETE", f"/{namespace}/delete/{cache_id}"))
+        return int(answer.get("deleted_count", 0))
+
+    def hash_of(self, cache_key: str) -> str:
+        """Under which hash the service finds the entry of a key."""
+        return self._hash(cache_key)
 
     def check(self) -> None:
         """Make sure that the service answers, takes our key, and can read its storage."""

@@ -3,7 +3,11 @@
 import logging
 import re
 import threading
+from concurrent.futures import Future
+from functools import cache
 
+import anyio
+from anyio.from_thread import BlockingPortal
 from mgraph_ai_service_cache_client.client.cache_client.Cache__Service__Client import Cache__Service__Client
 from osbot_fast_api.services.registry.Fast_API__Service__Registry import fast_api__service__registry
 from osbot_fast_api.services.schemas.registry.enums.Enum__Fast_API__Service__Registry__Client__Mode import (
@@ -34,7 +38,24 @@ def cache_client__in_process(mode: str = "memory", path: str = "") -> Send__Cach
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for each call of the service
     service = cache_service_app(mode, path)
     name = "in this process" + (f" ({path})" if mode == "local_disk" else "")
-    return _client(Client_Config(mode=Mode.IN_MEMORY, fast_api=service, fast_api_app=service.app()), name)
+    client = _client(Client_Config(mode=Mode.IN_MEMORY, fast_api=service, fast_api_app=service.app()), name)
+    client.cache_client.requests().test_client().portal = _event_loop()
+    return client
+
+
+@cache
+def _event_loop() -> BlockingPortal:
+    """Where services in this process run, for as long as it lives: a client would start and end a thread with a loop
+    for each call."""
+    made: Future[BlockingPortal] = Future()
+
+    async def run() -> None:
+        async with BlockingPortal() as portal:
+            made.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    threading.Thread(target=anyio.run, args=(run,), name="cache-service", daemon=True).start()
+    return made.result()
 
 
 def cache_client__remote(

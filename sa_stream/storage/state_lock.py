@@ -46,22 +46,22 @@ class State_Lock:
         self.release()
 
 
-def hold_lock(store: State_Store, expiry_s: float = EXPIRY_S) -> State_Lock:
-    """Become the one local runner of this state store.
+def hold_lock(store: State_Store, expiry_s: float = EXPIRY_S, key: str = LOCK_KEY) -> State_Lock:
+    """Become the one local runner of this state store, or the one who does what another key stands for.
 
     file:// a lock of the kernel, gone with the process however that ends; s3:// an object that counts until it has not
     been refreshed for `expiry_s`. Raises In_Use with the name of the holder, Store_Unavailable.
     """
     if store.scheme == "file":
-        return _File_Lock(store)
+        return _File_Lock(store, key)
     if store.scheme == "s3":
-        return _Bucket_Lock(store, expiry_s)
+        return _Bucket_Lock(store, expiry_s, key)
     return State_Lock()
 
 
 class _File_Lock(State_Lock):
-    def __init__(self, store: State_Store) -> None:
-        path = Path(store.location) / LOCK_KEY
+    def __init__(self, store: State_Store, key: str) -> None:
+        path = Path(store.location) / key
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+")
@@ -87,13 +87,13 @@ class _File_Lock(State_Lock):
 
 
 class _Bucket_Lock(State_Lock):
-    def __init__(self, store: State_Store, expiry_s: float) -> None:
-        self._store, self._expiry_s = store, expiry_s
+    def __init__(self, store: State_Store, expiry_s: float, key: str) -> None:
+        self._store, self._expiry_s, self._key = store, expiry_s, key
         self._content, self._token = _owner(secrets.token_hex(8))
         for _ in range(3):  # it may vanish, or appear, between two looks
-            if store.create(LOCK_KEY, self._content.encode()):
+            if store.create(self._key, self._content.encode()):
                 return
-            found = store.get_tagged(LOCK_KEY)
+            found = store.get_tagged(self._key)
             if found is None:
                 continue
             content, e_tag = found
@@ -102,28 +102,28 @@ class _Bucket_Lock(State_Lock):
             left_s = self._left_s()
             if left_s > 0:
                 raise _in_use(store, content.decode(errors="replace"), left_s)
-            if store.replace(LOCK_KEY, self._content.encode(), e_tag):
+            if store.replace(self._key, self._content.encode(), e_tag):
                 return
         raise _in_use(store, "")
 
     def refresh(self) -> None:
         for _ in range(3):  # a lost answer makes our own write look like another's: look again
-            found = self._store.get_tagged(LOCK_KEY)
+            found = self._store.get_tagged(self._key)
             if found is None:
-                if self._store.create(LOCK_KEY, self._content.encode()):
+                if self._store.create(self._key, self._content.encode()):
                     return
                 continue
             content, e_tag = found
             if not self._is_mine(content):
                 raise _in_use(self._store, content.decode(errors="replace"))
-            if self._store.replace(LOCK_KEY, self._content.encode(), e_tag):
+            if self._store.replace(self._key, self._content.encode(), e_tag):
                 return
         raise _in_use(self._store, "")
 
     def release(self) -> None:
         try:
-            if self._is_mine(self._store.get(LOCK_KEY) or b""):
-                self._store.delete(LOCK_KEY)
+            if self._is_mine(self._store.get(self._key) or b""):
+                self._store.delete(self._key)
         except Store_Unavailable as error:  # nothing is lost: it expires by itself
             log.tell(LOCK_KEPT, f"the lock of the state store could not be released and expires by itself: {error}")
 
@@ -138,11 +138,11 @@ class _Bucket_Lock(State_Lock):
             modified_ms = {item.key: item.modified_ms for item in self._store.list("locks")}
         finally:
             self._store.delete(probe)
-        if LOCK_KEY not in modified_ms:
+        if self._key not in modified_ms:
             return 0
         if probe not in modified_ms:
             raise Store_Unavailable(f"The state store {self._store.url} does not list what was written to {probe}")
-        return self._expiry_s - (modified_ms[probe] - modified_ms[LOCK_KEY]) / 1000
+        return self._expiry_s - (modified_ms[probe] - modified_ms[self._key]) / 1000
 
 
 def _owner(token: str) -> tuple[str, str]:

@@ -8,12 +8,14 @@ import boto3
 import numpy as np
 import pytest
 
-from sa_stream.embedded import kinesis_server
+from sa_stream.embedded import kinesis_server, visitors
 from sa_stream.embedded.destinations import fill, lines_per_shard, put_lines, write_lines
 from sa_stream.embedded.generator import DIRT, Traffic
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.errors import Config_Error, Field_List_Error, Store_Unavailable
+from sa_stream.records.agents import classify
 from sa_stream.records.fields import CANONICAL, FORBIDDEN_FIELDS, SEED
+from sa_stream.records.referrers import host_of_referrer
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS
 
 START_MS = 1_771_200_000_000  # 2026-02-16 00:00 UTC
@@ -116,6 +118,39 @@ def test_paths_have_a_heavy_tail_queries_and_percent_encoding(clean):
     assert 0.1 < sum("?" in stem for stem in stems) / len(stems) < 0.3
     assert any("%C3%A9" in path for path in paths)
     assert "-" in paths
+
+
+def test_a_fifth_of_the_requests_are_bots_by_name_of_ai_companies_too_and_a_few_say_nothing(clean):
+    agents = [classify(agent.encode()) for agent in column(clean, "cs-user-agent")]
+    kinds = Counter(agent.kind for agent in agents)
+    assert 0.75 < kinds["human"] / len(agents) < 0.85
+    assert min(kinds.values()) > 100
+    assert len(kinds) == 4
+    assert len({agent.bot for agent in agents if agent.ai}) > 5
+    assert {agent.device for agent in agents} >= {"desktop", "mobile", "tablet"}
+    assert {agent.browser for agent in agents} >= {"Chrome", "Safari", "Firefox", "Edge", "Android app", "iOS app"}
+
+
+def test_people_come_from_own_pages_search_engines_social_media_and_nowhere(clean):
+    referers = zip(column(clean, "cs-referer"), column(clean, "cs-host"), strict=True)
+    hosts = Counter(host_of_referrer(referer.encode(), host.encode(), frozenset()) for referer, host in referers)
+    assert min(hosts[name] for name in ("(direct)", "(internal)", "www.google.com", "www.facebook.com")) > 100
+    assert {"(ip)", "(other)", "com.google.android.googlequicksearchbox"} < {*hosts}
+    assert len(hosts) > 100
+
+
+def test_types_are_those_of_what_is_there_and_of_what_went_wrong(clean):
+    for stem, status, content_type in zip(
+        column(clean, "cs-uri-stem"), column(clean, "sc-status"), column(clean, "sc-content-type"), strict=True
+    ):
+        path = stem.partition("?")[0]
+        if status in ("000", "301", "302", "304"):
+            assert content_type == "-"
+        elif status[0] in "45":
+            assert content_type == "text/html"
+        elif path != "-":
+            assert content_type == visitors.content_type(path)
+    assert visitors.content_type("/api/users-1") == "application/json"
 
 
 def test_traffic_follows_the_day(clean):

@@ -13,7 +13,8 @@ from sa_stream.commits.progress import Progress
 from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.records.fields import USED_FIELDS, to_mask
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, Moment, Now, Timing

@@ -11,7 +11,8 @@ from sa_stream.commits.operations import Call, drive
 from sa_stream.partitions import Partial_Name, Shard_Info
 from sa_stream.rollups.editions import create_edition, editions_steps
 from sa_stream.rollups.memory import Memory
-from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.rollups.passes import Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Moment

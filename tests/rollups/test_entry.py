@@ -1,12 +1,12 @@
 import json
 
 import numpy as np
-import polars as pl
 import pytest
 
 from sa_stream.records.fields import RESULT_FIELDS, USED_FIELDS, to_mask
 from sa_stream.rollups.entry import About, build_entry, consolidation_result, merge
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY
+from sa_stream.windows.paths import SUMS
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 START = 1_771_252_200_000  # 2026-02-16T14:30:00Z
@@ -26,8 +26,7 @@ def window(requests: int = 8, start_ms: int = START, fields: int = ALL) -> Windo
     made.minutes = [[0] * MINUTES for _ in PER_MINUTE]
     made.minutes[0][3] = requests
     made.unique_paths.add(np.arange(5, dtype=np.uint64))
-    table = pl.DataFrame({"path": ["/b", "/a"], "count": [4, 4], "bytes": [1, 2]})
-    made.paths.add(table, table.select("path", "bytes"))
+    made.paths.add_few(["/b"] * 4 + ["/a"] * 4, dict.fromkeys(SUMS, [1] * 8))
     return made
 
 
@@ -96,13 +95,27 @@ def test_rates_of_an_empty_window_are_zero():
 @pytest.mark.parametrize(
     ("field", "names"),
     [
-        ("sc-bytes", ["total_bytes"]),
-        ("sc-status", ["status_breakdown"]),
-        ("cs-uri-stem", ["unique_paths", "top_paths"]),
-        ("cs-user-agent", ["unique_agents"]),
-        ("x-edge-location", ["unique_edges", "edge_distribution"]),
-        ("x-edge-result-type", ["cache_hit_rate", "served_from_cache_rate", "result_types", "result_field"]),
-        ("cs-method", ["methods"]),
+        ("sc-bytes", ["total_bytes", "top_bytes_paths"]),
+        ("sc-status", ["status_breakdown", "page_views", "status_codes", "top_error_paths"]),
+        (
+            "cs-uri-stem",
+            ["unique_paths", "top_paths", "top_error_paths", "top_missed_paths", "top_bytes_paths", "path_groups"],
+        ),
+        (
+            "cs-user-agent",
+            ["unique_agents", "agent_classes", "bots", "browsers", "systems", "devices", "page_views"],
+        ),
+        ("x-edge-location", ["unique_edges", "edge_distribution", "cities"]),
+        (
+            "x-edge-result-type",
+            ["cache_hit_rate", "served_from_cache_rate", "result_types", "result_field", "top_missed_paths"],
+        ),
+        ("cs-method", ["methods", "page_views"]),
+        ("cs-referer", ["referrers"]),
+        ("sc-content-type", ["content_types", "kinds", "page_views"]),
+        ("cs-protocol-version", ["http_versions"]),
+        ("ssl-protocol", ["tls_versions"]),
+        ("origin-fbl", ["origin_latency"]),
         ("cs-protocol", ["protocols"]),
         ("cs-host", ["hosts"]),
         ("time-taken", ["avg_time_taken"]),
@@ -149,7 +162,8 @@ def test_sampled_counts_are_scaled_as_well():
 
 
 def test_a_rollup_has_no_minutes_and_counts_distinct_values_once():
-    merged = merge(HOURLY, START - 1_800_000, [window(), window(start_ms=START - 1_800_000)])
+    halves = [window(), window(start_ms=START - 1_800_000)]
+    merged = merge(HOURLY, START - 1_800_000, halves)
     entry = entry_of(merged, HOURLY)
     assert entry["cache_key"] == "hourly/2026-02-16-14"
     assert entry["per_minute"] is None

@@ -10,8 +10,9 @@ from sa_stream.commits.progress import Progress
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import END, Partial_Name, Shard_Info
 from sa_stream.rollups import publication as module
+from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.schemas.namespaces import NS_SA_CONSOLIDATED
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
@@ -224,6 +225,8 @@ def test_rollups_count_a_path_once_however_often_it_occurs():
     everything = [window_of(W, n) for n in (5, 7, 3)] + [window_of(W, n, 3) for n in (5, 2)]
     merged = Window.merged(everything)
     merged.start_ms, merged.minutes = at(2026, 2, 1), None
+    merged.slots = stream.summary(MONTH).slots
+    assert [slot[0] for slot in merged.slots.values()] == [3, 19]  # of the two days
     assert stream.summary(MONTH).to_bytes() == merged.to_bytes()
 
 

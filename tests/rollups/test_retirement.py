@@ -27,8 +27,8 @@ from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.editions import close_steps, create_edition, editions_steps
 from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
+from sa_stream.rollups.passes import Pass_Result
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
-from sa_stream.rollups.reconciler import Pass_Result
 from sa_stream.rollups.retirement import (
     clean_up_steps,
     forget_dead_letters_steps,

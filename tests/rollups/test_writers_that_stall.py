@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sa_stream.commits.operations import drive
-from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.rollups.passes import Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.timing import DAY_MS, MINUTE_MS, WINDOW_MS
 from tests.rollups.rollup_stream import Stream, now_at
 

@@ -1,0 +1,420 @@
+"""Processes that count files side by side: tasks, which are some files each, go out; windows in the one binary form and
+a note for each file come back.
+
+Which duplicates count is asked of this process, which has the keys of all windows that are open: whoever brings a
+record first counts it. As duplicates say the same (Bounded_Windows), nothing depends on who that was.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from sa_stream.bounded.files import Counting, Recount
+from sa_stream.bounded.windows import Keys, Seen
+from sa_stream.errors import Process_Ended
+from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.records.columns import Bools
+from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS
+from sa_stream.windows.summaries import UInt64s, sorted_distinct
+from sa_stream.windows.window import Window
+
+TASK_BYTES_MAX = 4 << 20  # of a task's files as they are stored
+TASKS_A_PROCESS = 4  # at least, as far as there are files: so that all end at about the same time
+FILE_BYTES = 4 << 10  # what a file costs beside its content
+END_S = 0.5  # a process that is told to end has so long
+NAMED_MAX = 3  # files of a process that an error names
+_NO_IDS = np.empty(0, np.uint64)
+_THREADS = "POLARS_MAX_THREADS"
+
+# Files, each with its pieces, which are taken before the next file is.
+type Logs = Iterable[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
+# Of some files. It is called in another process: it and the files are what pickle can say.
+type Open_Logs = Callable[[Sequence[Any]], Logs]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every process is told once. `wanted`, `settle_ms`: as in Recount."""
+
+    open_logs: Open_Logs
+    counting: Counting
+    wanted: Sequence[int] | None
+    settle_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Files that one process counts. No file of it, or of a later task, has records of windows that end up to
+    `closes_ms`."""
+
+    files: Sequence[Any]
+    closes_ms: int = BEGINNING_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task, as it was counted."""
+
+    files: Sequence[Log_File]
+    late: Counter[int]
+    misfits: Counter[str]
+    never_parsed: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one process has counted of windows of which it counts no more, each with the ids of its records.
+
+    closes_ms  of the windows that end up to this time no process does
+    """
+
+    closes_ms: int
+    windows: Sequence[tuple[Window, UInt64s]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """The same on its way."""
+
+    closes_ms: int
+    windows: Sequence[tuple[bytes, UInt64s]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """Close windows, then count the files that were announced, and read ahead those that come then."""
+
+    closes_ms: int
+    announced: Sequence[Any]
+
+
+def joined(files: Sequence[Any], size_bytes: Callable[[Any], int], jobs: int) -> list[list[Any]]:
+    """Consecutive files joined to tasks: of a few megabytes as they are stored where they are not larger, and several
+    for each process."""
+    total_bytes = sum(size_bytes(file) + FILE_BYTES for file in files)
+    task_bytes = min(TASK_BYTES_MAX, total_bytes // (TASKS_A_PROCESS * jobs) + 1)
+    tasks: list[list[Any]] = []
+    held_bytes = task_bytes
+    for file in files:
+        if held_bytes >= task_bytes:
+            tasks.append([])
+            held_bytes = 0
+        tasks[-1].append(file)
+        held_bytes += size_bytes(file) + FILE_BYTES
+    return tasks
+
+
+# ---------------------------------------------------------------------- in a process of the pool
+
+
+def _serve(pipe: Connection, begin: Callable[[], None]) -> None:
+    begin()
+    try:
+        with suppress(EOFError, BrokenPipeError):  # nobody wants it any more
+            while True:
+                _count(pipe)
+    except Exception as error:  # noqa: BLE001 - said by whoever waits for it
+        with suppress(OSError):
+            pipe.send(error)
+
+
+def _count(pipe: Connection) -> None:
+    def judge(keys: Keys) -> Sequence[Bools | None]:
+        pipe.send(list(keys))
+        answer: Sequence[Bools | None] = pipe.recv()
+        return answer
+
+    setup: Setup = pipe.recv()
+    recount = Recount(setup.counting, setup.wanted, setup.settle_ms, judge)
+    logs = setup.open_logs(pipe.recv())
+    while True:
+        told: _Next = pipe.recv()
+        closed = [(window.to_bytes(), ids) for window, ids in _taken_out(recount, told.closes_ms)]
+        pipe.send(_Packed(told.closes_ms, closed))
+        if told.closes_ms == NEVER_MS:
+            return
+        ahead = setup.open_logs(told.announced)
+        pipe.send(_done(recount, _taken(recount, logs)))
+        logs = ahead
+
+
+def _taken(recount: Recount, logs: Logs) -> list[Log_File]:
+    files = []
+    for file, pieces in logs:
+        files.append(file)
+        recount.take(pieces)
+    return files
+
+
+def _done(recount: Recount, files: Sequence[Log_File]) -> Done:
+    recount.finish()
+    done = Done(files, recount.late, recount.windows.misfits, tuple(recount.reading.never_parsed))
+    recount.late, recount.windows.misfits = Counter(), Counter()
+    return done
+
+
+def _taken_out(recount: Recount, closes_ms: int) -> list[tuple[Window, UInt64s]]:
+    """The windows that end up to this time, with the ids that were counted."""
+    windows = recount.windows
+    starts = sorted(start_ms for start_ms in windows.windows if start_ms + WINDOW_MS <= closes_ms)
+    return [
+        (windows.taken_out(start_ms), np.concatenate(windows.counted_ids.pop(start_ms, [_NO_IDS])))
+        for start_ms in starts
+    ]
+
+
+# ---------------------------------------------------------------------- in the process that started them
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    files: Sequence[Any] = ()  # that it has
+
+
+def _nothing() -> None:
+    pass
+
+
+class Pool:
+    """This process and as many others as make `jobs`. They are started at once: before this one has threads that hold
+    locks, and while it prepares their work.
+
+    begin  called first in each of them; something that pickle can say
+
+    Ctrl-C means nothing to them: whoever started them ends them.
+
+    counting  how the last results were counted, with the field lists that were found
+    """
+
+    counting: Counting
+
+    def __init__(self, jobs: int = 1, begin: Callable[[], None] = _nothing) -> None:
+        self.jobs = jobs
+        self._workers: list[_Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._results: queue.Queue[tuple[int, Done | Counted | BaseException]] = queue.Queue(2 * jobs)
+        context = multiprocessing.get_context("spawn")
+        with _inherited():
+            for number in range(1, jobs):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, begin), name=f"count-{number}", daemon=True)
+                process.start()
+                theirs.close()
+                self._workers.append(_Worker(process, ours))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(END_S)
+            if worker.process.exitcode is None:
+                worker.process.kill()
+        while any(thread.is_alive() for thread in self._threads):  # they may wait for room in the queue
+            with suppress(queue.Empty):
+                self._results.get(timeout=0.01)
+        for worker in self._workers:
+            worker.pipe.close()
+
+    def results(self, setup: Setup, tasks: Sequence[Task]) -> Iterator[Done | Counted]:
+        """Each task as it is done; and of each process what it has counted, which ends with closes_ms NEVER_MS. To be
+        iterated over to its end, before it is called again. Raises Field_List_Error while the field lists are `auto`,
+        Process_Ended, and what counting does."""
+        seen = Seen()
+        recount = Recount(setup.counting, setup.wanted, setup.settle_ms, seen.judge if self.jobs > 1 else None)
+        left, first = deque(tasks), []
+        while left and recount.reading.decided is None:  # what all others are read with
+            first += _taken(recount, setup.open_logs(left.popleft().files))
+        yield _done(recount, first)
+        self.counting = setup.counting
+        if recount.reading.decided is not None:
+            intake = replace(setup.counting.intake, lists=recount.reading.decided)
+            self.counting = replace(setup.counting, intake=intake, checked=True)
+        yield from self._shared(replace(setup, counting=self.counting), list(left), recount, seen)
+
+    def _shared(self, setup: Setup, tasks: Sequence[Task], recount: Recount, seen: Seen) -> Iterator[Done | Counted]:
+        plan = _Plan(tasks, seen)
+        closes_ms = [BEGINNING_MS] * self.jobs
+        self._threads = [
+            threading.Thread(target=self._talk, args=(number, worker, setup, plan), daemon=True)
+            for number, worker in enumerate(self._workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+        def told(number: int, result: Done | Counted | BaseException) -> Done | Counted:
+            if isinstance(result, BaseException):
+                raise result
+            if isinstance(result, Counted):
+                closes_ms[number] = result.closes_ms
+                return Counted(min(closes_ms), result.windows)
+            return result
+
+        for result in _count_here(setup, plan, recount):
+            yield told(self.jobs - 1, result)
+            with suppress(queue.Empty):
+                while True:
+                    yield told(*self._results.get_nowait())
+        while min(closes_ms) < NEVER_MS:
+            yield told(*self._results.get())
+
+    def _talk(self, number: int, worker: _Worker, setup: Setup, plan: "_Plan") -> None:
+        try:
+            worker.pipe.send(setup)
+            for result in _count_there(worker, plan):
+                self._results.put((number, result))
+        except (EOFError, OSError):
+            self._results.put((number, _ended(worker)))
+        except BaseException as error:  # noqa: BLE001 - raised by whoever asks for results
+            self._results.put((number, error))
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What processes that are started meanwhile have: a core each, and no ear for Ctrl-C."""
+    threads_before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    resource_tracker.ensure_running()  # of multiprocessing: to start it would end the masking
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        del os.environ[_THREADS]
+        if threads_before is not None:
+            os.environ[_THREADS] = threads_before
+
+
+def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
+    number, task = plan.take()
+    logs = setup.open_logs(task.files if task else ())
+    while task is not None:
+        closes_ms = plan.closes_ms
+        yield Counted(closes_ms, _taken_out(recount, closes_ms))
+        number_then, task_then = plan.take()
+        ahead = setup.open_logs(task_then.files if task_then else ())
+        done = _done(recount, _taken(recount, logs))
+        plan.done(number)
+        yield done
+        number, task, logs = number_then, task_then, ahead
+    yield Counted(NEVER_MS, _taken_out(recount, NEVER_MS))
+
+
+def _count_there(worker: _Worker, plan: "_Plan") -> Iterator[Done | Counted]:
+    """The same in another process: everything that is said to it, and what it says for others."""
+    number, task = plan.take()
+    worker.pipe.send(task.files if task else ())
+    while task is not None:
+        worker.files = task.files
+        number_then, task_then = plan.take()
+        worker.pipe.send(_Next(plan.closes_ms, task_then.files if task_then else ()))
+        while not isinstance(answer := _answer(worker), Done):
+            if isinstance(answer, _Packed):
+                yield _unpacked(answer)
+            else:
+                worker.pipe.send(plan.judge(answer))
+        plan.done(number)
+        yield answer
+        number, task = number_then, task_then
+    worker.files = ()
+    worker.pipe.send(_Next(NEVER_MS, ()))
+    yield _unpacked(_answer(worker))
+
+
+def _answer(worker: _Worker) -> Any:
+    answer = worker.pipe.recv()
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _unpacked(packed: _Packed) -> Counted:
+    return Counted(packed.closes_ms, [(Window.from_bytes(data), ids) for data, ids in packed.windows])
+
+
+class _Plan:
+    """Which tasks are handed out, which are done, and what came before. Used by all threads."""
+
+    def __init__(self, tasks: Sequence[Task], seen: Seen) -> None:
+        self._tasks = tasks
+        self._seen = seen
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._open: dict[int, Task] = dict(enumerate(tasks))
+
+    def take(self) -> tuple[int, Task | None]:
+        with self._lock:
+            self._taken += 1
+            number = self._taken - 1
+            return number, self._tasks[number] if number < len(self._tasks) else None
+
+    def done(self, number: int) -> None:
+        with self._lock:
+            del self._open[number]
+            self._seen.forget_before(self._closes_ms() - WINDOW_MS + 1)
+
+    def judge(self, keys: Keys) -> list[Bools | None]:
+        return self._seen.judge(keys)
+
+    @property
+    def closes_ms(self) -> int:
+        with self._lock:
+            return self._closes_ms()
+
+    def _closes_ms(self) -> int:
+        """Of the first that is not done."""
+        return next(iter(self._open.values())).closes_ms if self._open else BEGINNING_MS
+
+
+def _ended(worker: _Worker) -> Process_Ended:
+    worker.process.join(END_S)
+    code = worker.process.exitcode
+    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+    names = list(dict.fromkeys(file.name for file in worker.files))
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    what = f"while it read {', '.join(names[:NAMED_MAX])}{more}" if names else "before it had files to read"
+    hint = ": if memory was short, use fewer --jobs" if code == -signal.SIGKILL else ""
+    return Process_Ended(f"A process that counts records {how} {what}{hint}")
+
+
+@dataclass(slots=True)
+class Parts:
+    """What processes have counted of each window, until it is whole."""
+
+    windows: dict[int, list[Window]] = field(default_factory=dict)
+    ids: dict[int, list[UInt64s]] = field(default_factory=dict)
+
+    def add(self, counted: Iterable[tuple[Window, UInt64s]]) -> None:
+        for window, ids in counted:
+            self.windows.setdefault(window.start_ms, []).append(window)
+            self.ids.setdefault(window.start_ms, []).append(ids)
+
+    def whole(self, start_ms: int) -> Window | None:
+        """The window, taken out; None if an id came with contents that differ: then the first in the order of the files
+        counts, which only one who reads them in their order can tell."""
+        windows = self.windows.pop(start_ms, [])
+        ids = np.concatenate([_NO_IDS, *self.ids.pop(start_ms, [])])
+        if len(sorted_distinct(ids)) < len(ids):
+            return None
+        return Window.merged(windows) if windows else Window(start_ms)

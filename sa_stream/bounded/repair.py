@@ -1,0 +1,84 @@
+"""Computes a window as a whole from its files in the archive: what there is of them comes in, a repair in the state
+store goes out. Whoever does it twice, at the same time or later, does no harm: the one of most files counts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sa_stream.commits.operations import Steps, call
+from sa_stream.commits.ports import Store
+from sa_stream.commits.secrets import Secrets
+from sa_stream.log import REPAIR_IMPOSSIBLE, Log
+from sa_stream.rollups.repairs import Repair, content_of, put_repair_steps, repair_of
+from sa_stream.timing import iso, month_of
+from sa_stream.windows.window import Window
+
+log = Log("repair")
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A window as its files gave it.
+
+    read    how many of them were read to their end
+    broken  file -> why it could not be
+    """
+
+    window: Window
+    read: int
+    broken: Mapping[str, str]
+
+
+class Window_Files(Protocol):
+    """The files that may hold a window's records.
+
+    settings  what decides the content of a window, besides its records, as of the last `compute`
+    """
+
+    @property
+    def settings(self) -> str: ...
+
+    def find(self, window_ms: int) -> Sequence[str]:
+        """Their names. Raises Store_Unavailable, Source_Error."""
+
+    def compute(self, window_ms: int, files: Sequence[str], seed: int) -> Computed:
+        """The window, its ids and agents hashed with this secret. A file that cannot be read is named, and the others
+        are read. Raises Store_Unavailable, Field_List_Error."""
+
+
+def repair_steps(
+    store: Store, secrets: Secrets, files: Window_Files, window_ms: int, known: Repair | None
+) -> Steps[Repair | None]:
+    """Compute a window and keep it; None if that would say no more than `known` does, which was computed before."""
+    month = month_of(window_ms)
+    if month in secrets.destroyed:
+        return None  # it was said
+    found: Sequence[str] = yield call(files.find, window_ms)
+    if known is not None and known.whole and len(found) <= known.files:
+        return None
+    yield from secrets.load_steps([month])
+    if month in secrets.destroyed:
+        log.tell(
+            REPAIR_IMPOSSIBLE,
+            f"the window of {iso(window_ms)}, and others of its month, are not repaired: the hash secret of {month} is "
+            "destroyed, so only the whole month can be computed anew (sa-stream backfill)",
+        )
+        return None
+    computed: Computed = yield call(files.compute, window_ms, tuple(found), secrets.seeds[month])
+    return (yield from keep_steps(store, f"{files.settings}\n{secrets.tag(month)}", found, computed, known))
+
+
+def keep_steps(
+    store: Store, reading: str, found: Sequence[str], computed: Computed, known: Repair | None
+) -> Steps[Repair | None]:
+    """Keep what was computed of a window from the files that were found; None if it says no more than `known` does.
+
+    reading  what decides its content, besides its records: settings and hash secret
+    """
+    repair = repair_of(computed.read, not computed.broken, content_of(reading, found, computed.broken))
+    if known is not None and repair <= known:
+        return None
+    window = computed.window
+    yield from put_repair_steps(store, window.start_ms, repair, window.to_bytes(), computed.broken)
+    return repair

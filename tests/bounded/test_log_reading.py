@@ -1,0 +1,66 @@
+"""However logs are cut into pieces and these put together, each file has its records, and the windows are the same."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sa_stream.bounded import log_reading
+from sa_stream.bounded.log_reading import Log_Reading
+from sa_stream.bounded.replay import read_windows
+from sa_stream.log_file import Log_File, Log_Lines
+from sa_stream.records import parser
+from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.intake import Intake
+from tests.log_lines import NOW_MS, chunked, log_files
+from tests.oracle import CANONICAL
+
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+SHORT = ["timestamp", "sc-status", "sc-bytes", "cs-uri-stem", "x-edge-request-id"]
+INTAKE = Intake(resolve_field_lists(f"canonical;{','.join(SHORT)}", ""))
+FUTURE_MS = 300_000
+NAMED = b"#Version: 1.0\n#Fields: date time sc-status cs-uri-stem sc-bytes\n"
+STANDARD = b"2026-02-16\t14:30:0%d\t200\t/a\t17\n"
+
+type Found = tuple[dict[int, bytes], list[tuple[int, Counter[str]]]]  # windows; records and dropped ones of each file
+
+
+def found(files: Sequence[Sequence[bytes]]) -> Found:
+    notes = [Log_File(f"file {number}") for number in range(len(files))]
+    pieces = [Log_Lines(note, piece) for note, file in zip(notes, files, strict=True) for piece in file]
+    read = read_windows(Log_Reading(pieces, INTAKE.lists, NOW_MS, FUTURE_MS, checked=True), INTAKE)
+    windows = {start_ms: window.to_bytes() for start_ms, window in read.windows.items()}
+    return windows, [(note.records, note.invalid) for note in notes]
+
+
+def real_time(fields: Sequence[str]) -> st.SearchStrategy[bytes]:
+    return log_files(fields, lines_max=12, long=False).map(lambda text: text + b"\n" * (text[-1:] not in (b"\n", b"")))
+
+
+STANDARD_FILES = st.integers(1, 9).map(lambda count: NAMED + b"".join(STANDARD % number for number in range(count)))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data())
+def test_pieces_may_be_put_together_in_any_way(data: st.DataObject) -> None:
+    one_of = st.one_of(real_time(CANONICAL), real_time(CANONICAL), real_time(SHORT), STANDARD_FILES)
+    files = data.draw(st.lists(one_of, min_size=1, max_size=5))
+    expected = found([[file] for file in files])
+    cut = [[file] if file.startswith(NAMED) else data.draw(chunked(file)) for file in files]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_reading, "PIECES_MAX", data.draw(st.integers(1, 4)))
+        patch.setattr(parser, "JOINED_BYTES", data.draw(st.sampled_from([1, 1_000, 9 << 20])))
+        assert found(cut) == expected
+    alone = [found([file]) for file in cut]
+    assert [note for _, (note,) in alone] == expected[1]
+
+
+def test_of_more_files_than_are_read_as_one_each_has_its_records() -> None:
+    lines = [b"17712522%02d.%03d" % divmod(number, 1_000) for number in range(log_reading.PIECES_MAX + 50)]
+    files = [[line + b"\t200\t5\t/\t-" + b"\n"] * (1 + place % 3) for place, line in enumerate(lines)]
+    windows, notes = found(files)
+    assert [records for records, _ in notes] == [1 + place % 3 for place in range(len(files))]
+    assert len(windows) == 1

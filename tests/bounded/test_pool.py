@@ -1,0 +1,193 @@
+"""Counting in several processes: the same windows as in one, whoever counts what; and what happens when one ends."""
+
+import multiprocessing
+import os
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sa_stream.archive.files import Archive_File
+from sa_stream.archive.layout import LAYOUTS, Places
+from sa_stream.bounded.files import Recount, Window_Read
+from sa_stream.bounded.pool import Open_Logs, Parts, Pool, Setup, Task, _taken_out, joined
+from sa_stream.bounded.ranges import Windows_Of_Files
+from sa_stream.bounded.windows import Seen
+from sa_stream.embedded.memory_archive import Memory_Archive
+from sa_stream.errors import Process_Ended
+from sa_stream.log_file import Log_Lines
+from sa_stream.sources.archive import Archive
+from sa_stream.sources.archive_reader import Archive_Reader
+from sa_stream.sources.folder_archive import Folder_Archive
+from sa_stream.timing import NEVER_MS
+from tests.bounded.test_files import COUNTING, SETTLE_MS, STARTS, filled, key, line, traffic
+from tests.firehose import delivered
+
+PLACES = Places("p/", LAYOUTS["hours"], ZoneInfo("UTC"))
+OBJECTS = delivered(traffic(count=3_000), PLACES, twice=0.05)
+
+
+def opened(root: str, files: Sequence[Archive_File]):
+    return Archive_Reader(Folder_Archive(root)).logs(files)
+
+
+def written(root: Path, objects: dict[str, bytes]) -> Archive:
+    for name, content in objects.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return Archive(Folder_Archive(root), PLACES, SETTLE_MS)
+
+
+def counted(root: Path, archive: Archive, pool: Pool | None) -> tuple[list[Window_Read], dict[int, int]]:
+    files = archive.files_between(STARTS[0], STARTS[-1] + 1_800_000).files
+    walk = Windows_Of_Files(partial(opened, str(root)), files, STARTS, COUNTING, pool)
+    return list(walk), dict(walk.late)
+
+
+def told(reads: Sequence[Window_Read]) -> list[object]:
+    return [
+        (read.window.to_bytes(), [(f.name, f.records, f.starts, f.invalid, f.error) for f in read.files])
+        for read in reads
+    ]
+
+
+@pytest.mark.parametrize("jobs", [2, 7])
+def test_any_number_of_processes_gives_the_same_windows_and_notes(jobs: int, tmp_path: Path) -> None:
+    late_ms = STARTS[0] + 1_800_000 + SETTLE_MS
+    odd = {  # one id with two contents, and one that comes too late
+        key(STARTS[3] + 5_000): line(STARTS[3] + 5, "twice"),
+        key(STARTS[3] + 6_000): line(STARTS[3] + 6, "twice"),
+        key(late_ms): line(STARTS[0] + 1, "late"),
+    }
+    archive = written(tmp_path, OBJECTS | odd)
+    alone, late = counted(tmp_path, archive, None)
+    with Pool(jobs) as pool:
+        together, late_together = counted(tmp_path, archive, pool)
+    assert told(together) == told(alone)
+    assert late_together == late == {STARTS[0]: 1}
+    assert sum(read.window.duplicate_records for read in alone) > 100
+
+
+@given(st.data())
+@settings(max_examples=12)
+def test_whoever_counts_which_file_and_when_the_windows_are_the_same(data: st.DataObject) -> None:
+    """Recounts that share what was seen, files handed to any of them in any order, as processes may finish them."""
+    store = filled(OBJECTS)
+    files = Archive(store, PLACES, SETTLE_MS).files_between(STARTS[0], STARTS[-1] + 1).files
+    alone = [read.window.to_bytes() for read in Windows_Of_Files(Archive_Reader(store).logs, files, STARTS, COUNTING)]
+    order = data.draw(st.permutations(files))
+    seen, parts = Seen(), Parts()
+    recounts = [Recount(COUNTING, STARTS, SETTLE_MS, seen.judge) for _ in range(data.draw(st.integers(1, 5)))]
+    rng = random.Random(data.draw(st.integers(0, 1 << 32)))
+    for task in joined(order, lambda file: file.size_bytes, data.draw(st.integers(1, 9))):
+        recount = rng.choice(recounts)
+        for _, pieces in Archive_Reader(store).logs(task):
+            recount.take(pieces)
+    for recount in recounts:
+        recount.finish()
+        parts.add(_taken_out(recount, NEVER_MS))
+    windows = [parts.whole(start_ms) for start_ms in STARTS]
+    assert [window and window.to_bytes() for window in windows] == alone
+
+
+def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> None:
+    first, second = key(STARTS[0] + 1_000), key(STARTS[0] + 2_000)
+    archive = written(tmp_path, {second: line(STARTS[0] + 8, "a") * 300, first: line(STARTS[0] + 7, "a")} | OBJECTS)
+    with Pool(2) as pool:
+        for _ in range(3):
+            together = counted(tmp_path, archive, pool)
+            assert told(together[0]) == told(counted(tmp_path, archive, None)[0])
+
+
+def slow(folder: str, here: int, files: Sequence[Archive_File]):
+    """Files that take a minute in every process but this, which waits for two of these."""
+    if os.getpid() == here:
+        while len(pids(Path(folder))) < 2:
+            time.sleep(0.01)
+        return
+    for file, pieces in Archive_Reader(Memory_Archive()).logs(files):
+        Path(folder, str(os.getpid())).touch()
+        time.sleep(60)
+        yield file, pieces
+
+
+def counting(pool: Pool, logs: Open_Logs, archive: Archive) -> None:
+    """Count an archive, a file a task."""
+    tasks = [Task([file]) for file in archive.files_between(STARTS[0], STARTS[-1]).files]
+    list(pool.results(Setup(logs, replace(COUNTING, checked=True), STARTS, SETTLE_MS), tasks))
+
+
+def waiting(folder: Path, pool: Pool) -> tuple[threading.Thread, list[BaseException]]:
+    """Who waits for processes that hang in a file each, and how that ended."""
+    archive = written(folder / "archive", OBJECTS)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            counting(pool, partial(slow, str(folder), os.getpid()), archive)
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            errors.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)  # who closes a pool does not tell who else waits for it
+    thread.start()
+    while len(pids(folder)) < 2:
+        time.sleep(0.01)
+    return thread, errors
+
+
+def pids(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+
+
+def test_a_process_that_is_killed_is_an_error_that_names_its_files(tmp_path: Path) -> None:
+    with Pool(3) as pool:
+        thread, errors = waiting(tmp_path, pool)
+        os.kill(pids(tmp_path)[0], signal.SIGKILL)
+        thread.join(5)
+        (error,) = errors
+    assert isinstance(error, Process_Ended)
+    assert "was killed by signal 9 while it read " in str(error)
+    assert str(tmp_path / "archive" / "p") in str(error)
+
+
+def test_to_close_a_pool_ends_everything_within_a_second(tmp_path: Path) -> None:
+    pool = Pool(3)
+    waiting(tmp_path, pool)
+    began_s = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began_s < 1
+    for pid in pids(tmp_path):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def broken(here: int, files: Sequence[Archive_File]):
+    if os.getpid() == here:
+        time.sleep(0.5)
+        return
+    for file, _ in Archive_Reader(Memory_Archive()).logs(files):
+        yield file, iter([Log_Lines(file, 7)])
+
+
+def test_a_mistake_in_a_process_is_raised_here(tmp_path: Path) -> None:
+    with Pool(2) as pool, pytest.raises(AttributeError):
+        counting(pool, partial(broken, os.getpid()), written(tmp_path, OBJECTS))
+
+
+def test_ctrl_c_means_nothing_to_any_other_process() -> None:
+    with Pool(3) as pool:
+        for child in multiprocessing.active_children():
+            blocked = re.search(r"SigBlk:\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text())
+            assert blocked is not None
+            assert int(blocked[1], 16) & 1 << (signal.SIGINT - 1)
+        assert pool.jobs == len(multiprocessing.active_children()) + 1
