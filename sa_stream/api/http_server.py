@@ -15,7 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sa_stream.api.Key_Guard import Key_Guard
+from sa_stream.api.metrics_collector import Process
+from sa_stream.api.Routes__Dashboard import dashboard_routes
 from sa_stream.api.Routes__Health import health_routes
+from sa_stream.api.Routes__Metrics import metrics_routes, timed
 from sa_stream.config import PREFIX
 from sa_stream.errors import Config_Error, In_Use
 from sa_stream.health.notebook import Health
@@ -132,6 +136,9 @@ class Work_Limit:
 class Health_Server:
     """HTTP server in a thread of its own, from construction until `stop`.
 
+    guard  who sees more of health than whether it is ready; None: everybody
+    mount  puts more into the application
+
     Raises In_Use when the port is taken, Config_Error when the host or port cannot be bound at all.
     """
 
@@ -141,14 +148,20 @@ class Health_Server:
         host: str = "127.0.0.1",
         port: int = 8080,
         clock: Callable[[], Now] = right_now,
-        log_lines_dropped: Callable[[], int] = lambda: 0,
+        process: Process | None = None,
+        guard: Key_Guard | None = None,
+        mount: Callable[[FastAPI], None] = lambda app: None,
     ) -> None:
+        process = process or Process()
         self._socket = listen(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         app = FastAPI(title="sa-stream", docs_url=None, redoc_url=None, openapi_url=None)
-        app.include_router(health_routes(health, clock, log_lines_dropped))
-        self._server = uvicorn.Server(server_settings(app))
+        app.include_router(health_routes(health, clock, process.log_lines_dropped, guard))
+        app.include_router(metrics_routes(health, clock, process))
+        mount(app)
+        app.include_router(dashboard_routes())
+        self._server = uvicorn.Server(server_settings(timed(app, health)))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
         )

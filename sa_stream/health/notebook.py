@@ -4,10 +4,11 @@ data path is alive (`readiness`). It has no clock of its own.
 
 import copy
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
+from sa_stream.health.counts import Counts
 from sa_stream.timing import Moment
 
 SILENT_MS = 60_000  # without a read (or a publishing round) for this long, a part counts as dead
@@ -54,11 +55,14 @@ _values = attrgetter(*(each.name for each in fields(Shard_View)))  # `copy.copy`
 
 @dataclass(slots=True)
 class Store_View:
-    """What is known of one store. failing_since is the first failure after the last success; None: it works."""
+    """What is known of one store. failing_since is the first failure after the last success; None: it works. calls:
+    since the start; failures: how many of them."""
 
     last_ok: Moment | None = None
     failing_since: Moment | None = None
     reason: str = ""
+    calls: int = 0
+    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +79,40 @@ class Kcl_View:
     unread: dict[str, Moment] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Repairs_View:
+    """waiting  windows (start in ms) that are to be computed from the archive, and were not yet
+    failed   window -> why its last try failed
+    """
+
+    waiting: tuple[int, ...] = ()
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Last_Window:
+    """The last half hour that is final. None: not in its entry, or there is nothing to divide by.
+
+    error_rate, hit_rate  share of 5xx, and of hits, from 0 to 1
+    """
+
+    end_ms: int
+    requests: int
+    error_rate: float | None = None
+    hit_rate: float | None = None
+    p95_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finality_View:
+    """final_until_ms  all half hours before it are final, or will never be by themselves
+    windows_partial  of the last two days: ended, not final, and waited for
+    """
+
+    final_until_ms: int
+    windows_partial: int
+
+
 @dataclass(slots=True)
 class Health_View:
     """Everything that is known, at one moment.
@@ -82,7 +120,9 @@ class Health_View:
     kcl   None when shards are read without it
     gone  shard that the stream no longer had before it was read to its end -> up to when (ms) it was read
     lost  shard -> what of it was lost last, as a sentence's end
+    repairs  None where there is no archive to repair from
     clock_stepped  how far our clock has stepped, as long as it does not agree with the source's again
+    retention_ms, memory_limit_bytes  0: not known
     """
 
     started: Moment
@@ -97,6 +137,11 @@ class Health_View:
     kcl: Kcl_View | None = None
     gone: dict[str, int] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    repairs: Repairs_View | None = None
+    finality: Finality_View | None = None
+    last_window: Last_Window | None = None
+    retention_ms: int = 0
+    memory_limit_bytes: int = 0
 
 
 class Shard_Health:
@@ -179,25 +224,32 @@ class Store_Health:
 
     def ok(self, now: Moment) -> None:
         with self._lock:
+            self._view.calls += 1
             self._view.last_ok = now
             self._view.failing_since = None
             self._view.reason = ""
 
     def failed(self, now: Moment, reason: str) -> None:
         with self._lock:
+            self._view.calls += 1
+            self._view.failures += 1
             self._view.reason = reason
             if self._view.failing_since is None:
                 self._view.failing_since = now
 
 
 class Health:
-    """What the engine does, written down from any thread. Nothing here asks a clock."""
+    """What the engine does, written down from any thread. Nothing here asks a clock.
+
+    counts  what happened how often, and how long it took
+    """
 
     def __init__(
         self, started: Moment, commit_interval_ms: int = 60_000, versions: Mapping[str, str] | None = None
     ) -> None:
         self._lock = threading.Lock()
         self._view = Health_View(started, commit_interval_ms, dict(versions or {}))
+        self.counts = Counts()
 
     def shard(self, partition: str, now: Moment | None = None) -> Shard_Health:
         """The pen of a shard; naming a shard for the first time says that this worker has to read it from `now` on (by
@@ -228,6 +280,26 @@ class Health:
         with self._lock:
             self._view.last_published = now
 
+    def finality(self, found: Finality_View) -> None:
+        """How far the stream is final, as a round of publishing has seen it."""
+        with self._lock:
+            self._view.finality = found
+
+    def last_window(self, window: Last_Window) -> None:
+        """The last half hour that is final, whoever has published it."""
+        with self._lock:
+            self._view.last_window = window
+
+    def retention(self, retention_ms: int) -> None:
+        """How long the stream keeps its records."""
+        with self._lock:
+            self._view.retention_ms = retention_ms
+
+    def memory_limit(self, limit_bytes: int) -> None:
+        """How much this process may take."""
+        with self._lock:
+            self._view.memory_limit_bytes = limit_bytes
+
     def memory(self, reason: str | None) -> None:
         """Memory is so short that nothing is read (None: no longer)."""
         with self._lock:
@@ -242,6 +314,11 @@ class Health:
         """Records of a shard are in no number, or what was known of it is gone."""
         with self._lock:
             self._view.lost[partition] = what
+
+    def repairs(self, waiting: Sequence[int], failed: Mapping[int, str]) -> None:
+        """Windows that are still to be computed from the archive, and those of which that has just failed."""
+        with self._lock:
+            self._view.repairs = Repairs_View(tuple(waiting), dict(failed))
 
     def kcl(self, state: str, leases: int, now: Moment) -> None:
         """What the KCL's process is doing, and how many shards it lets this worker read."""

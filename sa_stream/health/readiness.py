@@ -76,6 +76,11 @@ def notes(view: Health_View, now: Moment) -> list[str]:
     found += [
         f"shard {partition} {shard.duplicates}" for partition, shard in sorted(view.shards.items()) if shard.duplicates
     ]
+    if view.repairs is not None:
+        found += [
+            f"the window of {iso(window_ms)} waits for the archive: {why}"
+            for window_ms, why in sorted(view.repairs.failed.items())
+        ]
     if view.kcl is not None and view.kcl.idle_since is not None:
         found.append(
             f"waiting for leases for {_seconds(now - view.kcl.idle_since)}: other workers have them, or a dead "
@@ -120,6 +125,12 @@ def detail(view: Health_View, now: Now) -> dict[str, Any]:
         "clock_offset_ms": view.clock_offset_ms,
         "kcl": None if view.kcl is None else view.kcl.state,
         "last_published": ago(view.last_published),
+        "repairs": None
+        if view.repairs is None
+        else {
+            "waiting": [iso(window_ms) for window_ms in view.repairs.waiting],
+            "failed": {iso(window_ms): why for window_ms, why in sorted(view.repairs.failed.items())},
+        },
         "shards": {
             partition: _shard_detail(shard, now.moment, ago) for partition, shard in sorted(view.shards.items())
         },
