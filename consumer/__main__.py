@@ -2,7 +2,7 @@
 
 import sys
 
-from consumer.cli import main
+from consumer.cli import program
 
 if __name__ == "__main__":
-    main(["run", *sys.argv[1:]])
+    program(["run", *sys.argv[1:]])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from consumer.process.address_space import require_address_space
-from consumer.process.last_words import DONE, FAILED, INTERRUPTED, end, end_by
+from consumer.process.last_words import DONE, FAILED, INTERRUPTED, end, end_by, leave
 from consumer.process.signals import ignore_others
 from consumer.process.terminal import never_fail_to_print
+from sa_stream import __version__
 
 if TYPE_CHECKING:
     from sa_stream.config import SA__Config
@@ -25,10 +26,31 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sa-stream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same traffic.")]
 Hours = Annotated[float, typer.Option(min=0.001, help="Hours of traffic.")]
 EARLIEST_MS = 1_000_000_000_000  # of a record: its time has ten digits
 As_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Processes that read (default: the cores that may be used, if worth it).")
+]
+From = Annotated[str, typer.Option("--from", help="ISO time of the first window.")]
+To = Annotated[str, typer.Option("--to", help="ISO time before which the last window begins.")]
 
 
 def _config(**overrides: str | None) -> "SA__Config":
@@ -48,6 +70,16 @@ def _time_ms(text: str, option: str) -> int:
             f"expected an ISO time such as 2026-02-16T14:30:00Z, found {text!r}", param_hint=option
         )
     return time_ms
+
+
+def _windows(from_: str, to: str) -> list[int]:
+    """Starts of the windows of a time."""
+    from consumer.commands.backfill import windows_between
+
+    starts = windows_between(_time_ms(from_, "--from"), _time_ms(to, "--to"))
+    if not starts:
+        raise typer.BadParameter(f"--from ({from_}) must be before --to ({to})")
+    return starts
 
 
 @app.command()
@@ -70,6 +102,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the health endpoint; 0: any.")] = 8080,
     exit_when_final: Annotated[bool, typer.Option("--exit-when-final", help="Stop when all of it is final.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep cache and state in this folder.")] = None,
+    open_dashboard: Annotated[bool, typer.Option("--open", help="Open the dashboard in a browser.")] = False,
 ) -> None:
     """See it work: everything embedded, with a live view.
 
@@ -77,7 +110,15 @@ def demo(
     """
     from consumer.commands.demo.demo import demo as start
 
-    start(records=records, seed=seed, hours=hours, port=port, exit_when_final=exit_when_final, keep=keep)
+    start(
+        records=records,
+        seed=seed,
+        hours=hours,
+        port=port,
+        exit_when_final=exit_when_final,
+        keep=keep,
+        open_dashboard=open_dashboard,
+    )
 
 
 @app.command()
@@ -89,7 +130,13 @@ def generate(
     ] = None,
     hours: Hours = 6,
     fields: Annotated[str, typer.Option(help="canonical, seed, or names with commas between.")] = "canonical",
-    out: Annotated[str, typer.Option(help="FILE (.gz: compressed), -, kinesis:STREAM or s3://bucket/prefix.")] = "-",
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE (.gz: compressed), -, kinesis:STREAM, or FOLDER/ or s3://bucket/prefix for files as Firehose "
+            "writes them; several times for the same lines in each.  [default: -]"
+        ),
+    ] = None,
     dirt: Annotated[float, typer.Option(min=0, max=1, help="Share of lines with some dirt.")] = 0.0,
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come twice.")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come minutes to hours late.")] = 0.0,
@@ -117,12 +164,13 @@ def generate(
         duplicates=duplicates,
         late=late,
     )
-    make(out, wanted)
+    make(out or ["-"], wanted)
 
 
 @app.command()
 def replay(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, s3://bucket/prefix, or -.")],
+    jobs: Jobs = None,
 ) -> None:
     """Aggregate log files, real-time or standard ones, in every form in which they come.
 
@@ -130,7 +178,42 @@ def replay(
     """
     from consumer.commands.replay import replay as start
 
-    if not start(paths, _config()):
+    if not start(paths, _config(), jobs):
+        sys.exit(FAILED)
+
+
+@app.command()
+def backfill(
+    from_: From,
+    to: To,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and read, and do nothing.")
+    ] = False,
+    jobs: Jobs = None,
+    as_json: As_Json = False,
+) -> None:
+    """Compute windows anew from the archive.
+
+    And publish them, with everything above them. What the stream made final stays. It can be stopped and run again.
+    """
+    from consumer.commands.backfill import backfill as start
+    from consumer.commands.backfill import print_summary
+
+    summary = start(_config(), _windows(from_, to), jobs, dry_run)
+    if not print_summary(summary, as_json, dry_run):
+        sys.exit(FAILED)
+
+
+@app.command()
+def verify(from_: From, to: To, jobs: Jobs = None, as_json: As_Json = False) -> None:
+    """Compare what is stored with the archive.
+
+    Counts the windows of a time again. Fails if something differs for no known reason.
+    """
+    from consumer.commands.verify import print_report
+    from consumer.commands.verify import verify as compare
+
+    if not print_report(compare(_config(), _windows(from_, to), jobs), as_json):
         sys.exit(FAILED)
 
 
@@ -184,6 +267,30 @@ def show(
 
 
 @app.command()
+def report(
+    day: Annotated[str | None, typer.Option(help="One day, UTC, such as 2026-02-16 (default: yesterday).")] = None,
+    week: Annotated[str | None, typer.Option(help="An ISO week, such as 2026-W08.")] = None,
+    month: Annotated[str | None, typer.Option(help="A month, such as 2026-02.")] = None,
+    as_json: As_Json = False,
+) -> None:
+    """Print the report of a day, a week or a month.
+
+    Markdown: traffic beside the week before, people and bots, errors, slow and missed paths, referrers, gaps.
+    """
+    from consumer.commands.report import show_report
+    from sa_stream.errors import Bad_Parameter
+    from sa_stream.timing import wall_clock_ms
+
+    given = {name: value for name, value in (("day", day), ("week", week), ("month", month)) if value is not None}
+    try:
+        found = show_report(_config(), given, as_json, wall_clock_ms())
+    except Bad_Parameter as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{error.parameter}") from None
+    if not found:
+        sys.exit(FAILED)
+
+
+@app.command()
 def status(as_json: As_Json = False) -> None:
     """Ask the running daemon how it is.
 
@@ -198,12 +305,44 @@ def status(as_json: As_Json = False) -> None:
 def doctor(as_json: As_Json = False) -> None:
     """Check settings, endpoints and permissions.
 
-    Also the order of the fields, by a few records of the stream. One line a check.
+    Also the order of the fields, by a few records of the stream and the archive. One line a check.
     """
     require_address_space()
     from consumer.commands.doctor import doctor as examine
 
     if not examine(os.environ, as_json):
+        sys.exit(FAILED)
+
+
+@app.command()
+def archive(
+    older_than: Annotated[str, typer.Option(help="Age of the windows of the files to move, such as 30d.")] = "30d",
+    to_class: Annotated[str | None, typer.Option(help="Storage class for files where they are, as GLACIER_IR.")] = None,
+    to: Annotated[str | None, typer.Option(help="Where to move files: s3://bucket/prefix, or file:///path.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done: the default.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+    as_json: As_Json = False,
+) -> None:
+    """Move old log files, and prune what nothing needs.
+
+    Only files whose windows are final and verified, to --to-class or --to; without either, it only prunes. Entries are
+    pruned when they are older than RETAIN_*_DAYS.
+    """
+    from consumer.commands.archive import archive as start
+    from consumer.commands.archive import old_enough_ms, target_of
+    from consumer.commands.archive_report import print_report
+
+    if dry_run and yes:
+        raise typer.BadParameter("give either --dry-run or --yes")
+    if to is not None and to_class is not None:
+        raise typer.BadParameter("give either --to or --to-class")
+    config = _config()
+    try:
+        older_ms = old_enough_ms(older_than, config)
+        target = target_of(to, to_class, config)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not print_report(start(config, older_ms, target, yes), older_than, as_json):
         sys.exit(FAILED)
 
 
@@ -238,4 +377,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INTERRUPTED)
     except BaseException as error:
         end_by(error, is_daemon)
+        raise
+
+
+def program(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The process `sa-stream`: main, with a quick start and a quick end."""
+    # numpy's algebra, which nothing here uses, would start a thread for each core: a tenth of a short command's time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        leave(ended.code)
         raise

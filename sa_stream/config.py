@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
+from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
-from sa_stream.records.fields import resolve_field_lists
+from sa_stream.records.fields import Field_Lists, resolve_field_lists
 from sa_stream.secrecy import HIDDEN, hide, hide_passing
 from sa_stream.timing import DAY_MS, Timing
+
+if TYPE_CHECKING:
+    from sa_stream.records.intake import Intake  # loads polars
 
 PREFIX = "SGRAPH_SEND__SA_"
 RESERVED_PREFIX = f"{PREFIX}KCL__"  # handed to the KCL's properties; checked there
@@ -113,10 +118,31 @@ def _state_url(value: str) -> str:
     return value
 
 
+def _logs_place(value: str) -> str:
+    if not _BUCKET.fullmatch(value) and not (value.startswith("file://") and value != "file://"):
+        raise _Wrong("a bucket name, without s3://, or file:///path")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        raise _Wrong("a time zone that this machine knows, such as UTC or Europe/Berlin") from None
+    return value
+
+
 def _path_rules(value: str) -> str:
     from sa_stream.records.privacy import Path_Rules  # loads polars: only where somebody has rules
 
     Path_Rules.parse(value)
+    return value
+
+
+def _internal_hosts(value: str) -> str:
+    from sa_stream.records.referrers import internal_hosts  # loads polars, as above
+
+    internal_hosts(value)
     return value
 
 
@@ -147,6 +173,7 @@ class Setting:
         return self.name.lower()
 
 
+_days = _integer(0, 36_500)
 _STREAM_NAME = "a stream name (letters, digits, _ . -) or a stream ARN"
 _HEADER_TEXT = "printable ASCII without spaces"
 
@@ -162,15 +189,37 @@ SETTINGS = (
     ),
     Setting("RUNNER", "who reads the shards: `kcl` or `local` (one process, no Java)", _choice("kcl", "local")),
     Setting("INITIAL_POSITION", "where a new application starts: `TRIM_HORIZON`, `LATEST`, or an ISO time", _position),
-    Setting("LOGS_BUCKET", "bucket of the S3 archive", _pattern(_BUCKET, "a bucket name, without s3://")),
+    Setting("LOGS_BUCKET", "bucket of the S3 archive; or `file:///path`, a folder of the same shape", _logs_place),
     Setting("LOGS_PREFIX", "key prefix of the S3 archive"),
+    Setting(
+        "LOGS_LAYOUT",
+        "its folders: `hours` (`2026/02/16/14/`, Firehose's default), `days` (`2026/02/16/`), `hive-hours` "
+        "(`year=2026/month=02/day=16/hour=14/`), `hive-days`; `auto` looks",
+        _choice(AUTO, *LAYOUTS),
+    ),
+    Setting("LOGS_TIME_ZONE", "time zone of its folders and names", _time_zone),
     Setting(
         "FIELDS", "`auto`, `seed`, `canonical`, or field names with commas between; several lists with `;` between"
     ),
     Setting("DROP_FIELDS", "names of fields that are in the records and must not be read, with commas between"),
+    Setting(
+        "ALLOW_FIELDS",
+        "`c-country` if countries are to be counted (with fewer than 10 requests in an entry: under `(few)`)",
+    ),
     Setting("PATH_RULES", "JSON list of `[regular expression, replacement]` pairs for ids in paths", _path_rules),
+    Setting(
+        "INTERNAL_HOSTS",
+        "hosts of your own, with commas between: who comes from one of them, or from the host that is asked, is "
+        "counted as `(internal)` among the referrers",
+        _internal_hosts,
+    ),
     Setting("DEAD_LETTER_TEXT", "keep the scrubbed text of malformed records", _bool),
     Setting("DEAD_LETTER_DAYS", "dead letters are deleted after so many days", _integer(1, 3_650)),
+    Setting("RETAIN_RAW_DAYS", "`archive` prunes results of ingestion so many days after their day; 0: never", _days),
+    Setting("RETAIN_CONSOLIDATED_DAYS", "... consolidation results, so many days after their day; 0: never", _days),
+    Setting("RETAIN_30MIN_DAYS", "... entries of half hours, so many days after their day; 0: never", _days),
+    Setting("RETAIN_HOURLY_DAYS", "... entries of hours, so many days after their day; 0: never", _days),
+    Setting("RETAIN_DAILY_DAYS", "... entries of days, so many days after their month; 0: never", _days),
     Setting("SAMPLING_PERCENT", "the sampling rate that the distribution is set to", _integer(1, 100)),
     Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _http_url),
     Setting(
@@ -196,13 +245,28 @@ SETTINGS = (
         "ALLOWED_LATENESS_S", "a record later than this after its window's end is dropped", _integer(0, 31 * 86_400)
     ),
     Setting("DEDUPE_HORIZON_S", "how long a request id is remembered (whole minutes, rounded up)", _integer(0, 86_400)),
-    Setting("REPAIR_AFTER_S", "a shard without progress for this long is repaired from S3", _integer(60, 31 * 86_400)),
-    Setting("S3_SETTLE_S", "how long files of a window may take to land in S3", _integer(0, 86_400)),
+    Setting(
+        "REPAIR_AFTER_S",
+        "a window that is not final so long after its end is repaired from the archive, if what it lacks is lost, or "
+        "stands still for as long",
+        _integer(60, 31 * 86_400),
+    ),
+    Setting(
+        "S3_SETTLE_S",
+        "how long files of a window may take to land in the archive; without a stream it is computed then",
+        _integer(0, 86_400),
+    ),
     Setting(
         "MEMORY_LIMIT_MB",
         "ceiling for the memory of this process; near it summaries shrink, then reading pauses",
         _integer(0, 1_000_000),
         "what the cgroup allows, less the JVM's share",
+    ),
+    Setting(
+        "NATIVE",
+        "the native kernel, which reads ordinary records: `auto` uses it where it was built, `off` does not, `require` "
+        "stops where it cannot be had. It changes the speed and nothing else",
+        _choice("auto", "off", "require"),
     ),
     Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)"),
     Setting(
@@ -212,7 +276,8 @@ SETTINGS = (
     Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
     Setting(
         "API_KEY",
-        "key of the API; without one it answers 401 to everything, health and dashboard excepted",
+        "key of the API, sent in the header `x-api-key`; without one it answers 401 to everything, health and "
+        "dashboard excepted. Beyond this machine (`HTTP_HOST`) the details of health need it too",
         _pattern(_HEADER_VALUE, _HEADER_TEXT),
     ),
     Setting("LOG_LEVEL", "`debug`, `info`, `warning` or `error`", _choice("debug", "info", "warning", "error")),
@@ -232,11 +297,20 @@ class SA__Config(Type_Safe):
     initial_position    : str  = TRIM_HORIZON
     logs_bucket         : str  = ''
     logs_prefix         : str  = 'cloudfront-realtime'
+    logs_layout         : str  = AUTO
+    logs_time_zone      : str  = 'UTC'
     fields              : str  = 'auto'
     drop_fields         : str  = ''
+    allow_fields        : str  = ''
     path_rules          : str  = ''
+    internal_hosts      : str  = ''
     dead_letter_text    : bool = False
     dead_letter_days    : int  = 30
+    retain_raw_days     : int  = 7
+    retain_consolidated_days : int = 90
+    retain_30min_days   : int  = 30
+    retain_hourly_days  : int  = 90
+    retain_daily_days   : int  = 365
     sampling_percent    : int  = 100
     cache_url           : str  = ''
     cache_api_key_name  : str  = 'x-api-key'
@@ -251,6 +325,7 @@ class SA__Config(Type_Safe):
     repair_after_s      : int  = 900
     s3_settle_s         : int  = 900
     memory_limit_mb     : int  = 0                  # 0: from the cgroup
+    native              : str  = 'auto'
     work_dir            : str  = './.sa-stream'
     hang_timeout_s      : int  = 60
     http_host           : str  = '127.0.0.1'
@@ -278,7 +353,7 @@ class SA__Config(Type_Safe):
         own_name = f"sa-stream-{config.stream.rpartition('/')[2]}" if config.stream else "sa-stream"
         config.application = config.application or own_name
         config.source = config.source or ("kinesis" if config.stream else "s3")
-        resolve_field_lists(config.fields, config.drop_fields)
+        config.field_lists()
         return config
 
     def require_input(self) -> None:
@@ -286,6 +361,11 @@ class SA__Config(Type_Safe):
         if self.source == "kinesis" and not self.stream:
             raise Config_Error(f"{PREFIX}SOURCE is kinesis, but {PREFIX}STREAM is not set: name the stream to read.")
         if self.source == "s3" and not self.logs_bucket:
+            if self.stream:
+                raise Config_Error(
+                    f"{PREFIX}SOURCE is s3, but {PREFIX}LOGS_BUCKET is not set: set {PREFIX}LOGS_BUCKET to the bucket "
+                    f"of the archive, or {PREFIX}SOURCE to kinesis."
+                )
             raise Config_Error(
                 f"There is nothing to read from: set {PREFIX}STREAM to the Kinesis stream of your real-time logs "
                 f"(or {PREFIX}LOGS_BUCKET to the bucket of an S3 archive)."
@@ -300,6 +380,19 @@ class SA__Config(Type_Safe):
             retention_ms=retention_ms,
             commit_interval_ms=self.commit_interval_s * 1000,
         )
+
+    def field_lists(self) -> Field_Lists:
+        """What each field of a line is, as far as the settings say. Raises Field_List_Error."""
+        return resolve_field_lists(self.fields, self.drop_fields, self.allow_fields)
+
+    def intake(self, lists: Field_Lists) -> "Intake":
+        """How records of these lists are read, and what of them is kept."""
+        from sa_stream.records.intake import Intake
+        from sa_stream.records.privacy import Path_Rules
+        from sa_stream.records.referrers import internal_hosts
+
+        rules, internal = Path_Rules.parse(self.path_rules), internal_hosts(self.internal_hosts)
+        return Intake(lists, rules, self.dead_letter_text, internal)
 
     def initial_position_ms(self) -> int | None:
         """The time to start at; None for TRIM_HORIZON and LATEST."""

@@ -55,3 +55,41 @@ class Shard_Gone(Source_Error):
 
 class In_Use(SA_Stream_Error):
     """Something that only one process may hold (a port, a state store) is held by another."""
+
+
+class Process_Ended(SA_Stream_Error):
+    """A process that counts records has ended before its work was done; nothing of that run counts."""
+
+
+class Request_Error(SA_Stream_Error):
+    """A request that cannot be answered as it is.
+
+    code       for programs: one word, the same for ever
+    parameter  which one it is about, '' if none
+    """
+
+    def __init__(self, sentence: str, code: str, parameter: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.parameter = parameter
+
+
+class Bad_Parameter(Request_Error):
+    """A parameter that is unknown, malformed or impossible."""
+
+    def __init__(self, parameter: str, sentence: str, code: str = "bad_parameter") -> None:
+        super().__init__(sentence, code, parameter)
+
+
+class Not_There(Request_Error):
+    """What was asked for does not exist, or not yet."""
+
+    def __init__(self, sentence: str, parameter: str = "") -> None:
+        super().__init__(sentence, "not_there", parameter)
+
+
+class Conflict(Request_Error):
+    """It cannot be done in the state that things are in."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, "conflict")

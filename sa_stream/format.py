@@ -12,8 +12,8 @@ import xxhash
 from sa_stream.errors import Corrupt_State, Unknown_Version
 
 MAGIC = b"SAS\x1a"
-VERSION = 3
-READABLE = (1, 2, VERSION)  # older objects lack the last fields of some kinds; whoever unpacks them fills these in
+VERSION = 4
+READABLE = (1, 2, 3, VERSION)  # older objects lack the last fields of some kinds; whoever unpacks them fills these in
 HEADER_BYTES = len(MAGIC) + 2 + 16
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -57,6 +57,11 @@ def raw(array: npt.NDArray[Any]) -> list[Any]:
     """A one-dimensional array as [dtype, little-endian bytes]."""
     array = np.ascontiguousarray(array)
     return [array.dtype.newbyteorder("<").str, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()]
+
+
+def narrow(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Whole numbers from 0 on in the smallest type that takes the greatest of them: most are small."""
+    return array.astype(np.min_scalar_type(array.max(initial=0)), copy=False)
 
 
 def unraw(value: list[Any]) -> npt.NDArray[Any]:

@@ -72,7 +72,8 @@ DUPLICATES = Event(
 )
 PARTITION_FAILED = Event(
     *("partition_failed", ERROR, "yes"),
-    "the engine could not go on with a shard; with a traceback. What a poisoned batch looks like at first",
+    "the engine could not go on with a shard; with a traceback if it is a mistake of the program. What a poisoned "
+    "batch looks like at first",
 )
 SECRET_TORN = Event(
     *("secret_torn", ERROR, "no (`loss` follows if it matters)"),
@@ -133,6 +134,11 @@ LOG_DROPPED = Event(
     *("log_dropped", WARNING, "often: yes"),
     "nobody read the log for a while, and it flows again: so many lines (`dropped`) are missing before this one. The "
     "program does not wait for a reader of its log; `/health` counts them in `log_lines_dropped`",
+)
+
+METRICS_FAILED = Event(
+    *("metrics_failed", ERROR, "yes"),
+    "a part of `/metrics` could not be told (`part`), and its series are missing; with a traceback",
 )
 
 # ---- memory
@@ -198,6 +204,33 @@ HANDOVER_FAILED = Event("handover_failed", WARNING, "often: look", "a child of t
 KCL_JAVA = Event("kcl.java", DEBUG, "no", "what the JVM says of its options")
 KCL_OUTPUT = Event("kcl.output", WARNING, "no", "what the JVM prints by itself")
 
+# ---- the steps on demand, in a host
+
+PIPELINE = Event("pipeline", INFO, "no", "the pipeline of a host is set up: which bucket it reads, in which region")
+PIPELINE_OFF = Event(
+    *("pipeline_off", WARNING, "no"),
+    "a host has no pipeline: which variable is missing, or which one cannot work",
+)
+FILE_LEFT = Event(
+    *("file_left", ERROR, "yes"),
+    "a file of the archive could not be read, or not to its end: its records are not in what `collect` returned",
+)
+
+# ---- the API
+
+JOB_FAILED = Event(
+    *("job_failed", ERROR, "yes"),
+    "a step that was started over HTTP could not go on; a job may be started again: job",
+)
+ANSWER_FAILED = Event(
+    *("answer_failed", ERROR, "yes"),
+    "a request could not be answered by a mistake of the program: route; with a traceback",
+)
+ANSWER_WAITS = Event(
+    *("answer_waits", WARNING, "often: look"),
+    "a request was answered by 503, as the cache service or the archive did not answer in time: route",
+)
+
 # ---- publishing
 
 ENTRY = Event("entry", INFO, "no", "an entry was written: key, status, revision, requests")
@@ -205,6 +238,31 @@ ENTRY_RESTORED = Event(
     *("entry_restored", WARNING, "often: look"),
     "the cache showed an entry that is older than its last final version, which is written again: the cache was set "
     "back, or a writer stood still for long",
+)
+REPAIRED = Event(
+    *("repaired", INFO, "no"),
+    "a window was computed from the archive, of so many `files`; `whole` is false if others could not be read. "
+    "[Repairs](#repairs)",
+)
+REPAIR_WAITS = Event(
+    *("repair_waits", WARNING, "yes, for 2 hours"),
+    "the archive does not answer, or refuses, so a window (`window`), or all of them, cannot be computed now: it is "
+    "tried again after 45 s, two hours after its end after 15 minutes",
+)
+REPAIR_IMPOSSIBLE = Event(
+    *("repair_impossible", ERROR, "yes"),
+    "a window cannot be computed by itself any more, as its month's hash secret is destroyed: it stays as it is, until "
+    "the whole month is computed anew by a `backfill`",
+)
+LATE_FILE = Event(
+    *("late_file", INFO, "no"),
+    "a file of the archive (`file`) has records of an earlier window than it is looked up for: that window is computed "
+    "again, with it",
+)
+TOO_LATE_FILE = Event(
+    *("too_late_file", WARNING, "often: look"),
+    "a file of the archive (`file`) has so many `records` that are older than the allowed lateness: they are in no "
+    "number, until a `backfill` counts them",
 )
 PUBLISHING_WAITS = Event(
     *("publishing_waits", WARNING, "no (`not_ready` follows)"), "a round of the reconciler waits for a store"

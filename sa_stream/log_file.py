@@ -2,7 +2,7 @@
 these notes what became of its records, and the summary shows what of it was not aggregated."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -42,6 +42,20 @@ class Log_File:
         said = {"invalid": dict(sorted(self.invalid.items())), "warning": self.warning, "error": self.error}
         said = {name: value for name, value in said.items() if value}
         return {"path": self.name, "form": self.form, "records": self.records, **said} if said else None
+
+
+def of_whole_files(files: Iterable[Log_File]) -> list[Log_File]:
+    """One note a name, of the notes of a file's ranges."""
+    found: dict[str, Log_File] = {}
+    for file in files:
+        whole = found.setdefault(file.name, file)
+        if whole is not file:
+            whole.records += file.records
+            whole.invalid += file.invalid
+            whole.form = file.form if file.form == Log_Form.W3C else whole.form or file.form
+            whole.warning = whole.warning or file.warning
+            whole.error = whole.error or file.error
+    return list(found.values())
 
 
 @dataclass(slots=True, frozen=True)

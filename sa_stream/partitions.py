@@ -1,5 +1,6 @@
 """What every room says of a partition: what a source lists and delivers of it, and the numbers of its records."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING_READ = "0"  # the number of a partition before its first record
@@ -28,9 +29,9 @@ class Batch:
                          runner: when the request was sent); 0: unknown; only used when the batch is empty
     """
 
-    payloads: list[bytes]
-    arrivals_ms: list[int]
-    sequence_numbers: list[str]
+    payloads: "Sequence[bytes]"
+    arrivals_ms: Sequence[int]
+    sequence_numbers: Sequence[str]
     millis_behind_latest: int = 0
     not_fetched_before_ms: int = 0
 

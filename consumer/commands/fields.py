@@ -27,7 +27,8 @@ def show_fields(source: str, config: SA__Config) -> bool:
     """Print the columns of the first records as a table, and the settings to copy; returns whether their list is
     certain. Raises Source_Error, Store_Unavailable."""
     records = First_Records.of(_payloads(source, config))
-    finding = find(records, resolve_field_lists("auto", config.drop_fields).dropped)
+    lists = resolve_field_lists("auto", config.drop_fields, config.allow_fields)
+    finding = find(records, lists.dropped, lists.allowed)
     if finding.rows:
         wide_console().print(_table(finding))
     if finding.problem:

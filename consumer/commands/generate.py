@@ -1,6 +1,7 @@
-"""`sa-stream generate`: options come in, synthetic log lines go into a file, standard output, a stream or S3."""
+"""`sa-stream generate`: options come in, synthetic log lines go into a file, standard output, a stream, or an
+archive as Firehose writes it to S3."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,29 +36,29 @@ class Wanted:
     late: float
 
 
-def generate(out: str, wanted: Wanted) -> int:
-    """Make lines and put them into `out`; returns how many.
+def generate(outs: Sequence[str], wanted: Wanted) -> None:
+    """Make lines and put them into each of `outs` (see put_into), the same into all.
 
-    out  a file (gzip if it ends in .gz), `-`, `kinesis:STREAM` or `s3://bucket/prefix`
-    Raises Config_Error for an `out` that is none of these, Source_Error when it cannot be written to.
+    Raises Config_Error for one that is none of these, Source_Error when it cannot be written to.
     """
     length_ms = round(wanted.hours * HOUR_MS)
     start_ms = wanted.start_ms
     if start_ms is None:
-        start_ms = wall_clock_ms() - length_ms if out.startswith("kinesis:") else START_MS
+        into_stream = any(out.startswith("kinesis:") for out in outs)
+        start_ms = wall_clock_ms() - length_ms if into_stream else START_MS
     fields = wanted.fields
     names = fields if fields in ("canonical", "seed") else [name.strip() for name in fields.split(",")]
     traffic = Traffic(
         wanted.seed, names, dirt_rate=wanted.dirt, duplicate_rate=wanted.duplicates, late_rate=wanted.late
     )
-    chunks = traffic.lines(start_ms, start_ms + length_ms, wanted.records)
     console = Console(stderr=True)
     with _progress(console) as progress:
-        task = progress.add_task("lines", total=wanted.records)
-        count = put_into(out, _counted(chunks, progress, task))
-    if out != "-":
-        say(console, f"{count} lines in {out}")
-    return count
+        for out in outs:
+            task = progress.add_task("lines", total=wanted.records)
+            chunks = traffic.lines(start_ms, start_ms + length_ms, wanted.records)
+            count = put_into(out, _counted(chunks, progress, task), wanted.seed)
+            if out != "-":
+                say(console, f"{count} lines in {out}")
 
 
 def _progress(console: Console) -> Progress:

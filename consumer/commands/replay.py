@@ -2,22 +2,27 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from consumer.commands.reading import jobs_for, pool_of, progress
 from consumer.process.memory import keep_memory
 from consumer.process.terminal import printable
-from sa_stream.bounded.replay import replay_logs
+from sa_stream.bounded.files import Counting
+from sa_stream.bounded.pool import Task, joined
+from sa_stream.bounded.replay import replay_logs, replay_together
 from sa_stream.config import SA__Config
-from sa_stream.records.fields import Field_List, resolve_field_lists, setting_of
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.log_file import Log_Form, of_whole_files
+from sa_stream.records.fields import Field_List, setting_of
+from sa_stream.rollups.entry import Entry
 from sa_stream.timing import wall_clock_ms
 
 if TYPE_CHECKING:
-    from sa_stream.log_file import Log_Lines, Log_Table
+    from sa_stream.log_file import Log_File, Log_Lines, Log_Table
     from sa_stream.sources.log_files import Log_Files
 
 
@@ -25,24 +30,25 @@ if TYPE_CHECKING:
 _SEPARATORS = tuple((mark.encode(), f"\\u{ord(mark):04x}".encode()) for mark in "\x85\u2028\u2029")
 
 
-def replay(paths: Sequence[str], config: SA__Config) -> bool:
+def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) -> bool:
     """The command: entries as JSON lines to stdout, what is odd about a file as a sentence and the summary as the last
-    line to stderr. Whether all files were read to their end."""
+    line to stderr. Whether all files were read to their end.
+
+    jobs  processes that read; None: as many as are worth it
+    """
     from sa_stream.sources.log_files import Log_Files
 
     started = time.perf_counter()
-    keep_memory()
     logs = Log_Files(paths)
-    with _progress(logs) as pieces:
-        entries, summary = replay_logs(
-            pieces,
-            resolve_field_lists(config.fields, config.drop_fields),
-            Path_Rules.parse(config.path_rules),
-            wall_clock_ms(),
-            config.timing(),
-            config.sampling_percent,
-            _tell,
-        )
+    many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # nobody else can read standard input
+    if many > 1:
+        logs.split(many)
+        many = min(many, len(logs.places))
+    result = _together(logs, config, many) if many > 1 else None
+    if result is None:
+        logs = Log_Files(paths)
+        result = _alone(logs, config)
+    entries, summary = result
     for entry in entries:
         sys.stdout.buffer.write(json_line(entry))
     sys.stdout.flush()
@@ -56,6 +62,42 @@ def replay(paths: Sequence[str], config: SA__Config) -> bool:
     summary["seconds"] = round(time.perf_counter() - started, 3)
     sys.stderr.write(json_line(summary).decode())
     return not any(file.error for file in logs.files)
+
+
+def _alone(logs: "Log_Files", config: SA__Config) -> tuple[Iterator[Entry], dict[str, Any]]:
+    keep_memory()
+    with _progress(logs) as pieces:
+        return replay_logs(
+            pieces,
+            config.intake(config.field_lists()),
+            wall_clock_ms(),
+            config.timing(),
+            config.sampling_percent,
+            _tell,
+        )
+
+
+def _together(logs: "Log_Files", config: SA__Config, jobs: int) -> tuple[Iterator[Entry], dict[str, Any]] | None:
+    """The same by several processes; None if names of columns were found within a file, which hold for all that is
+    below them: then only who reads it from its beginning can tell."""
+    intake = config.intake(config.field_lists())
+    counting = Counting(intake, config.timing(), None, wall_clock_ms(), settle_ms=0)
+    sizes = {place.name: place.size_bytes or 0 for place in logs.places}  # of each range, where there are some
+    order = {name: number for number, name in enumerate(sizes)}
+    ranges = {name for name, times in Counter(place.name for place in logs.places).items() if times > 1}
+    tasks = [Task(places) for places in joined(logs.places, lambda place: sizes[place.name], jobs)]
+    with pool_of(jobs) as pool, progress(len(logs.places), logs.total_bytes) as on_read:
+
+        def on_done(files: "Sequence[Log_File]") -> None:
+            logs.files.extend(files)
+            for file in files:
+                on_read(1, sizes[file.name], file.records)
+
+        result = replay_together(logs.opener, tasks, counting, pool, config.sampling_percent, on_done, _tell)
+    logs.files = of_whole_files(logs.files)
+    logs.files.sort(key=lambda file: order.get(file.name, -1))  # -1: a folder that was skipped
+    named = any(file.form == Log_Form.W3C for file in logs.files if file.name in ranges)
+    return None if named else result
 
 
 def json_line(value: Any) -> bytes:

@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import filesize
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from consumer.commands.entry_page import entry_page, status_of
 from consumer.commands.screen import say, shown, wide_console
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import cache_key, end_of, start_of
 from sa_stream.secrecy import without_secrets
 
+if TYPE_CHECKING:
+    from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+
 KEYS_MAX = 20_000  # more than a year of half hours
-TOP_PATHS_SHOWN = 10
 
 type Entry = Mapping[str, Any]
 
@@ -47,16 +49,22 @@ def show_entries(config: SA__Config, keys: list[str], as_json: bool) -> bool:
 
 def entries_of(config: SA__Config) -> Callable[[str], dict[str, Any] | None]:
     """How to get an entry by its key, from the cache service that the settings name."""
+    from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+
+    cache = cache_to_read(config)
+    return lambda key: cache.retrieve_entry(NS_SA_AGGREGATE, key)
+
+
+def cache_to_read(config: SA__Config) -> "Send__Cache__Client":
+    """The cache service that the settings name, if another process can have written into it. Raises Config_Error."""
     if not config.cache_url and config.cache_mode == "memory":
         raise Config_Error(
             f"{PREFIX}CACHE_MODE is memory: such entries live and end with the process that made them. Set "
             f"{PREFIX}CACHE_URL to a cache service, or {PREFIX}CACHE_MODE to local_disk, for the daemon and for show."
         )
     from consumer.worker.stores import open_cache
-    from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 
-    cache = open_cache(config)
-    return lambda key: cache.retrieve_entry(NS_SA_AGGREGATE, key)
+    return open_cache(config)
 
 
 def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console: Console | None = None) -> bool:
@@ -85,7 +93,7 @@ def entry_table(entries: Iterable[Entry]) -> Table:
         classes = entry.get("status_breakdown") or {}
         table.add_row(
             shown(f"{entry.get('period')}/{entry.get('time_key')}"),
-            _status(entry),
+            status_of(entry),
             *map(
                 shown,
                 (
@@ -100,24 +108,3 @@ def entry_table(entries: Iterable[Entry]) -> Table:
             ),
         )
     return table
-
-
-def entry_page(entry: Entry) -> RenderableType:
-    """Everything about one entry that fits on a page."""
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_row(shown(f"{entry.get('period')}/{entry.get('time_key')}", "bold"), _status(entry))
-    skipped = ("period", "time_key", "status", "top_paths", "per_minute")
-    for name, value in entry.items():
-        if name not in skipped and value not in ({}, []):
-            facts.add_row(shown(name, "dim"), shown(value))
-    paths = Table(box=None, pad_edge=False)
-    paths.add_column("top path", overflow="fold")
-    paths.add_column("requests", justify="right")
-    paths.add_column("bytes", justify="right")
-    for row in (entry.get("top_paths") or [])[:TOP_PATHS_SHOWN]:
-        paths.add_row(shown(row.get("path")), shown(row.get("count")), shown(row.get("bytes")))
-    return Group(facts, Text(), paths)
-
-
-def _status(entry: Entry) -> Text:
-    return shown(entry.get("status"), "green" if entry.get("status") == "final" else "yellow")

@@ -35,7 +35,8 @@ def fetch_health(config: SA__Config) -> dict[str, Any]:
     direct.trust_env = False  # a proxy would not find this machine
     direct.mount("http://", Deadline_Adapter(HEALTH_S, HEALTH_S))
     try:
-        answer = direct.get(url, allow_redirects=False)
+        key = {"x-api-key": config.api_key} if config.api_key else {}
+        answer = direct.get(url, headers=key, allow_redirects=False)
     except requests.RequestException as error:
         raise Source_Error(
             f"Nobody answers at {url}: is `sa-stream run` (or demo) running, with the same {PREFIX}HTTP_HOST and "
@@ -47,6 +48,11 @@ def fetch_health(config: SA__Config) -> dict[str, Any]:
         health = answer.json()
     except ValueError as error:
         raise Source_Error(f"{url} does not answer with JSON: is it sa-stream's? Check {PREFIX}HTTP_PORT.") from error
+    if isinstance(health, dict) and list(health) == ["status"]:
+        raise Source_Error(
+            f"{url} says {health['status']} and no more: beyond this machine, details need {PREFIX}API_KEY, the same "
+            "for it and for this command."
+        )
     if not isinstance(health, dict) or "shards" not in health:
         raise Source_Error(f"{url} is not sa-stream's health: check {PREFIX}HTTP_PORT.")
     return health

@@ -140,11 +140,18 @@ class Supervisor:
 
     start      makes a running JVM; called from `tick`, so in the thread that calls that
     may_start  asked at each tick before that, until it says yes
+    failed     called for each failure
     """
 
-    def __init__(self, start: Callable[[], Multi_Lang_Daemon], may_start: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Multi_Lang_Daemon],
+        may_start: Callable[[], bool] = lambda: True,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._start = start
         self._may_start = may_start
+        self._on_failure = failed
         self._jvm: Multi_Lang_Daemon | None = None
         self._started_ms = 0
         self._due_ms: int | None = None  # of the next try; None: at once
@@ -224,6 +231,7 @@ class Supervisor:
         if now_ms - self._started_ms >= HEALTHY_MS:
             self._backoff.worked()
         wait_ms = self._backoff.failed()
+        self._on_failure()
         self._due_ms = now_ms + wait_ms
         wait_s = wait_ms // 1000
         self.state = f"restarting: {self._reason}, next try in {wait_s} s"

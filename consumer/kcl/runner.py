@@ -22,9 +22,11 @@ from consumer.worker.field_scout import LOOK_S, Field_Scout
 from consumer.worker.publisher import shared_publish_s
 from sa_stream.commits.decisions import claim_runner, store_id
 from sa_stream.errors import Store_Unavailable
+from sa_stream.health.counts import NO_LABELS
+from sa_stream.health.metrics import JVM_RESTARTS
 from sa_stream.health.notebook import KCL_RUNNING
 from sa_stream.log import COMMITTED, DISCOVERY_WAITS, KCL_RESTARTS, UNFINISHED, WORKER, Log
-from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.rollups.passes import Pass_Result
 from sa_stream.timing import BEGINNING_MS, moment, right_now
 
 log = Log("runner")
@@ -59,6 +61,11 @@ class Kcl_Runner:
         self._course = Course(application)
         self._next_tick_s = 0.0
 
+    @property
+    def busy(self) -> bool:
+        """Whether something hangs, once `run` has returned."""
+        return self.engine.busy
+
     def stop(self) -> None:
         """Commit everything, release it, publish once more, and return from `run`. From a signal handler."""
         self._course.stop.set()
@@ -77,9 +84,12 @@ class Kcl_Runner:
             owner = Owner(application.stream, store_id(application.state), application.state.url)
             tables = Kcl_Tables(self._properties, owner, worker_id)
             self._tables = Table_Watch(tables, self._health.store("DynamoDB"))
-            self._supervisor = Supervisor(self._jvm_maker(worker_id, socket), self._tables.prepared)
+            self._count_restarts(0)
+            self._supervisor = Supervisor(
+                self._jvm_maker(worker_id, socket), self._tables.prepared, lambda: self._count_restarts(1)
+            )
             self._tables.start()
-            application.publisher.start()
+            application.start_publishing()
             threading.Thread(target=self._decide_fields, name="fields", daemon=True).start()
             with course.under_way(self._shut_down):
                 while course.goes_on:
@@ -93,6 +103,9 @@ class Kcl_Runner:
             self._config.work_dir, self._properties, worker_id, None if from_ms == BEGINNING_MS else from_ms
         )
         return lambda: Multi_Lang_Daemon(self._java, self._class_path, path, socket, self._env, self._config.log_level)
+
+    def _count_restarts(self, number: int) -> None:
+        self._health.counts.add(JVM_RESTARTS, {NO_LABELS: number})
 
     def _decide_fields(self) -> None:
         """Before the KCL starts, the first records tell how records are to be read."""
@@ -162,4 +175,4 @@ class Kcl_Runner:
             names = ", ".join(left)
             log.tell(UNFINISHED, f"stopped without the last commit of {names}: it is read again", shards=left)
         finished = self._course.failure is None and not left
-        self._application.publisher.stop(last_pass=finished, timeout_s=deadline_s - time.monotonic())
+        self._application.stop_publishing(last_pass=finished, timeout_s=deadline_s - time.monotonic())

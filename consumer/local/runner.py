@@ -33,7 +33,7 @@ from sa_stream.log import (
     Log,
 )
 from sa_stream.partitions import END, NOTHING_READ, Batch, Shard_Info
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler_Settings
+from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
 from sa_stream.timing import Moment, moment, right_now
@@ -109,6 +109,11 @@ class Local_Runner:
         self._course = Course(application)
         self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
+    @property
+    def busy(self) -> bool:
+        """Whether something hangs, once `run` has returned."""
+        return self.engine.busy
+
     def stop(self) -> None:
         """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
         self._course.stop.set()
@@ -123,7 +128,7 @@ class Local_Runner:
             application.open(info, (self._publish_interval_s, self._publish_interval_s), self._settings, self._on_pass)
             claim_runner(application.state, "local")
             self.engine.memory.check(info.open_shards, READ_AHEAD_RATE)
-            application.publisher.start()
+            application.start_publishing()
             self._finder = Shard_Finder(
                 application,
                 self._checkpoint,
@@ -258,7 +263,7 @@ class Local_Runner:
             left = ", ".join(sorted(self.engine.lanes))
             log.tell(UNFINISHED, f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
-        self._application.publisher.stop(last_pass=finished)
+        self._application.stop_publishing(last_pass=finished)
 
 
 def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:

@@ -1,9 +1,11 @@
 """How a process ends by an error: the error comes in, one sentence that the user can act on and an exit code go out.
 Only a mistake of ours has a traceback. Imports nothing heavy, as whatever is heavy may be what failed."""
 
+import atexit
 import errno
 import os
 import sys
+import threading
 import traceback
 from typing import NoReturn
 
@@ -57,3 +59,18 @@ def end(message: str, code: int, is_daemon: bool, error: BaseException | None = 
             print("\n".join(map(printable, lines)), file=sys.stderr)
         print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def leave(code: object) -> None:
+    """End the process as Python would, but for taking itself apart, object by object: a sixth of the time of a command
+    that has loaded polars. Comes back if other threads run, or if something is left to be said of the end."""
+    if threading.active_count() > 1 or not isinstance(code, int):
+        return
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # None: it was closed before we started
+                stream.flush()
+    except (OSError, ValueError):
+        return  # Python flushes again, and says what is wrong
+    os._exit(code)

@@ -6,10 +6,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 from consumer.worker.publisher import PUBLISH_S, Publisher
+from consumer.worker.repairer import Repairer
 from consumer.worker.stores import Watched_Cache, Watched_Store, open_cache, open_state, told_to
+from sa_stream import __version__
 from sa_stream.commits.decisions import (
     Field_Choice,
     Stream_Identity,
@@ -17,6 +21,7 @@ from sa_stream.commits.decisions import (
     claim_cache,
     claim_stream,
     first_position_ms,
+    known_stream,
     other_stream,
     took_over_ms,
 )
@@ -25,7 +30,7 @@ from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import Checkpoint, recover_steps
-from sa_stream.commits.retention import observe_steps
+from sa_stream.commits.retention import last_retention_steps, observe_steps
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Shared, Start
 from sa_stream.config import LATEST, SA__Config
@@ -33,11 +38,13 @@ from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_
 from sa_stream.health.notebook import Health
 from sa_stream.log import RETENTION_CHANGED, SHARD_GONE, SOURCE_WAITS, STREAM_REPLACED, Log
 from sa_stream.partitions import NOTHING_READ, Batch, Shard_Info
-from sa_stream.records.intake import Intake
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings, Worker
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler, Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
+from sa_stream.rollups.repairs import Repair_Settings
+from sa_stream.services.archive_windows import Archive_Windows, open_archive
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader, Stream_Info
+from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, Backoff, Moment, Now, Stream_Retention, iso, right_now
@@ -45,16 +52,39 @@ from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, Backoff, Moment, Now
 log = Log("runner")
 
 WAIT_MS_MIN, WAIT_MS_MAX = 500, 10_000  # for a stream that does not answer at the start
+PATIENCE_S = 20.0  # ... before windows are repaired without it
+REPAIRER_STOP_S = 2.0
 DESCRIBE_S = 60.0  # how often the stream is asked whether it is still the same one
+
+
+class Stream_Source(Protocol):
+    """What records come from: a stream, or an archive that stands for one. service: what people call it.
+
+    clock, shards_changed  as of a Kinesis_Reader
+    """
+
+    service: str
+    clock: Source_Clock
+    shards_changed: bool
+
+    def describe(self) -> Stream_Info:
+        """Raises Source_Error, Store_Unavailable."""
+        ...
+
+    def list_shards(self) -> list[Shard_Info]:
+        """Raises Source_Error, Store_Unavailable."""
+        ...
 
 
 class Application:
     """Made first; `describe` and then `open` it before anything else. Raises Config_Error, Source_Error.
 
+    source        Kinesis, unless another is given
     state, cache  opened as the settings say unless given; store  the state store, watched by health
     failure       the error that ends the run, once the stream is another one than at the start
+    repairer      None: there is no archive
 
-    All that health says of Kinesis as a whole is said here.
+    All that health says of the source as a whole is said here.
     """
 
     def __init__(
@@ -62,34 +92,58 @@ class Application:
         config: SA__Config,
         health: Health,
         *,
-        reader: Kinesis_Reader | None = None,
+        source: Stream_Source | None = None,
         state: State_Store | None = None,
         cache: Send__Cache__Client | None = None,
     ) -> None:
         self.config = config
         self.health = health
-        self.reader = reader or Kinesis_Reader(config.stream)
+        self.source: Stream_Source = source or Kinesis_Reader(config.stream)
         self.state = state or open_state(config)
         self.cache = cache or open_cache(config)
         self.store = Watched_Store(self.state, health.store("state store"))
         self.poison = Poison()
         self.failure: Config_Error | None = None
         self._described_s = time.monotonic()
-        self._kinesis_health = health.store("Kinesis")
+        self.repairer: Repairer | None = None
+        self._source_health = health.store(self.source.service)
         self._retention = Stream_Retention((0, ()), lambda: self._check_stream(at_once=True))
 
+    @property
+    def reader(self) -> Kinesis_Reader:
+        """The stream, for those who read its shards."""
+        assert isinstance(self.source, Kinesis_Reader)
+        return self.source
+
     def describe(self, stop: threading.Event) -> Stream_Info | None:
-        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. None when
-        stopped before. Raises Source_Error."""
+        """Ask for the stream until there is an answer: a source that does not answer yet may do so soon. Where there is
+        an archive to repair from, what is known of the stream from before is enough after a while. None when stopped
+        before. Raises Source_Error."""
         backoff = Backoff(WAIT_MS_MIN, WAIT_MS_MAX)
+        patient_until_s = time.monotonic() + PATIENCE_S
         while not stop.is_set():
             try:
-                with told_to(self._kinesis_health):
-                    return self.reader.describe()
+                with told_to(self._source_health):
+                    return self.source.describe()
             except Store_Unavailable as error:
                 log.tell(SOURCE_WAITS, str(error))
+                if self.config.logs_bucket and time.monotonic() >= patient_until_s:
+                    with suppress(Store_Unavailable):  # of the state store
+                        if (known := self._known_stream()) is not None:
+                            return known
                 stop.wait(backoff.failed() / 1000)
         return None
+
+    def _known_stream(self) -> Stream_Info | None:
+        """The stream of the settings as the state store knows it."""
+        stream, retention_ms = known_stream(self.state), drive(last_retention_steps(self.state))
+        if stream is None or retention_ms is None:
+            return None
+        name = stream.arn.rpartition("/")[2]
+        if name != self.config.stream.rpartition("/")[2]:
+            return None
+        log.tell(SOURCE_WAITS, f"{name} does not answer: windows are repaired from the archive meanwhile")
+        return Stream_Info(name, stream.arn, stream.created_ms, retention_ms, 0)
 
     def open(
         self,
@@ -97,9 +151,13 @@ class Application:
         publish_s: tuple[float, float] = (PUBLISH_S, PUBLISH_S),
         settings: Reconciler_Settings | None = None,
         on_pass: Callable[[Pass_Result], None] = lambda result: None,
+        looked: Callable[[Moment, str | None], None] = lambda now, why: None,
     ) -> None:
         """Claim the state store for this stream, and find out what was decided by the first worker. The cache is
-        claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable."""
+        claimed by the publisher. Raises In_Use, Config_Error, Store_Unavailable.
+
+        looked  see Repairer
+        """
         config = self.config
         claim_application(self.state, config.application, info.name)
         self.stream = Stream_Identity(info.arn, info.created_ms)
@@ -108,30 +166,76 @@ class Application:
         self.timing = replace(config.timing(info.retention_ms), stream=self._retention)
         now_ms, position = self.now().wall_ms, config.initial_position
         position_ms = now_ms if position == LATEST else config.initial_position_ms()
+        if position_ms is None and config.source == "s3":  # where it begins nobody knows: a backfill goes there
+            position_ms = now_ms - self.timing.allowed_lateness_ms
         from_ms, adopted_ms = first_position_ms(self.state, position, position_ms, now_ms), took_over_ms(self.state)
         if adopted_ms is None:
             self.start = Start(from_ms, info.created_ms)
         else:
             self.start = Start(max(from_ms, adopted_ms), info.created_ms, adopted_ms)
-        self.fields = Field_Choice(config.fields, config.drop_fields, self.store)
+        self.fields = Field_Choice(config.fields, config.drop_fields, config.allow_fields, self.store)
         self._secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
         cache = Watched_Cache(self.cache, self.health.store("cache service"))
         settings = settings or Reconciler_Settings(
             sampling_percent=config.sampling_percent, dead_letter_ms=config.dead_letter_days * DAY_MS
         )
-        reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
+        worker = Worker(secrets.token_hex(4), __version__)
+        settings = replace(settings, archive=self._repair_settings(), worker=worker)
+        if settings.archive is not None:
+            self.repairer = self._new_repairer(looked)
+        self.reconciler = Reconciler(self.store, cache, self.list_shards, self.timing, settings)
         self.publisher = Publisher(
-            reconciler,
+            self.reconciler,
             self.store,
             self.health,
             publish_s,
-            on_pass,
+            lambda result: self._passed(result, on_pass),
             lambda: claim_cache(cache, config.application, info.name),  # by it, as we start without a cache too
             self.now,
         )
 
+    def _repair_settings(self) -> Repair_Settings | None:
+        config = self.config
+        if config.source == "s3":
+            return Repair_Settings(config.s3_settle_s * 1000, self.start.from_ms)
+        return Repair_Settings(config.repair_after_s * 1000) if config.logs_bucket else None
+
+    def _new_repairer(self, looked: Callable[[Moment, str | None], None]) -> Repairer:
+        """With secrets of its own, as it is in a thread of its own."""
+        clock = self.source.clock if self.config.source == "s3" else None
+        files = Archive_Windows(
+            self.config,
+            self.timing,
+            self.fields,
+            self.store,
+            lambda: open_archive(self.config, clock),
+            self.now,
+            lambda: repairer.alive(),
+        )
+        own_secrets = Secrets(self.store, lambda: secrets.token_bytes(8))
+        repairer = Repairer(self.state, self.store, own_secrets, files, self.health, self.now, looked)
+        return repairer
+
+    def _passed(self, result: Pass_Result, on_pass: Callable[[Pass_Result], None]) -> None:
+        if self.repairer is not None and result.stream is not None:
+            self.repairer.wanted(result.to_repair)
+        on_pass(result)
+
+    def start_publishing(self) -> None:
+        """And repairing, where there is an archive."""
+        self.publisher.start()
+        if self.repairer is not None:
+            self.repairer.start()
+
+    def stop_publishing(self, last_pass: bool, timeout_s: float = 10.0) -> None:
+        """See Publisher.stop. A window that is being computed is given up."""
+        if self.repairer is not None:
+            self.repairer.stop(min(timeout_s, REPAIRER_STOP_S))
+        self.publisher.stop(last_pass, timeout_s)
+
     def _observe_retention(self, retention_ms: int) -> None:
         """Everything that asks how long the stream keeps its records hears of a new value at once."""
+        self.health.retention(retention_ms)
         before_ms = self._retention.now[0]
         self._retention.now = retention_ms, drive(observe_steps(self.state, retention_ms, self.now().wall_ms))
         if before_ms not in (0, retention_ms):
@@ -145,15 +249,15 @@ class Application:
         """What time it is for the source, which stamps the records and trims them, as its answers have told; by our own
         clock as long as they have not."""
         now = right_now()
-        return Now(self.reader.clock.at(now.moment) or now.wall_ms, now.moment)
+        return Now(self.source.clock.at(now.moment) or now.wall_ms, now.moment)
 
     def list_shards(self) -> list[Shard_Info]:
         """The stream's list; health hears how it went. Raises Store_Unavailable, Source_Error, and Config_Error when
         another stream has taken the name."""
         if self.failure is not None:
             raise self.failure
-        with told_to(self._kinesis_health):
-            listed = self.reader.list_shards()
+        with told_to(self._source_health):
+            listed = self.source.list_shards()
             self._check_stream()
         return listed
 
@@ -163,10 +267,10 @@ class Application:
         try:
             batch = reader.read(now)
         except Store_Unavailable as error:
-            self._kinesis_health.failed(now, str(error))
+            self._source_health.failed(now, str(error))
             raise
         if batch is not None:
-            self._kinesis_health.ok(now)
+            self._source_health.ok(now)
         return batch
 
     def progress(self, partition: str) -> Progress | None:
@@ -188,9 +292,9 @@ class Application:
     def _check_stream(self, at_once: bool = False) -> None:
         """After a list was fetched and before it is believed: whether it is the stream of the start that made it. Every
         minute, and whenever the list itself looks like another stream's."""
-        if not (at_once or self.reader.shards_changed or time.monotonic() - self._described_s >= DESCRIBE_S):
+        if not (at_once or self.source.shards_changed or time.monotonic() - self._described_s >= DESCRIBE_S):
             return
-        info = self.reader.describe()
+        info = self.source.describe()
         self._described_s = time.monotonic()
         self._observe_retention(info.retention_ms)
         found = Stream_Identity(info.arn, info.created_ms)
@@ -221,12 +325,11 @@ class Application:
 
     def shared(self) -> Shared:
         """What every partition of this worker has in common, as of now: `auto` may have been decided."""
-        config = self.config
         return Shared(
             self.store,
             self.timing,
             self.start,
-            Intake(self.fields.lists, Path_Rules.parse(config.path_rules), config.dead_letter_text),
+            self.config.intake(self.fields.lists),
             self._secrets,
             new_lineage,
             self.poison,

@@ -21,7 +21,7 @@ class Course:
         self.failure: BaseException | None = None
         self._application = application
         self._readiness_log = Readiness_Log(application.health)
-        self._clock_watch = Clock_Watch(application.health, application.reader.clock)
+        self._clock_watch = Clock_Watch(application.health, application.source.clock)
 
     @property
     def goes_on(self) -> bool:

@@ -1,17 +1,21 @@
 """What people hear of one partition: how its consumer stands comes in after every step, what health shows and the lines
 of the log go out. Records that are in no number, and losses, are told once and not by chance."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from sa_stream.commits.partition_consumer import Partition_Consumer
-from sa_stream.errors import Store_Unavailable
+from sa_stream.errors import SA_Stream_Error, Store_Unavailable
+from sa_stream.health.counts import NO_LABELS
+from sa_stream.health.metrics import BYTES, CACHE_RESULTS, COMMIT_DURATION, INVALID_RECORDS, RECORDS, REQUESTS
 from sa_stream.health.notebook import Health, Shard_Health
 from sa_stream.log import DEAD_LETTERS, DUPLICATES, LOSS, MALFORMED, PARTITION_FAILED, WAITING, Log
 from sa_stream.partitions import NOTHING_READ, Batch
 from sa_stream.records.columns import REASONS
 from sa_stream.timing import BEGINNING_MS, Moment, iso
+from sa_stream.windows import traffic
 
 log = Log("engine")
 
@@ -21,6 +25,7 @@ DUPLICATES_OF = 1_000  # and so many, to see whether most come again
 # Counters; records from the future are another matter.
 _MALFORMED = ("too_long", "fields", "timestamp", "status", "columns")
 _DEAD_LETTERS = (*REASONS, "set_aside_records")
+_INVALID = (*_MALFORMED, "future")
 
 
 @dataclass(slots=True)
@@ -104,6 +109,8 @@ class Lane_Report:
         self._repeats = False  # and somebody was told
         self._dead_letters = 0  # as of the last time that somebody was told
         self._losses_told: dict[str, Moment] = {}  # by kind, when somebody was told last
+        self._counted: dict[str, int] = {}  # counters as they were when the metrics had them last
+        self._committed_at: Moment | None = None
 
     @property
     def _pen(self) -> Shard_Health:
@@ -117,6 +124,8 @@ class Lane_Report:
         self._quality = Quality.of(state.counters)
         self._repetition = Repetition.of(state.counters)
         self._dead_letters = _dead_letters(state.counters)
+        self._counted, self._committed_at = dict(state.counters), consumer.last_commit.moment
+        self._count(consumer)
         self._pen.resumed(None if state.number == NOTHING_READ else state.number)
 
     def read(self, batch: Batch, now: Moment) -> None:
@@ -135,6 +144,7 @@ class Lane_Report:
     def worked(self, consumer: Partition_Consumer, now: Moment) -> None:
         """Its steps are done, and it stays."""
         pen, state = self._pen, consumer.state
+        self._tell_metrics(consumer, now)
         if not state.touched:
             pen.committed(consumer.last_commit.moment)
             self._tell_dead_letters(state.counters)
@@ -147,12 +157,46 @@ class Lane_Report:
 
     def left(self, consumer: Partition_Consumer, ended: bool, now: Moment) -> None:
         """Its last steps are done: all that it had is committed. `ended`: and the shard has no more."""
+        self._tell_metrics(consumer, now)
         self._tell_losses(consumer, now)
         if ended:
             self._pen.ended()
 
     def failed(self, failure: Exception) -> None:
-        log.tell(PARTITION_FAILED, f"{self._partition} stops: {failure}", failure, partition=self._partition)
+        mistake = None if isinstance(failure, SA_Stream_Error) else failure  # of ours: where in the program tells more
+        log.tell(PARTITION_FAILED, f"{self._partition} stops: {failure}", mistake, partition=self._partition)
+
+    # ------------------------------------------------------------------ what rates are made of
+
+    def _tell_metrics(self, consumer: Partition_Consumer, now: Moment) -> None:
+        began = consumer.last_commit.moment
+        if began != self._committed_at:
+            self._committed_at = began
+            self._health.counts.took(COMMIT_DURATION, now - began)
+        self._count(consumer)
+
+    def _count(self, consumer: Partition_Consumer) -> None:
+        """What came since the last time; the first time 0 of everything."""
+        state, counts = consumer.state, self._health.counts
+        before, self._counted = self._counted, dict(state.counters)
+        fresh = Counter({name: number - before.get(name, 0) for name, number in self._counted.items()})
+        outcomes = {
+            "counted": fresh["aggregated"] - fresh["late"],
+            "late": fresh["late"],
+            "duplicate": fresh["duplicates"],
+            "too_late": fresh["too_late"],
+            "set_aside": fresh["set_aside_records"],
+        }
+        counts.add(RECORDS, {(name,): number for name, number in outcomes.items()})
+        counts.add(INVALID_RECORDS, {(reason,): fresh[reason] for reason in _INVALID})
+        counted, state.traffic = state.traffic, Counter()
+        counts.add(BYTES, {NO_LABELS: counted[traffic.BYTES, ""]})
+        for metric, kind, least in (
+            (REQUESTS, traffic.STATUS_CLASS, ("2xx", "5xx")),
+            (CACHE_RESULTS, traffic.RESULT_TYPE, ("Hit",)),
+        ):
+            of_kind = {(value,): number for (each, value), number in counted.items() if each == kind}
+            counts.add(metric, {(value,): 0 for value in least} | of_kind)
 
     # ------------------------------------------------------------------ what nobody may find out by chance
 

@@ -35,6 +35,7 @@ class Memory_Watch:
         self.acts = False
         self._health = health
         self._pressure = Pressure(memory_limit_bytes(limit_mb, jvm))
+        health.memory_limit(self._pressure.limit_bytes)
         self._next_look = now
         self._next_release = now + RELEASE_MEMORY_MS
 

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,26 @@ from typing import Any
 from sa_stream.commits.operations import Call, Operation, Together, drive
 from sa_stream.commits.ports import Store
 from sa_stream.errors import Config_Error, SA_Stream_Error, Store_Unavailable
-from sa_stream.health.notebook import Health
+from sa_stream.health.metrics import ENTRIES_WRITTEN, ENTRY_REVISIONS, PUBLISH_DURATION
+from sa_stream.health.notebook import Finality_View, Health, Last_Window
 from sa_stream.log import ENTRY, PUBLISHING_FAILED, PUBLISHING_WAITS, Log
 from sa_stream.partitions import Partial_Name
+from sa_stream.rollups.entry import FINAL, PARTIAL, Entry
 from sa_stream.rollups.finality import Sources
-from sa_stream.rollups.reconciler import Pass_Result, Reconciler
+from sa_stream.rollups.passes import Pass_Result, Written
+from sa_stream.rollups.periods import HALF_HOUR, PERIODS, cache_key, from_iso
+from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
+from sa_stream.rollups.status import (
+    EVERY_MS,
+    STATUS_KEY,
+    Slot,
+    final_until_ms_of,
+    is_due,
+    waiting_of,
+    with_others,
+)
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import WINDOW_MS, Now, Timing, moment, right_now
 
 log = Log("publisher")
@@ -55,6 +70,8 @@ class Publisher:
         self._on_pass = on_pass
         self._claim = claim
         self._clock = clock
+        self._status_s = -EVERY_MS / 1000
+        self._shown: Slot | None = None  # the last final half hour that health has
         self._claimed_s: float | None = None
         self.failure: BaseException | None = None
         self._stop = threading.Event()
@@ -62,6 +79,7 @@ class Publisher:
         self._clean_up_s = self._dead_letters_s = time.monotonic() + CLEAN_UP_S
         self._settled: dict[int, Sources] = {}
         self._waiting = True
+        self._count_written([])
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="publisher")
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -120,6 +138,7 @@ class Publisher:
         return True
 
     def _round(self) -> None:
+        began = moment()
         result = drive(self._reconciler.pass_steps(self._clock()), self._perform)
         self._settled, self._waiting = result.settled, bool(result.waiting)
         for written in result.written:
@@ -131,9 +150,47 @@ class Publisher:
                 revision=written.revision,
                 total_requests=written.total_requests,
             )
-        self._health.published(moment())
+        self._count_written(result.written)
+        ended = moment()
+        self._health.published(ended)
+        self._health.counts.took(PUBLISH_DURATION, ended - began)
         self._on_pass(result)
+        self._publish_status(result)
         self._clean_up(result)
+
+    def _publish_status(self, result: Pass_Result) -> None:
+        """At most once a minute of all workers, as far as they see each other's; and what metrics say of it."""
+        now_s, cache, worker = time.monotonic(), self._reconciler.cache, self._reconciler.settings.worker
+        if result.stream is None or now_s - self._status_s < EVERY_MS / 1000:
+            return
+        self._status_s = now_s
+        self._tell_finality(self._reconciler.slots(result.stream), result.stream.now_ms)
+        if worker is None:
+            return
+        before, now_ms = cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY), self._clock().wall_ms
+        status = self._reconciler.status(result, worker)
+        if status is not None and is_due(before, worker, now_ms, from_iso):
+            cache.store_entry(NS_SA_AGGREGATE, STATUS_KEY, with_others(status, before, now_ms, from_iso))
+
+    def _count_written(self, written: Sequence[Written]) -> None:
+        entries = Counter((each.cache_key.partition("/")[0], each.status) for each in written)
+        revisions = Counter((each.cache_key.partition("/")[0],) for each in written if each.revised)
+        of_all = {(period, status): entries[period, status] for period in PERIODS for status in (PARTIAL, FINAL)}
+        self._health.counts.add(ENTRIES_WRITTEN, of_all)
+        self._health.counts.add(ENTRY_REVISIONS, {(period,): revisions[(period,)] for period in PERIODS})
+
+    def _tell_finality(self, slots: Sequence[Slot], now_ms: int) -> None:
+        """Of the last final half hour its entry is read, which another worker may have written."""
+        ended = [slot for slot in waiting_of(slots) if slot.start_ms + WINDOW_MS <= now_ms]
+        self._health.finality(Finality_View(final_until_ms_of(slots), len(ended)))
+        newest = next((slot for slot in reversed(slots) if not slot.reason), None)
+        if newest is None or newest == self._shown:
+            return
+        end_ms, entry = newest.start_ms + WINDOW_MS, None
+        if newest.requests:
+            entry = self._reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, cache_key(HALF_HOUR, newest.start_ms))
+        self._health.last_window(Last_Window(end_ms, 0) if entry is None else last_window(end_ms, entry))
+        self._shown = newest
 
     def _clean_up(self, result: Pass_Result) -> None:
         now_s = time.monotonic()
@@ -144,6 +201,19 @@ class Publisher:
         if now_s >= self._dead_letters_s:
             self._dead_letters_s = now_s + DEAD_LETTERS_S
             drive(forget_dead_letters_steps(self._store, self._reconciler.settings.dead_letter_ms))
+
+
+def last_window(end_ms: int, entry: Entry) -> Last_Window:
+    """What metrics say of an entry. Without a request there are no shares, and without its field no number."""
+    requests, classes = entry["total_requests"], entry["status_breakdown"]
+    hit_percent, times = entry["cache_hit_rate"], entry["percentiles"]["time_taken"]
+    return Last_Window(
+        end_ms,
+        requests,
+        classes.get("5xx", 0) / requests if requests and classes is not None else None,
+        hit_percent / 100 if requests and hit_percent is not None else None,
+        None if times is None else times["p95"],
+    )
 
 
 def _without_delays(reconciler: Reconciler) -> Reconciler:

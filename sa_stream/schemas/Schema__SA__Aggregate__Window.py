@@ -25,7 +25,7 @@ class Schema__SA__Aggregate__Window(Type_Safe):
     total_requests         : Safe_UInt
     unique_paths           : Safe_UInt = None
     status_breakdown       : dict      = None   # {'2xx': requests, ...}; only classes that occur
-    top_paths              : list      = None   # [{path, count, bytes}, ...]
+    top_paths              : list      = None   # [{path, count, bytes, hits, misses, status_4xx, ...}, ...]
     edge_distribution      : dict      = None   # {edge: requests}
     cache_hit_rate         : float     = None   # percent, 2 decimals: Hit alone
     total_bytes            : Safe_UInt = None
@@ -57,3 +57,27 @@ class Schema__SA__Aggregate__Window(Type_Safe):
     errors                 : dict      = None   # the bound of every estimate; 0 where exact
     summary                : str       = None   # key of the mergeable summary in the state store
     cache_key              : str
+
+    schema_version         : Safe_UInt          # 2; an entry without it has nothing of what follows
+    rules                  : str       = None   # versions of what agents were classified by
+    agent_classes          : dict      = None   # {human, bot_known, bot_generic, unknown: requests}
+    bots                   : list      = None   # [{name, count, bytes, ai}, ...]
+    browsers               : dict      = None   # {family: requests of humans}
+    systems                : dict      = None
+    devices                : dict      = None
+    referrers              : dict      = None   # {host: requests}
+    content_types          : dict      = None
+    kinds                  : dict      = None   # {page, api, asset, download, other: requests}
+    page_views             : Safe_UInt = None
+    http_versions          : dict      = None
+    tls_versions           : dict      = None
+    cities                 : dict      = None   # {'Frankfurt, DE': requests}
+    status_codes           : dict      = None   # {code: requests}
+    top_error_paths        : dict      = None   # {status_4xx, status_5xx: [{path, that, count}, ...]}
+    top_missed_paths       : list      = None   # [{path, misses, count}, ...]
+    top_bytes_paths        : list      = None   # [{path, bytes, count}, ...]
+    path_groups            : dict      = None   # {first segment: requests}
+    origin_latency         : dict      = None   # {p50, p90, p95, p99, max, avg, count}, seconds
+    countries              : dict      = None   # only with ALLOW_FIELDS: {country, '(few)': requests}
+    per_half_hour          : dict      = None   # daily only: 48 of each, with `state` and `reason`
+    per_day                : dict      = None   # monthly only

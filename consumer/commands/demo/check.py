@@ -23,9 +23,14 @@ def compare(story: Story, counted: Mapping[str, dict[str, Any]], cache: Send__Ca
         if key not in story.final or entry is None or from_iso(entry["window_end"]) > story.until_ms:
             continue
         compared += 1
-        expected["top_paths"] = [tuple(row) for row in expected["top_paths"]]
+        expected = {name: _rows(value) for name, value in expected.items()}
         differences += [f"{key} {line}" for line in _differences(comparable(entry), expected)]
     return compared, differences
+
+
+def _rows(value: Any) -> Any:
+    """As they were before they came through JSON."""
+    return [tuple(row) for row in value] if isinstance(value, list) else value
 
 
 def _differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import threading
 import time
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +24,17 @@ from consumer.commands.run import versions
 from consumer.commands.screen import say
 from consumer.local.runner import Local_Runner
 from consumer.process.log_setup import log_lines_dropped, setup_logging
+from consumer.process.memory import resident_bytes
 from consumer.process.signals import STOPPING
 from consumer.worker.application import Application
 from sa_stream.api.http_server import Health_Server
+from sa_stream.api.metrics_collector import Process
+from sa_stream.api.mounting import mount_api
 from sa_stream.config import SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error
 from sa_stream.health.notebook import Health
+from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.periods import cache_key
-from sa_stream.rollups.reconciler import Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
@@ -43,7 +48,16 @@ CLOSES_WITHIN_MS = 70_000  # a window closes this long after its end: out-of-ord
 _PERIODS = ("30min", "hourly", "daily", "monthly")
 
 
-def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_final: bool, keep: Path | None) -> None:
+def demo(
+    *,
+    records: int | None,
+    seed: int,
+    hours: float,
+    port: int,
+    exit_when_final: bool,
+    keep: Path | None,
+    open_dashboard: bool = False,
+) -> None:
     """Run until Ctrl-C, or until all past windows are final. Raises SA_Stream_Error; exit 1 if the check finds a
     difference."""
     console = Console()
@@ -51,19 +65,30 @@ def demo(*, records: int | None, seed: int, hours: float, port: int, exit_when_f
     setup_logging(config)
     story = Story()
     health = Health(moment(), COMMIT_INTERVAL_S * 1000, versions())
-    server = Health_Server(health, config.http_host, config.http_port, log_lines_dropped=log_lines_dropped)
+    cache, state = cache_client__in_process(config.cache_mode, config.cache_path), State_Store(config.state_url)
+    server = Health_Server(
+        health,
+        config.http_host,
+        config.http_port,
+        process=Process(log_lines_dropped, resident_bytes),
+        mount=lambda app: mount_api(app, config, cache, state),
+    )
     say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
+    # What follows a # is sent to nobody; the page takes it out of the address at once.
+    dashboard = f"{server.url}/#key={config.api_key}"
+    say(console, f"dashboard: {dashboard}")
     source = Source_Process(config.stream, records or RECORDS, seed, hours)
     try:
+        if open_dashboard:
+            webbrowser.open(dashboard)
         filled = source.hear("filled")
         story.filled_s, story.stream_records = story.since_start_s(), filled["records"]
         story.until_ms = filled["until_ms"]
-        cache = cache_client__in_process(config.cache_mode, config.cache_path)
         application = Application(
             config,
             health,
-            reader=_reader(config.stream, filled["url"]),
-            state=State_Store(config.state_url),
+            source=_reader(config.stream, filled["url"]),
+            state=state,
             cache=cache,
         )
         runner = Local_Runner(
@@ -95,6 +120,7 @@ def _config(port: int, keep: Path | None) -> SA__Config:
         "STATE_URL": f"file://{keep.resolve() / 'state'}" if keep else "memory://",
         "COMMIT_INTERVAL_S": str(COMMIT_INTERVAL_S),
         "HTTP_PORT": str(port),
+        "API_KEY": secrets.token_urlsafe(16),
         "LOG_LEVEL": "warning",
     }
     if keep:

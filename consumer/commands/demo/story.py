@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from sa_stream.rollups.reconciler import Pass_Result
+from sa_stream.rollups.passes import Pass_Result
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 

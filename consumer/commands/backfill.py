@@ -1,0 +1,300 @@
+"""`sa-stream backfill`: windows of a time come in, are computed anew from the archive and kept as repairs, and the
+entries of them and of everything above them go out. It can be stopped and run again: what was kept is not read again.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich import filesize
+
+from consumer.archive.stream import Archive_Stream
+from consumer.commands.reading import jobs_for, pool_of, progress
+from consumer.commands.screen import say, wide_console
+from consumer.process.terminal import printable
+from consumer.worker.application import Application
+from consumer.worker.stores import open_cache, open_state
+from sa_stream.archive.files import Archive_File
+from sa_stream.archive.reads import File_Read
+from sa_stream.bounded.files import Counting, Window_Read, window_of_files
+from sa_stream.bounded.ranges import Windows_Of_Files
+from sa_stream.bounded.repair import Computed, keep_steps
+from sa_stream.commits.decisions import claim_cache
+from sa_stream.commits.operations import drive
+from sa_stream.commits.ports import Cache
+from sa_stream.commits.secrets import Secrets
+from sa_stream.config import PREFIX, SA__Config
+from sa_stream.errors import Config_Error
+from sa_stream.health.notebook import Health
+from sa_stream.rollups.entry import FINAL, STREAM, Entry
+from sa_stream.rollups.passes import Reconciler_Settings
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, iso, parents
+from sa_stream.rollups.repairs import Repair, repairs_steps
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+from sa_stream.secrecy import without_secrets
+from sa_stream.services.archive_windows import Archive_Logs, Archive_Windows, decide_fields, open_archive
+from sa_stream.sources.archive import Archive
+from sa_stream.timing import WINDOW_MS, moment, month_of, right_now
+
+PASSES_MAX = 10  # of the reconciler, until it finds nothing to write
+
+REBUILD, REBUILT, BROKEN = "to be rebuilt", "rebuilt", "rebuilt in part: files could not be read"
+KEPT_FINAL = "kept: final from the stream"
+KEPT_EMPTY = "kept: counted as empty in something final"
+KEPT_REPAIR = "kept: computed from all of its files before"
+NOT_YET = "not yet: files of it may still land"
+NO_SECRET = "not possible: the hash secret of its month is destroyed"
+
+
+@dataclass(slots=True)
+class Window_Result:
+    """A window of the summary."""
+
+    window: str
+    outcome: str
+    files: int
+    records: int | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was done, or would be; of the files that were read, or would be."""
+
+    windows: list[Window_Result] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    records: int = 0
+    entries: int = 0
+    seconds: float = 0.0
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self) | {"outcomes": self.outcomes}
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(Counter(result.outcome for result in self.windows))
+
+
+def windows_between(from_ms: int, to_ms: int) -> list[int]:
+    """Starts of the windows from the one that holds `from_ms` to the last that begins before `to_ms`."""
+    return list(range(from_ms // WINDOW_MS * WINDOW_MS, to_ms, WINDOW_MS))
+
+
+def backfill(config: SA__Config, starts: Sequence[int], jobs: int | None, dry_run: bool) -> Summary:
+    """Rebuild windows (starts in ms) and what is above them, or say what that would be. Raises Config_Error,
+    Source_Error, Store_Unavailable, Field_List_Error, Process_Ended."""
+    require_archive(config)
+    started_s = time.perf_counter()
+    if dry_run:
+        archive, now_ms = open_archive(config), right_now().wall_ms
+        files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
+        summary = _plan(starts, files, drive(repairs_steps(open_state(config))), open_cache(config), archive, now_ms)
+    else:
+        summary = _Backfill(config, starts).run(jobs)
+    summary.seconds = round(time.perf_counter() - started_s, 3)
+    return summary
+
+
+def require_archive(config: SA__Config) -> None:
+    """Raises Config_Error where there is nothing to read, or nobody would see what was made."""
+    if not config.logs_bucket:
+        raise Config_Error(
+            f"{PREFIX}LOGS_BUCKET is not set: name the bucket of the archive that the windows are computed from."
+        )
+    if not config.cache_url and config.cache_mode == "memory":
+        raise Config_Error(
+            f"{PREFIX}CACHE_MODE is memory: such entries live and end with the process that made them. Set "
+            f"{PREFIX}CACHE_URL to a cache service, or {PREFIX}CACHE_MODE to local_disk."
+        )
+
+
+def _plan(
+    starts: Sequence[int],
+    files: Sequence[Archive_File],
+    repairs: dict[int, Repair],
+    cache: Cache,
+    archive: Archive,
+    now_ms: int,
+) -> Summary:
+    """What is to become of each window, and what is to be read for it."""
+    entries = _Entries(cache)
+    summary = Summary()
+    wanted: set[int] = set()
+    found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
+    for start_ms in starts:
+        repair = repairs.get(start_ms)
+        if start_ms + WINDOW_MS + archive.settle_ms > now_ms:
+            outcome = NOT_YET
+        elif repair is not None and repair.whole and found[start_ms] <= repair.files:
+            outcome = KEPT_REPAIR
+        else:
+            outcome = entries.outcome(start_ms)
+        if outcome == REBUILD:
+            wanted.add(start_ms)
+        summary.windows.append(Window_Result(iso(start_ms), outcome, found[start_ms]))
+    read = files_of(files, wanted, archive.settle_ms)
+    summary.files, summary.bytes = len(read), sum(file.size_bytes for file in read)
+    return summary
+
+
+def files_of(files: Iterable[Archive_File], starts: set[int], settle_ms: int) -> list[Archive_File]:
+    """Those that may hold records of these windows."""
+    return [file for file in files if not starts.isdisjoint(file.oldest.starts(settle_ms))]
+
+
+class _Entries:
+    """What the cache says of windows and what is above them."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._known: dict[str, Entry | None] = {}
+
+    def outcome(self, start_ms: int) -> str:
+        """Whether a repair may take the place of what is there, or why not."""
+        entry = self._entry(HALF_HOUR, start_ms)
+        if entry is not None:
+            return KEPT_FINAL if entry["status"] == FINAL and entry["provenance"] == STREAM else REBUILD
+        above = (self._entry(period, parent_ms) for period, parent_ms in parents(HALF_HOUR, start_ms))
+        return KEPT_EMPTY if any(found is not None and found["status"] == FINAL for found in above) else REBUILD
+
+    def _entry(self, period: str, start_ms: int) -> Entry | None:
+        key = cache_key(period, start_ms)
+        if key not in self._known:
+            self._known[key] = self._cache.retrieve_entry(NS_SA_AGGREGATE, key)
+        return self._known[key]
+
+
+class _Backfill:
+    """One run over some windows."""
+
+    def __init__(self, config: SA__Config, starts: Sequence[int]) -> None:
+        self._config = config
+        health = Health(moment())
+        source = Archive_Stream(config) if config.source == "s3" else None
+        application = self._application = Application(config, health, source=source)
+        info = application.describe(threading.Event())
+        assert info is not None
+        application.state.check()
+        settings = Reconciler_Settings(sampling_percent=config.sampling_percent, refresh_ms={})
+        application.open(info, settings=settings)
+        claim_cache(application.cache, config.application, info.name)
+        self._starts = starts
+        self._archive = open_archive(config)
+        self._windows = Archive_Windows(
+            config, application.timing, application.fields, application.store, lambda: self._archive, application.now
+        )
+        self._secrets = Secrets(application.store, lambda: secrets.token_bytes(8))
+        self._repairs: dict[int, Repair] = drive(repairs_steps(application.store))
+        self._late: dict[int, set[Archive_File]] = {}  # window -> files in which nobody looks for its records
+
+    def run(self, jobs: int | None) -> Summary:
+        application, starts, archive = self._application, self._starts, self._archive
+        files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
+        summary = _plan(starts, files, self._repairs, application.cache, archive, application.now().wall_ms)
+        self._results = dict(zip(starts, summary.windows, strict=True))
+        drive(self._secrets.load_steps(sorted({month_of(start_ms) for start_ms in self._to_rebuild()})))
+        for start_ms in self._to_rebuild():
+            if month_of(start_ms) in self._secrets.destroyed:
+                self._results[start_ms].outcome = NO_SECRET
+        wanted = self._to_rebuild()
+        read = files_of(files, set(wanted), archive.settle_ms)
+        summary.files, summary.bytes = len(read), sum(file.size_bytes for file in read)
+        if wanted:
+            summary.records = self._rebuild(wanted, read, summary.bytes, jobs)
+        summary.entries = self._publish()
+        return summary
+
+    def _to_rebuild(self) -> list[int]:
+        return [start_ms for start_ms, result in self._results.items() if result.outcome == REBUILD]
+
+    def _rebuild(self, wanted: Sequence[int], files: Sequence[Archive_File], total_bytes: int, jobs: int | None) -> int:
+        """How many records the files have."""
+        config, application = self._config, self._application
+        open_logs = Archive_Logs(config.logs_bucket)
+        with pool_of(jobs_for(total_bytes, jobs)) as pool:  # its processes start while the lists are looked at
+            if not application.fields.checked:
+                decide_fields(application.fields, open_logs(files))
+            intake = config.intake(application.fields.lists)
+            counting = Counting(
+                intake,
+                config.timing(),
+                self._secrets.seeds,
+                application.now().wall_ms,
+                self._archive.settle_ms,
+                checked=application.fields.checked,
+            )
+            records = 0
+            with progress(len(files), total_bytes) as on_read:
+
+                def on_file(read: File_Read) -> None:
+                    nonlocal records
+                    records += read.records
+                    on_read(1, read.stored.size_bytes, read.records)
+                    self._note_late(read)
+
+                for window in Windows_Of_Files(open_logs, files, wanted, counting, pool, on_file):
+                    self._keep(window, counting)
+        for start_ms in wanted:
+            late = self._late.get(start_ms, set()) | set(self._windows.late_files(start_ms))
+            if late:
+                whole = {*files_of(files, {start_ms}, self._archive.settle_ms), *late}
+                by_time = sorted(whole, key=lambda file: (file.oldest.from_ms, file.key))
+                self._keep(window_of_files(open_logs(by_time), start_ms, counting), counting)
+        return records
+
+    def _note_late(self, read: File_Read) -> None:
+        for start_ms in read.starts:
+            if start_ms in self._results and not read.stored.oldest.is_looked_at(start_ms, self._archive.settle_ms):
+                self._late.setdefault(start_ms, set()).add(read.stored)
+
+    def _keep(self, read: Window_Read, counting: Counting) -> None:
+        """Keep a window as a repair."""
+        start_ms, intake = read.window.start_ms, counting.intake
+        read.window.fields |= intake.lists.mask  # also of one that is empty
+        broken = {failed.name: str(failed.error) for failed in read.failed}
+        computed = Computed(read.window, len(read.files) - len(broken), broken)
+        reading = f"{intake.settings(counting.timing)}\n{self._secrets.tag(month_of(start_ms))}"
+        names = [each.name for each in read.files]
+        drive(keep_steps(self._application.store, reading, names, computed, self._repairs.get(start_ms)))
+        result = self._results[start_ms]
+        result.outcome, result.files, result.unreadable = BROKEN if broken else REBUILT, len(names), broken
+        result.records = read.window.total_requests
+
+    def _publish(self) -> int:
+        """Let the reconciler write the entries of the windows and of all above them; how many it wrote."""
+        written = 0
+        for _ in range(PASSES_MAX):
+            result = drive(self._application.reconciler.pass_steps(self._application.now()))
+            written += len(result.written)
+            if not result.written and not result.skipped:
+                break
+        return written
+
+
+def print_summary(summary: Summary, as_json: bool, dry_run: bool) -> bool:
+    """A line a window, then what was read; or all of it as JSON. Whether every file was read."""
+    if as_json:
+        print(without_secrets(json.dumps(summary.json())))
+    else:
+        console = wide_console()
+        for result in summary.windows:
+            records = "" if result.records is None else f", {result.records:,} records"
+            say(console, printable(f"{result.window}  {result.outcome}  ({result.files:,} files{records})"))
+            for name, why in result.unreadable.items():
+                say(console, printable(f"    {name}: {why}"))
+        outcomes = "; ".join(f"{number:,} {outcome}" for outcome, number in summary.outcomes.items())
+        say(console, f"{len(summary.windows):,} windows: {outcomes}")
+        read = f"{summary.files:,} files, {filesize.decimal(summary.bytes)}"
+        if dry_run:
+            say(console, f"It would read {read}.")
+        else:
+            rate = f"{summary.records / max(summary.seconds, 0.001):,.0f} records/s"
+            say(console, f"Read {read}, {summary.records:,} records in {summary.seconds:.1f} s ({rate}).")
+            say(console, f"{summary.entries:,} entries were written.")
+    return not any(result.unreadable for result in summary.windows)
