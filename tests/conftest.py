@@ -1,9 +1,16 @@
 """An emulated S3, for every room that keeps something in a bucket; and the order of all tests: the long ones first."""
 
+import os
+from collections import deque
 from collections.abc import Iterator
+from heapq import heappop, heappush
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+ROOT = Path(__file__).parent
+WAITING_AT_ONCE = 2
 
 # How long an example takes is a matter of the machine, and of who else works on it.
 hypothesis.settings.register_profile("sa-stream", deadline=None)
@@ -11,9 +18,52 @@ hypothesis.settings.load_profile("sa-stream")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those with the KCL (about a minute each), then other slow ones, then the rest, in the order of the files: a long
-    one that began last would run alone, while the other workers have nothing left to do."""
-    items.sort(key=lambda item: [item.get_closest_marker(mark) is None for mark in ("kcl", "slow")])
+    """So that several workers have something to do all the time: the long ones come first, as one that began last would
+    run alone; and of those that mostly wait, for leases to expire and windows to close, there are always two, while the
+    others compute."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    waiting = deque(sorted(filter(_waits, items), key=_seconds, reverse=True))
+    computing = deque(sorted((item for item in items if not _waits(item)), key=_seconds, reverse=True))
+    items.clear()
+    busy: list[tuple[float, bool]] = []  # of each worker until when it will be, and whether it waits
+    now_s = 0.0
+    while waiting or computing:
+        if len(busy) == workers:
+            now_s, _ = heappop(busy)
+        waits = bool(waiting) and (not computing or sum(each for _, each in busy) < WAITING_AT_ONCE)
+        items.append((waiting if waits else computing).popleft())
+        heappush(busy, (now_s + _seconds(items[-1]), waits))
+
+
+def _waits(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(ROOT / "real") or item.path.is_relative_to(ROOT / "containers")
+
+
+def _seconds(item: pytest.Item) -> float:
+    """About how long it takes."""
+    if item.get_closest_marker("kcl") is not None:
+        return 70
+    if item.get_closest_marker("slow") is not None or _waits(item):
+        return 15
+    return 5 if item.path.is_relative_to(ROOT / "simulation") else 0.2
+
+
+@pytest.fixture(scope="module", params=["python", "kernel"])
+def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """However records are read, and however few they are, the same is known of them."""
+    from sa_stream import native
+    from sa_stream.records import decoder
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(native, "AVAILABLE", False)
+        elif native.AVAILABLE:
+            patch.setattr(decoder, "FEW_ROWS", -1)
+        else:
+            pytest.skip(native.REASON)
+        yield
 
 
 @pytest.fixture(scope="session")

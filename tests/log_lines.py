@@ -244,8 +244,41 @@ agents = st.sampled_from(
         '"quoted',
         "a\x00b",
         "Ünï",
+        "Mozilla/5.0%20(compatible;%20Googlebot/2.1;%20+http://www.google.com/bot.html)",
+        "Mozilla/5.0%20(compatible;%20GPTBot/1.2;%20+https://openai.com/gptbot)",
+        "Mozilla/5.0%20(iPhone;%20CPU%20iPhone%20OS%2018_1%20like%20Mac%20OS%20X)%20AppleWebKit/605.1.15"
+        "%20(KHTML,%20like%20Gecko)%20Version/18.1%20Mobile/15E148%20Safari/604.1",
+        "Mozilla/5.0%2520(Windows%2520NT%252010.0;%2520Win64;%2520x64;%2520rv:131.0)%2520Gecko/20100101%2520Firefox/131.0",
+        "some-crawler/1.0",
     ]
 )
+referers = st.sampled_from(
+    [
+        *(
+            "-",
+            "",
+            "https://www.example.org/private/path?secret=1",
+            "https://WWW.Example.org:443/",
+            "http://10.0.0.1/x",
+        ),
+        *("https://search.example.net/?q=jane", "android-app://com.example.app/", "https://a@b.example:8443/", "//x"),
+        *(
+            "https%3A%2F%2Fencoded.example%2Fx",
+            "garbage",
+            "https://",
+            "https://[2001:db8::1]/",
+            "HTTPS://Other.example#x",
+        ),
+    ]
+)
+content_types = st.sampled_from(
+    [
+        *("-", "", "text/html", "Text/HTML;%20charset=utf-8", "application/json", "image/png", "text/plain", "odd"),
+        *("application/octet-stream", "text/event-stream", "application/pdf", "font/woff2", "x/" + "y" * 300),
+    ]
+)
+versions = st.sampled_from(["HTTP/2.0", "HTTP/3.0", "HTTP/1.1", "-", ""])
+tls_versions = st.sampled_from(["TLSv1.3", "TLSv1.2", "-", ""])
 hosts = st.sampled_from(
     ["www.example.org", "WWW.example.org", "-", "", "192.0.2.1", "[2001:db8::1]", "x" * 300, "jane@example.org"]
 )
@@ -276,7 +309,11 @@ VALUES = {
     "cs-user-agent": agents,
     "time-taken": seconds,
     "time-to-first-byte": seconds,
-    "cs-referer": free_texts,
+    "cs-referer": st.one_of(referers, free_texts),
+    "sc-content-type": st.one_of(content_types, free_texts),
+    "cs-protocol-version": versions,
+    "ssl-protocol": tls_versions,
+    "origin-fbl": seconds,
     "origin-lbl": free_texts,
 }
 

@@ -1,4 +1,5 @@
-"""The naive recount: log lines in, aggregate entries out, a record at a time in plain Python, apart from sa_stream.
+"""The naive recount: log lines in, aggregate entries out, a record at a time in plain Python. Of sa_stream it has what
+a single value is called, and nothing that counts.
 
 It says what every number of an entry means by computing it the slow and obvious way.
 `recount` is bounded input; `Stream_Oracle` is records with arrival times, partition by partition; `compare`
@@ -44,13 +45,22 @@ What the prose leaves open is decided here:
   value fits everywhere.
 - **A window without an entry** is one that no counted and no duplicate record lies in and, in a stream, in which no
   dropped record arrived: where nothing but dropped records came in, there is an entry of zeros and `invalid_records`.
+- **What an agent, a referer, a content type and an edge code are called** is no number: the product's own functions say
+  it of one value (agents by their two packages), and what is counted under these names is counted here. Values are as
+  they came, but that broken UTF-8 is replaced; paths are the shown ones.
+- **Referers** are told from the host that the record asked for as it came. Every request has a referer's name and a
+  first segment; those beyond the 100 (200) most frequent are under `(other)` together.
+- **Agents** of a window that are classified, in each partition: the first 16,384 different ones, in the order of their
+  records; others are unknown, and so many requests are in `errors`.
+- **A page view** is method `GET`, a status of 2xx or 304, kind `page`, agent `human`.
+- **Times of a path** are of requests that do not last, with a time-taken of at most 2**40 microseconds.
 """
 
 import gzip
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,11 +71,17 @@ from typing import Any
 
 from publicsuffixlist import PublicSuffixList
 
+from sa_stream.records.agents import Agent, classify
+from sa_stream.records.content_types import kind_of, type_of
+from sa_stream.records.edges import city_of
+from sa_stream.records.referrers import host_of_referrer
+
 MINUTE_MS = 60_000
 WINDOW_MS = 1_800_000
 FUTURE_MS = 300_000
 LINE_BYTES_MAX = 1_048_576
 UNIQUE_EXACT_MAX = 16_384
+AGENTS_CLASSIFIED_MAX = 16_384
 PATHS_EXACT_MAX = 65_536
 BEFORE_EVERYTHING_MS = -(1 << 62)
 QUANTILES = {"p50": Fraction(50, 100), "p90": Fraction(90, 100), "p95": Fraction(95, 100), "p99": Fraction(99, 100)}
@@ -135,19 +151,44 @@ LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
 OWN_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443", "grpc": "80", "grpcs": "443"}
 # Entry values that are null when no configured list has the log field.
 DEPENDS_ON = {
-    "sc-status": ("status_breakdown",),
-    "sc-bytes": ("total_bytes",),
-    "cs-uri-stem": ("unique_paths", "top_paths"),
-    "x-edge-location": ("edge_distribution", "unique_edges"),
-    "x-edge-result-type": ("cache_hit_rate", "served_from_cache_rate", "result_types", "result_field"),
-    "cs-method": ("methods",),
+    "sc-status": ("status_breakdown", "status_codes", "page_views", "top_error_paths"),
+    "sc-bytes": ("total_bytes", "top_bytes_paths"),
+    "cs-uri-stem": (
+        *("unique_paths", "top_paths", "top_error_paths", "top_missed_paths", "top_bytes_paths", "path_groups"),
+    ),
+    "x-edge-location": ("edge_distribution", "unique_edges", "cities"),
+    "x-edge-result-type": (
+        *("cache_hit_rate", "served_from_cache_rate", "result_types", "result_field", "top_missed_paths"),
+    ),
+    "cs-method": ("methods", "page_views"),
     "cs-protocol": ("protocols",),
     "cs-host": ("hosts",),
-    "cs-user-agent": ("unique_agents",),
+    "cs-user-agent": ("unique_agents", "agent_classes", "bots", "browsers", "systems", "devices", "page_views"),
+    "cs-referer": ("referrers",),
+    "sc-content-type": ("content_types", "kinds", "page_views"),
+    "cs-protocol-version": ("http_versions",),
+    "ssl-protocol": ("tls_versions",),
+    "origin-fbl": ("origin_latency",),
+    "c-country": ("countries",),
     "x-edge-request-id": ("duplicate_records",),
     "time-taken": ("avg_time_taken",),
     "time-to-first-byte": ("avg_ttfb",),
 }
+TOP_PATH_DEPENDS_ON = {
+    "bytes": "sc-bytes",
+    "hits": "x-edge-result-type",
+    "misses": "x-edge-result-type",
+    "status_4xx": "sc-status",
+    "status_5xx": "sc-status",
+    "avg_time_taken": "time-taken",
+}
+SLOT_DEPENDS_ON = {"human": "cs-user-agent", "bytes": "sc-bytes", "hits": "x-edge-result-type"} | {
+    "status_4xx": "sc-status",
+    "status_5xx": "sc-status",
+    "p95": "time-taken",
+}
+SLOTS = {"daily": ("30min", "per_half_hour"), "monthly": ("daily", "per_day")}  # of which period, and the name
+PATH_TIME_US_MAX = 1 << 40
 PER_MINUTE_DEPENDS_ON = {
     "status_4xx": "sc-status",
     "status_5xx": "sc-status",
@@ -298,6 +339,16 @@ RECOGNISED = {
 }
 
 
+def shown_country(value: str) -> str | None:
+    if value in ("", "-"):
+        return None
+    return (
+        value
+        if value == "T1" or (len(value) == 2 and value.isascii() and value.isalpha() and value.isupper())
+        else "(other)"
+    )
+
+
 def cannot_be_of_its_list(values: Mapping[str, str]) -> bool:
     """Whether the columns of a record contradict its list; `values` by field, of those that are read."""
     named = [name for name in RECOGNISED if name in values]
@@ -319,7 +370,12 @@ class Log_Record:
     is_long: bool
     time_taken_us: int | None
     ttfb_us: int | None
-    shown: tuple[str | None, str | None, str | None, str | None, str | None]  # as in Tally.COUNTED
+    origin_us: int | None
+    what: Agent
+    referrer: str
+    kind: str
+    method: str
+    shown: tuple[str | None, ...]  # as in Tally.COUNTED
 
 
 def record_lines(payload: bytes) -> Iterator[bytes]:
@@ -359,6 +415,19 @@ def microseconds(text: str) -> int | None:
 
 def is_event_stream(content_type: str) -> bool:
     return content_type.replace("%20", " ").partition(";")[0].strip(" ").lower() == "text/event-stream"
+
+
+@lru_cache(maxsize=1 << 17)
+def agent_of(text: str) -> Agent:
+    return classify(text.encode())
+
+
+def first_segment(path: str) -> str:
+    """`/blog/…` of what is below `/blog/`, `/` of what is at the top, and of anything else its first characters."""
+    if not path.startswith("/"):
+        return path[:256]
+    segments = path.split("/")
+    return f"/{segments[1][:253]}/…" if len(segments) > 2 else "/"
 
 
 class Line_Reader:
@@ -409,12 +478,21 @@ class Line_Reader:
             is_long=value("cs-protocol") in LONG_PROTOCOLS or status == "101" or is_stream,
             time_taken_us=microseconds(value("time-taken")),
             ttfb_us=microseconds(value("time-to-first-byte")),
+            origin_us=microseconds(value("origin-fbl")),
+            what=agent_of(value("cs-user-agent")),
+            referrer=host_of_referrer(value("cs-referer").encode(), value("cs-host").encode(), frozenset()),
+            kind=kind_of(type_of(value("sc-content-type").encode()), shown_path(value("cs-uri-stem"))),
+            method=value("cs-method"),
             shown=(
                 shown_value(value(result)),
                 shown_value(value("x-edge-location")),
                 shown_value(value("cs-method")),
                 shown_value(value("cs-protocol")),
                 shown_host(value("cs-host"), value("cs-protocol")),
+                shown_value(value("cs-protocol-version")),
+                shown_value(value("ssl-protocol")),
+                type_of(value("sc-content-type").encode()) or None,
+                shown_country(value("c-country")),
             ),
         )
 
@@ -425,7 +503,11 @@ class Line_Reader:
 class Tally:
     """What was counted in one window or period, nothing estimated and nothing cut."""
 
-    COUNTED = ("result_types", "edge_distribution", "methods", "protocols", "hosts")
+    COUNTED = (
+        *("result_types", "edge_distribution", "methods", "protocols", "hosts"),
+        *("http_versions", "tls_versions", "content_types", "countries"),
+    )
+    NAMED = (*("agent_classes", "browsers", "systems", "devices", "kinds", "referrers", "path_groups", "status_codes"),)
 
     def __init__(self) -> None:
         self.requests = 0
@@ -436,7 +518,13 @@ class Tally:
         self.duplicates = 0
         self.status: Counter[str] = Counter()
         self.counted: tuple[Counter[str], ...] = tuple(Counter() for _ in self.COUNTED)
-        self.paths: dict[str, list[int]] = {}
+        self.named: dict[str, Counter[str]] = {name: Counter() for name in self.NAMED}
+        self.bots: dict[tuple[str, bool], list[int]] = {}
+        self.page_views = 0
+        self.classified: set[str] = set()
+        self.unclassified = 0
+        self.paths: dict[str, Counter[str]] = {}
+        self.origin_us: list[int] = []
         self.agents: set[str] = set()
         self.time_taken_us: list[int] = []
         self.ttfb_us: list[int] = []
@@ -461,9 +549,8 @@ class Tally:
         for counter, shown in zip(self.counted, record.shown, strict=True):
             if shown is not None:
                 counter[shown] += 1
-        path = self.paths.setdefault(record.path, [0, 0])
-        path[0] += 1
-        path[1] += record.size_bytes
+        self._add_path(record)
+        self._add_names(record)
         if record.agent is not None:
             self.agents.add(record.agent)
         if not record.is_long:
@@ -471,6 +558,47 @@ class Tally:
                 self.time_taken_us.append(record.time_taken_us)
             if record.ttfb_us is not None:
                 self.ttfb_us.append(record.ttfb_us)
+            if record.origin_us is not None:
+                self.origin_us.append(record.origin_us)
+
+    def _add_path(self, record: Log_Record) -> None:
+        path = self.paths.setdefault(record.path, Counter())
+        path["count"] += 1
+        path["bytes"] += record.size_bytes
+        path["hits"] += record.result_type == "Hit"
+        path["misses"] += record.result_type == "Miss"
+        for first in "45":
+            path[f"status_{first}xx"] += (record.status or "-")[0] == first
+        if record.time_taken_us is not None and not record.is_long and record.time_taken_us <= PATH_TIME_US_MAX:
+            path["time_us"] += record.time_taken_us
+            path["times"] += 1
+
+    def _what(self, record: Log_Record) -> Agent:
+        if record.agent is None or record.agent in self.classified:
+            return record.what
+        if len(self.classified) < AGENTS_CLASSIFIED_MAX:
+            self.classified.add(record.agent)
+            return record.what
+        self.unclassified += 1
+        return agent_of("")
+
+    def _add_names(self, record: Log_Record) -> None:
+        what = self._what(record)
+        self.named["agent_classes"][what.kind] += 1
+        if what.kind == "human":
+            for name, family in zip(("browsers", "systems", "devices"), what[3:], strict=True):
+                self.named[name][family] += 1
+            good = record.status is not None and (record.status[0] == "2" or record.status == "304")
+            self.page_views += record.method == "GET" and good and record.kind == "page"
+        if what.kind == "bot_known":
+            bot = self.bots.setdefault((what.bot, what.ai), [0, 0])
+            bot[0] += 1
+            bot[1] += record.size_bytes
+        self.named["kinds"][record.kind] += 1
+        self.named["referrers"][record.referrer] += 1
+        self.named["path_groups"][first_segment(record.path)] += 1
+        if record.status is not None:
+            self.named["status_codes"][record.status] += 1
 
     def add_all(self, other: "Tally") -> None:
         for name in ("requests", "bytes", "hits", "served", "late", "duplicates"):
@@ -478,10 +606,16 @@ class Tally:
         self.status.update(other.status)
         for mine, theirs in zip(self.counted, other.counted, strict=True):
             mine.update(theirs)
-        for path, (count, size_bytes) in other.paths.items():
-            total = self.paths.setdefault(path, [0, 0])
-            total[0] += count
-            total[1] += size_bytes
+        self.page_views += other.page_views
+        self.unclassified += other.unclassified
+        for name, counter in other.named.items():
+            self.named[name].update(counter)
+        for bot, (count, size_bytes) in other.bots.items():
+            before = self.bots.get(bot, [0, 0])
+            self.bots[bot] = [before[0] + count, before[1] + size_bytes]
+        for path, numbers in other.paths.items():
+            self.paths.setdefault(path, Counter()).update(numbers)
+        self.origin_us += other.origin_us
         self.agents |= other.agents
         self.time_taken_us += other.time_taken_us
         self.ttfb_us += other.ttfb_us
@@ -495,11 +629,10 @@ def rank_value(values: list[int], quantile: Fraction) -> int | None:
 
 
 def capped(counter: Counter[str], at_most: int = 100) -> dict[str, int]:
-    ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-    shown = dict(ranked[:at_most])
-    if rest := sum(count for _, count in ranked[at_most:]):
-        shown["(other)"] = shown.get("(other)", 0) + rest
-    return shown
+    named = [(name, count) for name, count in counter.items() if name != "(other)"]
+    ranked = sorted(named, key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in ranked[at_most:]) + counter["(other)"]
+    return dict(ranked[:at_most]) | ({"(other)": rest} if rest else {})
 
 
 def percent(part: int, whole: int) -> float:
@@ -528,16 +661,96 @@ def period_end(period: str, start: datetime) -> datetime:
     return datetime.fromtimestamp(int(start.timestamp()) + length_s, UTC)
 
 
+def without_few(counts: Counter[str]) -> dict[str, int]:
+    """Countries with fewer than ten requests are one."""
+    found: Counter[str] = Counter()
+    for country, count in counts.items():
+        found[country if count >= 10 else "(few)"] += count
+    return dict(found)
+
+
+def details_of(period: str, tally: Tally, edges: Counter[str]) -> dict[str, Any]:
+    """What came with version 2 of the schema, in the product's shape."""
+    cities: Counter[str] = Counter()
+    for edge, count in edges.items():
+        cities[", ".join(city_of(edge) or (edge,))] += count
+    bots = sorted(((*numbers, *bot) for bot, numbers in tally.bots.items()), key=lambda row: (-row[0], row[2]))
+    listed = [{"name": row[2], "count": row[0], "bytes": row[1], "ai": row[3]} for row in bots[:50]]
+    if rest := bots[50:]:
+        counts, sizes = sum(row[0] for row in rest), sum(row[1] for row in rest)
+        listed.append({"name": "(other)", "count": counts, "bytes": sizes, "ai": None})
+
+    def most(name: str, limit: int = 20) -> list[dict[str, Any]]:
+        ranked = sorted(tally.paths.items(), key=lambda item: (-item[1][name], item[0]))
+        return [{"path": path, name: row[name], "count": row["count"]} for path, row in ranked[:limit] if row[name] > 0]
+
+    plain = ("agent_classes", "browsers", "systems", "devices", "kinds", "status_codes")
+    return {
+        "schema_version": 2,
+        **{name: dict(tally.named[name]) for name in plain},
+        "bots": listed,
+        "referrers": capped(tally.named["referrers"]),
+        "path_groups": capped(tally.named["path_groups"], 200),
+        "content_types": capped(tally.counted[7]),
+        "http_versions": capped(tally.counted[5]),
+        "tls_versions": capped(tally.counted[6]),
+        "cities": capped(cities),
+        "countries": without_few(tally.counted[8]),
+        "page_views": tally.page_views,
+        "top_error_paths": {name: most(name) for name in ("status_4xx", "status_5xx")},
+        "top_missed_paths": most("misses"),
+        "top_bytes_paths": most("bytes"),
+        "origin_latency": {"count": len(tally.origin_us), "avg": mean_s(tally.origin_us) if tally.origin_us else None}
+        | {"max": max(tally.origin_us) / 1_000_000 if tally.origin_us else None},
+    }
+
+
+def top_path(path: str, row: Counter[str]) -> dict[str, Any]:
+    average = round(row["time_us"] / row["times"] / 1_000_000, 6) if row["times"] else None
+    same = {name: row[name] for name in ("count", "bytes", "hits", "misses", "status_4xx", "status_5xx")}
+    return {"path": path, **same, "avg_time_taken": average}
+
+
+def slot_of(tally: Tally) -> dict[str, Any]:
+    """What a half hour is in its day, and a day in its month."""
+    p95_us = rank_value(tally.time_taken_us, QUANTILES["p95"])
+    return {
+        "requests": tally.requests,
+        "human": tally.named["agent_classes"]["human"],
+        "bytes": tally.bytes,
+        "hits": tally.hits,
+        "status_4xx": tally.status["4xx"],
+        "status_5xx": tally.status["5xx"],
+        "p95": None if p95_us is None else p95_us / 1_000_000,
+    }
+
+
+def slots_of(period: str, start: datetime, tallies: Mapping[datetime, Tally], names: set[str]) -> dict[str, Any]:
+    """The slots of a day or a month, each final: `state` and `reason` as well."""
+    of_each, _ = SLOTS[period]
+    starts, end = [start], period_end(period, start)
+    while period_end(of_each, starts[-1]) < end:
+        starts.append(period_end(of_each, starts[-1]))
+    slots = [slot_of(tallies.get(slot, Tally())) for slot in starts]
+    offered = names | {RESULT_FIELDS[0]} if names & {*RESULT_FIELDS} else names
+    columns: dict[str, Any] = {name: [slot[name] for slot in slots] for name in slots[0]}
+    for name, field_name in SLOT_DEPENDS_ON.items():
+        columns[name] = columns[name] if field_name in offered else None
+    states = ["final" if slot["requests"] else "zero" for slot in slots]
+    return columns | {"state": states, "reason": [None] * len(slots)}
+
+
 def entry_of(
     period: str, start: datetime, tally: Tally, names: set[str], source_count: int, invalid: int | None
 ) -> dict[str, Any]:
     """An entry in the product's shape. `exact` holds what its estimates are compared with."""
-    lists_us = {"time_taken": tally.time_taken_us, "ttfb": tally.ttfb_us}
+    lists_us = {"time_taken": tally.time_taken_us, "ttfb": tally.ttfb_us, "origin": tally.origin_us}
     exact_percentiles_us = {
         name: {label: rank_value(values, q) for label, q in QUANTILES.items()} for name, values in lists_us.items()
     }
-    top = sorted(tally.paths.items(), key=lambda item: (-item[1][0], item[0]))[:20]
-    result_types, edges, methods, protocols, hosts = tally.counted
+    at_most = 50 if period == "30min" else 100
+    top = sorted(tally.paths.items(), key=lambda item: (-item[1]["count"], item[0]))[:at_most]
+    result_types, edges, methods, protocols, hosts, *_ = tally.counted
     entry: dict[str, Any] = {
         "period": period,
         "time_key": start.strftime(PERIODS[period]),
@@ -552,7 +765,7 @@ def entry_of(
         "unique_paths": len(tally.paths),
         "unique_agents": len(tally.agents),
         "unique_edges": len(edges),
-        "top_paths": [{"path": path, "count": count, "bytes": size} for path, (count, size) in top],
+        "top_paths": [top_path(path, row) for path, row in top],
         "edge_distribution": dict(edges),
         "result_types": dict(result_types),
         "result_field": ", ".join(name for name in RESULT_FIELDS if name in names),
@@ -567,15 +780,24 @@ def entry_of(
             name: {label: None if us is None else us / 1_000_000 for label, us in values.items()}
             | {"count": len(lists_us[name]), "max": max(lists_us[name]) / 1_000_000 if lists_us[name] else None}
             for name, values in exact_percentiles_us.items()
+            if name != "origin"
         },
+        **details_of(period, tally, edges),
         "late_records": tally.late,
         "duplicate_records": tally.duplicates,
         "invalid_records": invalid,
-        "missing_fields": sorted(set(DEPENDS_ON) - (names | {RESULT_FIELDS[0]} if names & {*RESULT_FIELDS} else names)),
+        "missing_fields": sorted(
+            set(DEPENDS_ON) - {"c-country"} - (names | {RESULT_FIELDS[0]} if names & {*RESULT_FIELDS} else names)
+        ),
         "per_minute": {k: list(v) for k, v in tally.per_minute.items()} if period == "30min" else None,
-        "exact": {"paths": tally.paths, "percentiles_us": exact_percentiles_us},
+        "exact": {"paths": tally.paths, "percentiles_us": exact_percentiles_us, "unclassified": tally.unclassified},
     }
-    for missing in entry["missing_fields"]:
+    for row in entry["top_paths"]:
+        row |= {name: None for name, needed in TOP_PATH_DEPENDS_ON.items() if needed in entry["missing_fields"]}
+    if "sc-bytes" in entry["missing_fields"]:
+        for bot in entry["bots"]:
+            bot["bytes"] = None
+    for missing in (*entry["missing_fields"], *({"c-country"} - names)):
         for name in DEPENDS_ON[missing]:
             entry[name] = None
     if entry["per_minute"]:
@@ -590,19 +812,25 @@ def roll_up(
     names: set[str],
     partitions_of: Callable[[int], int] = lambda window: 1,
     invalid_by_window: dict[int, int] | None = None,
+    of_archive: Container[int] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Entries of all four periods from tallies by window number (event time // 30 minutes), keyed `period/time_key`."""
+    """Entries of all four periods from tallies by window number (event time // 30 minutes), keyed `period/time_key`.
+    When an invalid record came is not known where one of these is `of_archive`."""
     entries = {}
     sources: Counter[str] = Counter()
     finer: str | None = None
+    tallies: dict[str, dict[datetime, Tally]] = {}
     for period in PERIODS:
         merged: dict[datetime, Tally] = {}
         invalid: Counter[datetime] = Counter()
+        unknown: set[datetime] = set()
         children: dict[datetime, set[str]] = {}
         for window, tally in sorted(windows.items()):
             start = period_start(period, window * WINDOW_MS)
             merged.setdefault(start, Tally()).add_all(tally)
             invalid[start] += (invalid_by_window or {}).get(window, 0)
+            if window in of_archive:
+                unknown.add(start)
             if finer:
                 child = period_start(finer, window * WINDOW_MS)
                 children.setdefault(start, set()).add(child.strftime(PERIODS[finer]))
@@ -611,8 +839,12 @@ def roll_up(
         for start, tally in merged.items():
             key = start.strftime(PERIODS[period])
             count = len(children[start]) if finer else sources[key]
-            dropped = None if invalid_by_window is None else invalid[start]
-            entries[f"{period}/{key}"] = entry_of(period, start, tally, names, count, dropped)
+            dropped = None if invalid_by_window is None or start in unknown else invalid[start]
+            entries[f"{period}/{key}"] = entry = entry_of(period, start, tally, names, count, dropped)
+            tallies.setdefault(period, {})[start] = tally
+            if period in SLOTS:
+                of_each, name = SLOTS[period]
+                entry[name] = slots_of(period, start, tallies[of_each], names)
         finer = period
     return entries
 
@@ -779,7 +1011,8 @@ class Stream_Oracle:
         """One Kinesis record of this partition: a line, several lines, or gzip of lines, all of one arrival time."""
         (self.partitions.get(partition) or self.start(partition)).add(payload, arrival_ms)
 
-    def entries(self) -> dict[str, dict[str, Any]]:
+    def entries(self, instead: Mapping[int, Tally] | None = None) -> dict[str, dict[str, Any]]:
+        """`instead`: by window number, those that come from the archive as a whole, where nothing is invalid."""
         windows: dict[int, Tally] = {}
         sources: Counter[int] = Counter()
         invalid: Counter[int] = Counter()
@@ -788,7 +1021,9 @@ class Stream_Oracle:
             for window in partition.windows.keys() | partition.invalid_by_window.keys():
                 windows.setdefault(window, Tally()).add_all(partition.windows.get(window, Tally()))
                 sources[window] += 1
-        return roll_up(windows, self._reader.names, lambda window: sources[window], invalid)
+        for window, tally in (instead or {}).items():
+            windows[window], sources[window] = tally, 1
+        return roll_up(windows, self._reader.names, lambda window: sources[window], invalid, instead or {})
 
     def counters(self) -> Partition_Counters:
         """The counters of all partitions together."""
@@ -820,7 +1055,24 @@ EQUAL_FIELDS = (
     "late_records",
     "duplicate_records",
     "invalid_records",
+    "schema_version",
+    "agent_classes",
+    "bots",
+    "browsers",
+    "systems",
+    "devices",
+    "referrers",
+    "content_types",
+    "kinds",
+    "page_views",
+    "http_versions",
+    "tls_versions",
+    "cities",
+    "status_codes",
+    "path_groups",
+    "countries",
 )
+TOP_LISTS = ("top_error_paths", "top_missed_paths", "top_bytes_paths")
 
 
 def _moment_ms(value: Any) -> int:
@@ -837,36 +1089,94 @@ def _bound(errors: Any, name: str) -> int:
 def _compare_top_paths(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
     expected, found, exact = oracle["top_paths"], entry["top_paths"], oracle["exact"]["paths"]
     if expected is None or found is None or len(exact) <= PATHS_EXACT_MAX:
-        if expected and "sc-bytes" in oracle["missing_fields"] and found:
-            expected = [{"path": row["path"], "count": row["count"]} for row in expected]
-            found = [{"path": row["path"], "count": row["count"]} for row in found]
-        return [] if found == expected else [f"top_paths: expected {expected}, found {found}"]
+        return [
+            f"{name}: expected {oracle[name]}, found {entry[name]}"
+            for name in ("top_paths", *TOP_LISTS)
+            if entry[name] != oracle[name]
+        ]
     bound = _bound(entry.get("errors"), "top_paths")
     differences = []
-    if len(found) != 20 or found != sorted(found, key=lambda row: (-row["count"], row["path"])):
-        differences.append("top_paths: expected 20, by count descending, then path ascending")
+    if len(found) != len(expected) or found != sorted(found, key=lambda row: (-row["count"], row["path"])):
+        differences.append(f"top_paths: expected {len(expected)}, by count descending, then path ascending")
     for row in found:
-        count = exact.get(row["path"], [0, 0])[0]
+        count = exact.get(row["path"], Counter())["count"]
         if abs(count - row["count"]) > bound:
             differences.append(f"top_paths: {row['path']!r} counts {count}, found {row['count']}, bound {bound}")
     listed = {row["path"] for row in found}
     floor_count = min((row["count"] for row in found), default=0)
-    for path, (count, _) in exact.items():
-        if path not in listed and count > floor_count + bound:
-            differences.append(f"top_paths: {path!r} with {count} is missing, bound {bound}")
+    for path, row in exact.items():
+        if path not in listed and row["count"] > floor_count + bound:
+            differences.append(f"top_paths: {path!r} with {row['count']} is missing, bound {bound}")
+    return differences + _compare_cut_lists(entry, exact)
+
+
+def _compare_cut_lists(entry: dict[str, Any], exact: Mapping[str, Counter[str]]) -> list[str]:
+    """What the other lists may lack once paths were cut."""
+    lists = {"top_missed_paths": entry["top_missed_paths"], "top_bytes_paths": entry["top_bytes_paths"]}
+    differences = []
+    for name, rows in lists.items():
+        bound, by = _bound(entry.get("errors"), name), {"top_missed_paths": "misses", "top_bytes_paths": "bytes"}[name]
+        for row in rows:
+            if not exact[row["path"]][by] - bound <= row[by] <= exact[row["path"]][by]:
+                differences.append(f"{name}: {row} is not within {bound} of {exact[row['path']][by]}")
     return differences
+
+
+def _still_to_come(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What a day or a month says that is not over: slots that are not final say why, and what they have counted so far;
+    of those without a record, nothing."""
+    result = {column: values and list(values) for column, values in expected.items()}
+    for place, (state, reason) in enumerate(zip(found["state"], found["reason"], strict=True)):
+        if state not in ("partial", "missing") or (state == "missing" and expected["requests"][place]):
+            continue
+        result["state"][place], result["reason"][place] = state, reason
+        for column, values in result.items():
+            if state == "missing" and values and column not in ("state", "reason"):
+                values[place] = None
+    return result
+
+
+def _compare_slots(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
+    differences = []
+    for _, name in SLOTS.values():
+        expected, found = oracle.get(name), entry.get(name)
+        if expected is None or found is None:
+            if expected is not found:
+                differences.append(f"{name}: expected {expected}, found {found}")
+            continue
+        if entry["status"] == "partial":
+            expected = _still_to_come(expected, found)
+        for column, values in expected.items():
+            if column != "p95" and found[column] != values:
+                differences.append(f"{name}.{column}: expected {values}, found {found[column]}")
+        for exact_s, value in zip(expected["p95"] or [], found["p95"] or [], strict=True):
+            close = exact_s is None or value is None or abs(value - exact_s) <= exact_s * 0.01 + 1.001e-6
+            if (exact_s is None) != (value is None) or not close:
+                differences.append(f"{name}.p95: {value} s is not within 1% of {exact_s} s")
+    return differences
+
+
+def _compare_latency(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
+    expected, found = oracle["origin_latency"], entry["origin_latency"]
+    if expected is None or found is None:
+        return [] if expected is found else [f"origin_latency: expected {expected}, found {found}"]
+    same = all(found[name] == expected[name] for name in ("count", "max"))
+    close = (found["avg"] is None) == (expected["avg"] is None) and abs(
+        (found["avg"] or 0) - (expected["avg"] or 0)
+    ) <= 1e-6 + (expected["avg"] or 0) * 1e-12
+    return [] if same and close else [f"origin_latency: expected {expected}, found {found}"]
 
 
 def _compare_percentiles(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
     differences = []
-    needed = {"time_taken": "time-taken", "ttfb": "time-to-first-byte"}
+    needed = {"time_taken": "time-taken", "ttfb": "time-to-first-byte", "origin": "origin-fbl"}
     for name, expected in oracle["exact"]["percentiles_us"].items():
-        found = (entry.get("percentiles") or {}).get(name)
+        found = entry["origin_latency"] if name == "origin" else (entry.get("percentiles") or {}).get(name)
         if needed[name] in oracle["missing_fields"]:
             if found and any(value is not None for value in found.values()):
                 differences.append(f"percentiles.{name}: expected null, its field is in no list; found {found}")
             continue
-        for label in ("count", "max"):
+        for label in ("count", "max") if name != "origin" else ():
             exact = oracle["percentiles"][name][label]
             if (found or {}).get(label) != exact:
                 differences.append(f"percentiles.{name}.{label}: expected {exact}, found {(found or {}).get(label)}")
@@ -920,6 +1230,10 @@ def compare(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
             differences.append(f"{name}: expected {expected}, found {found}")
     if sorted(entry["missing_fields"]) != oracle["missing_fields"]:
         differences.append(f"missing_fields: expected {oracle['missing_fields']}, found {entry['missing_fields']}")
+    unclassified = None if "cs-user-agent" in oracle["missing_fields"] else oracle["exact"]["unclassified"]
+    found = (entry.get("errors") or {}).get("agent_classes", 0)
+    if found != unclassified:
+        differences.append(f"errors.agent_classes: expected {unclassified}, found {found}")
     if entry.get("missing_sources"):
         differences.append(f"missing_sources: expected none in a final entry, found {entry['missing_sources']}")
     if oracle["per_minute"] is None:
@@ -930,7 +1244,8 @@ def compare(entry: dict[str, Any], oracle: dict[str, Any]) -> list[str]:
             found = (entry["per_minute"] or {}).get(name)
             if found != minutes:
                 differences.append(f"per_minute.{name}: expected {minutes}, found {found}")
-    return differences + _compare_top_paths(entry, oracle) + _compare_percentiles(entry, oracle)
+    differences += _compare_top_paths(entry, oracle) + _compare_percentiles(entry, oracle)
+    return differences + _compare_latency(entry, oracle) + _compare_slots(entry, oracle)
 
 
 def compare_all(entries: Iterable[dict[str, Any]], oracle: dict[str, dict[str, Any]]) -> list[str]:

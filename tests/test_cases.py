@@ -69,7 +69,7 @@ def test_standard_logs_give_equal_entries_from_every_form_and_what_is_forbidden_
         assert set(summary["never_parsed"]) == FORBIDDEN
         assert len(summary["never_parsed"]) == len(FORBIDDEN)
         assert entries[0]["hosts"] == {"cdn.example.org": 30}
-        assert entries[0]["missing_fields"] == []
+        assert entries[0]["missing_fields"] == ["origin-fbl"]
         for entry in entries:
             del entry["computed_at"]
     assert answers[0][1] == answers[1][1] == answers[2][1]
@@ -84,7 +84,7 @@ def test_standard_and_real_time_logs_may_come_together() -> None:
 def test_drop_fields_holds_for_standard_logs_too() -> None:
     _, entries, summary, _ = replay(CASES / "standard_v2.json", DROP_FIELDS="cs-host,cs-user-agent")
     assert (entries[0]["hosts"], entries[0]["unique_agents"]) == (None, None)
-    assert entries[0]["missing_fields"] == ["cs-host", "cs-user-agent"]
+    assert entries[0]["missing_fields"] == ["cs-host", "cs-user-agent", "origin-fbl"]
     assert set(summary["never_parsed"]) == FORBIDDEN | {"x-host-header", "cs(User-Agent)"}
 
 

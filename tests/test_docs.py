@@ -14,7 +14,8 @@ from consumer.process.memory import Pressure
 from consumer.worker.lane_report import Quality, Repetition
 from sa_stream import log
 from sa_stream.config import PREFIX, SETTINGS
-from sa_stream.health.notebook import Health_View, Kcl_View, Shard_View, Store_View
+from sa_stream.health.metrics import METRICS
+from sa_stream.health.notebook import Health_View, Kcl_View, Repairs_View, Shard_View, Store_View
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.log import EVENTS, Event
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
@@ -33,15 +34,8 @@ SOURCES = (*FOLDERS, "Makefile", "pyproject.toml", "docker-compose.yml")
 SEEDS = "docs/seeds.md"
 # Names of the documents that the product came from, which are not here, as docs/seeds.md says.
 NOT_HERE = {
-    "CF_LOG_FIELDS",
-    "CloudFront__Logs__Collector",
-    "Routes__SA",
-    "SA__Pipeline__Setup",
     "Safe_Str__Id",
-    "Service__SA__Archive",
-    "Service__SA__Consolidation",
-    "Service__SA__Log__Ingestion",
-    "Service__SA__Temporal__Aggregation",
+    "Service__Metrics__Cache",
     "retrieve__cache_key__json",
 }
 # Examples, and the placeholders of keys.
@@ -179,8 +173,10 @@ def test_every_link_leads_somewhere(document: str) -> None:
             continue
         file = (ROOT / document).parent / place if place else ROOT / document
         assert file.exists(), target
+        if not anchor:
+            continue
         headings = re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text()), re.MULTILINE)
-        assert not anchor or anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+        assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
 
 
 def test_every_room_is_in_the_architecture() -> None:
@@ -219,24 +215,31 @@ def test_every_direct_dependency_has_its_reason_and_no_other_has_one() -> None:
     explained = {name for row in rows for name in row.split(", ")}
     files = [ROOT / "requirements" / name for name in ("runtime.in", "kcl.in", "dev.in")]
     lines = [line for file in files for line in file.read_text().splitlines() if not line.startswith("-r")]
-    direct = {line.partition("==")[0].strip() for line in lines}
+    direct = {re.split("[=<]", line)[0].strip() for line in lines}
     assert explained - direct == {"kinesis-local (npm)"}
     assert direct - explained == set()
 
 
 def test_every_reason_of_missing_sources_is_explained() -> None:
-    from sa_stream.rollups import finality, wanted
+    from sa_stream.rollups import finality, repairs, wanted
 
     section = text_of("docs/entries.md").split("| reason in `missing_sources` |")[1].split("\n\n")[0]
     reasons = [finality.OPEN, finality.LAGGING, finality.NOT_STARTED, finality.WAITING_FOR_CHILDREN]
     reasons += [finality.OLD_LIST, finality.BEFORE_START, finality.NOT_COVERED, finality.SET_ASIDE]
-    reasons += [wanted.NOT_FINAL, wanted.NOT_PUBLISHED]
+    reasons += [wanted.NOT_FINAL, wanted.NOT_PUBLISHED, repairs.FILE_UNREADABLE]
     assert [reason for reason in reasons if f"`{reason}`" not in section] == []
 
 
 def test_every_field_of_an_entry_is_explained() -> None:
     named = spans_of("docs/entries.md")
     assert [name for name in Schema__SA__Aggregate__Window.__annotations__ if name not in named] == []
+
+
+def test_the_api_s_addresses_are_described_as_the_routes_are() -> None:
+    from sa_stream.api.document import addresses, refusals
+
+    made = text_of("docs/api.md").split("(python -m sa_stream.api.document) -->\n")[1].split("\n<!--")[0]
+    assert made == f"{refusals()}\n\n{addresses()}"
 
 
 def everything_that_health_says() -> list[str]:
@@ -261,6 +264,7 @@ def everything_that_health_says() -> list[str]:
             kcl=kcl,
             gone={"*": 0},
             lost={"*": "*"},
+            repairs=Repairs_View((0,), {0: "*"}),
         ),
         Health_View(young_at, 60_000, {}, {"*": young}, kcl=Kcl_View("running", idle_since=begin)),
         Health_View(begin, 60_000, {}, clock_stepped_ms=9_000),
@@ -288,6 +292,23 @@ def test_the_operations_table_of_events_is_the_program_s_own() -> None:
     section = text_of("docs/operations.md").split("## Log events")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
     assert rows == [f"`{event.name}` | {event.level} | {event.alarm} | {event.meaning}" for event in EVENTS]
+
+
+def test_the_operations_table_of_metrics_is_the_program_s_own() -> None:
+    section = text_of("docs/operations.md").split("\n## Metrics")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)
+    assert rows == [
+        f"`{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.meaning}"
+        for metric in METRICS
+    ]
+
+
+def test_every_alert_is_in_the_operations_with_its_severity_and_no_other_is() -> None:
+    section = text_of("docs/operations.md").split("\n## Alerts")[1].split("\n## ")[0]
+    rules = (ROOT / "consumer" / "monitoring" / "alerts.yaml").read_text()
+    defined = re.findall(r"alert: (\w+).*?severity: (\w+)", rules, re.DOTALL)
+    assert len(defined) > 10
+    assert re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE) == defined
 
 
 def test_every_event_is_told_somewhere_and_has_a_name_of_its_own() -> None:

@@ -10,8 +10,10 @@ from sa_stream.config import SA__Config
 from sa_stream.errors import Field_List_Error
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines
 from sa_stream.records.fields import DROP_SETTING, FIELDS_SETTING, Field_List, preset_name, resolve_field_lists
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.records.intake import Intake
 from sa_stream.rollups.entry import Entry
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 CASES = Path(__file__).parent / "cases"
 NOW_MS = 1_771_300_000_000
@@ -22,7 +24,7 @@ def replayed(name: str, fields: str = "auto", drop: str = "") -> tuple[list[Entr
     told: list[Field_List] = []
     lists = resolve_field_lists(fields, drop)
     pieces = [Log_Lines(Log_File(name, Log_Form.TEXT), (CASES / f"{name}.log").read_bytes())]
-    entries, summary = replay_logs(pieces, lists, Path_Rules(), NOW_MS, on_fields=told.append)
+    entries, summary = replay_logs(pieces, Intake(lists), NOW_MS, on_fields=told.append)
     return list(entries), summary, told
 
 

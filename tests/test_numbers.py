@@ -9,9 +9,11 @@ import pytest
 from sa_stream.bounded.replay import replay_logs
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines
 from sa_stream.records.fields import CANONICAL, RESULT_FIELDS, resolve_field_lists
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.records.intake import Intake
 from tests.log_lines import NOW_MS, line_of
 from tests.oracle import compare_all, recount
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 CASES = Path(__file__).parent / "cases"
 WITHOUT_PROTOCOL = tuple(name for name in CANONICAL if name != "cs-protocol")
@@ -24,7 +26,7 @@ def log(content: bytes) -> list[Log_Lines]:
 def half_hour(content: bytes, fields: Sequence[str] = CANONICAL) -> dict[str, Any]:
     """The one entry of a half hour, after all entries were compared with a recount."""
     lists = resolve_field_lists(",".join(fields), "")
-    entries = list(replay_logs(log(content), lists, Path_Rules(), NOW_MS)[0])
+    entries = list(replay_logs(log(content), Intake(lists), NOW_MS)[0])
     assert compare_all(entries, recount(content, fields=list(fields), now_ms=NOW_MS).entries) == []
     (found,) = (entry for entry in entries if entry["period"] == "30min")
     return found
@@ -106,7 +108,7 @@ def test_each_of_several_lists_has_its_own_result_type_and_the_entry_names_both(
         lines_of(values | {"x-edge-request-id": str(number)}, fields=one) for number, one in enumerate(lists)
     )
     settings = resolve_field_lists(";".join(map(",".join, lists)), "")
-    entries = list(replay_logs(log(content), settings, Path_Rules(), NOW_MS)[0])
+    entries = list(replay_logs(log(content), Intake(settings), NOW_MS)[0])
     assert compare_all(entries, recount(content, fields=lists, now_ms=NOW_MS).entries) == []
     assert entries[0]["result_types"] == {"Hit": 1, "Miss": 1}
     assert entries[0]["result_field"] == "x-edge-result-type, x-edge-response-result-type"

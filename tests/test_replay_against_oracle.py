@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from sa_stream.bounded.replay import replay_logs
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.records.fields import resolve_field_lists
-from sa_stream.records.privacy import Path_Rules
+from sa_stream.records.intake import Intake
 from tests.log_lines import LONG_LINES, NOW_MS, buffers_of, chunked, line_of, log_files, ordinary_lines
 from tests.oracle import CANONICAL, PATHS_EXACT_MAX, SEED, UNIQUE_EXACT_MAX, compare_all, recount
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 HOSTILE = settings(
     max_examples=60,
@@ -24,7 +26,7 @@ def differences(buffers: Sequence[bytes], fields: str = "canonical") -> list[str
     """Where replay and oracle disagree on these buffers: entries and counters, in words."""
     file = Log_File("lines")
     pieces = (Log_Lines(file, buffer) for buffer in buffers)
-    entries, summary = replay_logs(pieces, resolve_field_lists(fields, ""), Path_Rules(), NOW_MS)
+    entries, summary = replay_logs(pieces, Intake(resolve_field_lists(fields, "")), NOW_MS)
     expected = recount(buffers, fields=fields, now_ms=NOW_MS)
     found = compare_all(entries, expected.entries)
     for name in ("records", "aggregated", "duplicates"):
@@ -90,3 +92,18 @@ def test_distinct_counts_and_top_paths_are_exact_to_their_limits_and_close_beyon
 
     for distinct in (UNIQUE_EXACT_MAX - 1, PATHS_EXACT_MAX + 5_000):
         assert differences(buffers_of(file_with(distinct), 1_000_000)) == []
+
+
+def test_countries_are_counted_where_they_are_chosen_and_few_requests_name_none() -> None:
+    fields = (*CANONICAL, "c-country")
+    places = ["DE"] * 50 + ["SM"] + ["GB"] * 20 + ["-", "", "T1", "de", "<x>"]
+    lines = ordinary_lines(seed=9, count=4_000, duplicate_rate=0.0, dirt_rate=0.0).splitlines()
+    content = b"".join(line + b"\t" + places[n % len(places)].encode() + b"\n" for n, line in enumerate(lines))
+    pieces = [Log_Lines(Log_File("lines"), content)]
+    intake = Intake(resolve_field_lists(",".join(fields), "", "c-country"))
+    entries = list(replay_logs(pieces, intake, NOW_MS)[0])
+    assert not compare_all(entries, recount([content], fields=fields, now_ms=NOW_MS).entries)
+    half = next(entry for entry in entries if entry["period"] == "30min")
+    assert "(few)" in half["countries"]
+    assert "SM" not in half["countries"]
+    assert "c-country" not in half["missing_fields"]

@@ -25,13 +25,15 @@ if "-e" in sys.argv:
 def project(tmp_path: Path) -> Path:
     """A copy of what setup reads, with empty requirements, in a folder with a space in its name."""
     copy = tmp_path / "a project"
-    for folder in ("scripts", "consumer", "requirements"):
+    for folder in ("scripts", "consumer", "requirements", "sa_stream/native"):
         (copy / folder).mkdir(parents=True)
-    shutil.copy(PROJECT / "scripts" / "setup", copy / "scripts")
+    for name in ("setup", "build_native.py"):
+        shutil.copy(PROJECT / "scripts" / name, copy / "scripts")
     for name in ("Makefile", "pyproject.toml", "README.md"):
         shutil.copy(PROJECT / name, copy)
     (copy / "consumer" / "__init__.py").touch()
-    for name in ("build.txt", "runtime.txt", "runtime.in", "dev.txt"):
+    (copy / "sa_stream" / "native" / "kernel.c").write_text("int one(void) { return 1; }\n")
+    for name in ("build.txt", "runtime.txt", "runtime.in", "dev.txt", "native.txt"):
         (copy / "requirements" / name).touch()
     (tmp_path / "lent" / "pip").mkdir(parents=True)
     (tmp_path / "lent" / "pip" / "__init__.py").touch()
@@ -93,10 +95,12 @@ def test_setup_passes_over_a_broken_shim_does_nothing_twice_and_mends_what_is_br
     assert first.returncode == 0, first.stderr
     assert "setup: done in" in first.stdout
     installs = [call for call in (project / "pip-calls").read_text().splitlines() if call.startswith("install ")]
-    assert installs == [
+    assert installs[:2] == [
         "install -q --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/runtime.txt",
         "install -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .",
     ]
+    (compiler,) = installs[2:]
+    assert "--require-hashes --only-binary=:all:" in compiler
 
     began = time.monotonic()
     again = setup(project, path=path)
@@ -115,8 +119,22 @@ def test_setup_passes_over_a_broken_shim_does_nothing_twice_and_mends_what_is_br
     assert setup(moved, path=path).stdout == ""
 
 
+def test_without_the_compiler_one_sentence_says_so_once_and_everything_else_is_set_up(project: Path) -> None:
+    named = f"PYTHON={real_python()}"
+    first = setup(project, named)
+    assert first.returncode == 0, first.stderr
+    (sentence,) = first.stderr.splitlines()
+    assert sentence.startswith("setup: the native kernel is not built, as the compiler cannot be had: ")
+    assert sentence.endswith("(`make native` tries again)")
+    assert setup(project, named).stderr == ""
+
+    (project / "sa_stream" / "native" / "kernel.c").write_text("int two(void) { return 2; }\n")
+    changed = setup(project, named)
+    assert (changed.returncode, changed.stdout, changed.stderr) == (0, "", f"{sentence}\n")
+
+
 def test_requirements_are_pinned_with_hashes_and_name_no_index() -> None:
-    for name in ("build", "runtime", "kcl", "dev"):
+    for name in ("build", "runtime", "kcl", "dev", "native"):
         text = (PROJECT / "requirements" / f"{name}.txt").read_text()
         assert "://" not in text
         assert "--index-url" not in text

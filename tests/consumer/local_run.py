@@ -1,5 +1,5 @@
-"""The real local runner in this process: its stream is in memory behind the server that boto3 talks to, and its state
-in a folder."""
+"""Real runners in this process, their state in a folder: the local one, whose stream is in memory behind the server
+that boto3 talks to, and the one that follows an archive."""
 
 import threading
 import time
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from consumer.archive.runner import Archive_Runner
+from consumer.archive.stream import Archive_Stream
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
 from sa_stream.commits.keys import checkpoint_key
@@ -25,22 +27,18 @@ STREAM = "logs"
 
 
 class Local_Run:
-    """One run after another on the same state and cache, each from `start` to `stop`. `reader` makes what reads."""
+    """One run after another on the same state and cache, each from `start` to `stop`. `reader` makes what reads;
+    `settings` come on top of those here."""
 
-    def __init__(self, folder: Path, reader: Callable[[], Kinesis_Reader] | None = None) -> None:
-        self.config = SA__Config.from_env(
-            {
-                f"{PREFIX}{name}": value
-                for name, value in {
-                    "STREAM": STREAM,
-                    "RUNNER": "local",
-                    "FIELDS": "canonical",
-                    "STATE_URL": f"file://{folder}/state",
-                    "WORK_DIR": str(folder),
-                    "COMMIT_INTERVAL_S": "1",
-                }.items()
-            }
-        )
+    def __init__(self, folder: Path, reader: Callable[[], Kinesis_Reader] | None = None, **settings: str) -> None:
+        of_all = {
+            "FIELDS": "canonical",
+            "STATE_URL": f"file://{folder}/state",
+            "WORK_DIR": str(folder),
+            "COMMIT_INTERVAL_S": "1",
+        }
+        settings = of_all | ({} if "SOURCE" in settings else {"STREAM": STREAM, "RUNNER": "local"}) | settings
+        self.config = SA__Config.from_env({f"{PREFIX}{name}": value for name, value in settings.items()})
         self.state = State_Store(self.config.state_url)
         self.cache = Memory_Cache()
         self.error: BaseException | None = None
@@ -49,14 +47,16 @@ class Local_Run:
 
     def start(self) -> None:
         self.health = Health(moment(), 1_000)
+        archive = self.config.source == "s3"
         application = Application(
             self.config,
             self.health,
-            reader=self._reader(),
+            source=Archive_Stream(self.config) if archive else self._reader(),
             state=self.state,
             cache=self.cache,  # type: ignore[arg-type]
         )
-        self.runner = Local_Runner(application, publish_interval_s=0.3)
+        self.application = application
+        self.runner = Archive_Runner(application) if archive else Local_Runner(application, publish_interval_s=0.3)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -66,7 +66,7 @@ class Local_Run:
         except BaseException as error:  # noqa: BLE001 - handed to the test
             self.error = error
 
-    def until(self, what: str, holds: Callable[[], Any], within_s: float = 20.0) -> None:
+    def until(self, what: str, holds: Callable[[], Any], within_s: float = 60.0) -> None:
         """Wait for a condition. Raises AssertionError that names it, and what ended the run."""
         deadline_s = time.monotonic() + within_s
         while not holds():
@@ -96,4 +96,4 @@ class Local_Run:
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
         found = self.cache.entries(NS_SA_AGGREGATE)
-        return {key: entry for key, entry in found.items() if not key.startswith("meta/")}
+        return {key: entry for key, entry in found.items() if not key.startswith(("meta/", "status/"))}

@@ -63,6 +63,7 @@ def test_the_services_work_together_as_the_compose_file_starts_them(inside: Sand
         "generator", command(SERVICES["generator"]), env(SERVICES["generator"], RECORDS_PER_SECOND="20")
     )
     until("traffic", lambda: "600 lines in kinesis:logs" in generator.err(), 30, show=generator.err)
+    until("its archive", lambda: "600 lines in s3://sa-stream-logs/" in generator.err(), 30, show=generator.err)
 
     settings = env(SERVICES["consumer"], **{f"{PREFIX}RUNNER": "local", f"{PREFIX}COMMIT_INTERVAL_S": "1"})
     consumer = inside.start("consumer", command(SERVICES["consumer"]), settings)
@@ -79,6 +80,11 @@ def test_the_services_work_together_as_the_compose_file_starts_them(inside: Sand
         times = ["--from", f"{now - timedelta(hours=1):%FT%H:00Z}", "--to", f"{now + timedelta(hours=1):%FT%H:00Z}"]
         shown = inside.run(["sa-stream", "show", "--period", "30min", *times, "--json"], settings)
         return [json.loads(line) for line in shown.stdout.splitlines()]
+
+    doctor = inside.run(["sa-stream", "doctor", "--json"], settings)
+    archive = {each["name"]: each for each in json.loads(doctor.stdout) if each["name"].startswith("archive")}
+    assert len(archive) == 4, archive
+    assert all(each["ok"] and not each["warning"] for each in archive.values()), archive
 
     until("every record in an entry", lambda: sum(e["total_requests"] for e in entries()) >= 600, 30, show=consumer.err)
     consumer.popen.terminate()

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
@@ -19,23 +20,44 @@ from typer.main import get_command
 from werkzeug.serving import make_server
 
 from consumer.cli import app
+from sa_stream.archive.layout import AUTO
 from sa_stream.commits.decisions import claim_application
 from sa_stream.config import RESERVED_PREFIX, SETTINGS, SA__Config
 from sa_stream.embedded.cache_server import KEY_VARIABLES
-from sa_stream.log import DEAD_LETTERS, FATAL, LOSS, NOT_READY, SHARD_GONE, STREAM_REPLACED
+from sa_stream.embedded.destinations import put_into
+from sa_stream.embedded.generator import Traffic
+from sa_stream.log import (
+    DEAD_LETTERS,
+    FATAL,
+    LOSS,
+    NOT_READY,
+    REPAIR_IMPOSSIBLE,
+    REPAIR_WAITS,
+    SHARD_GONE,
+    STREAM_REPLACED,
+)
+from sa_stream.sources.archive import Archive, find_places, open_store
 from sa_stream.storage.state_store import State_Store
+from sa_stream.timing import HOUR_MS
 from tests.containers.files import DOCKERFILE, PROJECT, compose, image, instructions, template
+from tests.emulated_aws import point_at
 from tests.real.processes import PREFIX
 
 SERVICES = compose()["services"]
 RESOURCES = template()["Resources"]
+BEGIN_MS = 1_771_200_000_000  # 2026-02-16 00:00 UTC
 CONTAINER = RESOURCES["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]
 
 
 def filled(value: Any, **parameters: str) -> str:
     """A template's Ref or Sub as text, with examples for what only AWS knows."""
     examples = {"StatePrefix": "the/prefix", "StateBucket": "the-bucket", "StreamName": "logs", "Application": "app"}
-    examples |= {"StreamKeyArn": "arn:aws:kms:eu-west-2:111122223333:key/0", **parameters}
+    examples |= {
+        "LogsBucket": "the-logs",
+        "LogsPrefix": "real-time",
+        "StreamKeyArn": "arn:aws:kms:eu-west-2:111122223333:key/0",
+        **parameters,
+    }
     examples |= {"AWS::Partition": "aws", "AWS::Region": "eu-west-2", "AWS::AccountId": "111122223333"}
     if isinstance(value, dict):
         ((how, inner),) = value.items()
@@ -45,7 +67,8 @@ def filled(value: Any, **parameters: str) -> str:
 
 
 def statements(role: str) -> Iterator[dict[str, Any]]:
-    for policy in RESOURCES[role]["Properties"]["Policies"]:
+    for given in RESOURCES[role]["Properties"]["Policies"]:
+        policy = given["Fn::If"][1] if "Fn::If" in given else given
         for statement in policy["PolicyDocument"]["Statement"]:
             yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
@@ -88,6 +111,8 @@ def test_the_settings_of_image_and_compose_file_are_valid() -> None:
     config = SA__Config.from_env({**image().env, **consumer})
     config.require_input()
     assert (config.runner, config.http_host, config.log_format) == ("kcl", "0.0.0.0", "json")
+    archive = f"s3://{config.logs_bucket}/{config.logs_prefix}"
+    assert f"--out {archive}\n" in SERVICES["generator"]["command"][0]
     assert config.state_url == "s3://sa-stream/state"
     for path in (config.work_dir, config.cache_path, SA__Config.from_env(image().env).state_url):
         assert path.removeprefix("file://").startswith(f"{image().volumes[0]}/"), path
@@ -101,6 +126,9 @@ def test_the_settings_of_the_template_are_valid() -> None:
     config.require_input()
     assert (config.runner, config.stream, config.application, config.log_format) == ("kcl", "logs", "app", "json")
     assert config.state_url == "s3://the-bucket/the/prefix"
+    assert (config.logs_bucket, config.logs_prefix) == ("the-logs", "real-time")
+    without = SA__Config.from_env({**image().env, **given, f"{PREFIX}LOGS_BUCKET": ""})
+    assert without.logs_bucket == ""
     assert [entry["Name"] for entry in CONTAINER["Secrets"]] == [f"{PREFIX}CACHE_API_KEY_VALUE"]
 
 
@@ -136,7 +164,7 @@ def test_ports_match() -> None:
 def test_the_base_is_pinned_by_digest() -> None:
     argument = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG")["PYTHON_IMAGE"]
     assert re.fullmatch(r"python:3\.12\.\d+-slim-\w+@sha256:[0-9a-f]{64}", argument)
-    assert [rest.partition(" ")[0] for word, rest in instructions() if word == "FROM"] == ["${PYTHON_IMAGE}"] * 2
+    assert [rest.partition(" ")[0] for word, rest in instructions() if word == "FROM"] == ["${PYTHON_IMAGE}"] * 3
 
 
 def test_everything_that_is_installed_has_its_hash() -> None:
@@ -147,8 +175,19 @@ def test_everything_that_is_installed_has_its_hash() -> None:
     assert set(re.findall(r"-r (\S+)", script)) == {
         f"requirements/{name}.txt" for name in ("build", "runtime", "kcl", "java")
     }
-    for name in ("build", "runtime", "kcl", "dev"):
+    for name in ("build", "runtime", "kcl", "dev", "native"):
         assert (PROJECT / "requirements" / f"{name}.txt").is_file()
+
+
+def test_the_compiler_of_the_kernel_stays_in_a_stage_of_its_own() -> None:
+    """Which ends before the next one begins; that one takes the libraries, after the sources, and nothing else."""
+    stages = [rest.partition(" AS ")[2] for word, rest in instructions() if word == "FROM"]
+    assert stages == ["kernel", "builder", ""]
+    found = instructions()
+    assert ("RUN", "python scripts/build_native.py") in found
+    taken = ("COPY", "--from=kernel /build/sa_stream/native/ sa_stream/native/")
+    assert found.index(("COPY", "sa_stream/ sa_stream/")) < found.index(taken)
+    assert [rest for word, rest in found if word == "COPY" and "--from=kernel" in rest] == [taken[1]]
 
 
 def test_java_is_pinned_where_the_image_looks_for_it() -> None:
@@ -166,7 +205,10 @@ def test_the_build_gets_no_more_of_a_checkout_than_it_needs() -> None:
         if word == "COPY" and not rest.startswith("--from")
         for source in rest.split()[:-1]
     }
-    assert {line[1:] for line in lines if line.startswith("!")} == copied
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    assert allowed <= copied
+    assert [source for source in sorted(copied) if not {source, *map(str, Path(source).parents)} & allowed] == []
+    assert "sa_stream/native/kernel-*" in lines, "libraries of a checkout are of its machine, and may be older"
 
 
 def test_what_is_installed_has_every_file_of_the_packages(tmp_path: Path) -> None:
@@ -181,7 +223,7 @@ def test_what_is_installed_has_every_file_of_the_packages(tmp_path: Path) -> Non
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", str(tmp_path), "."], cwd=tmp_path / "tree", check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    installed = set(zipfile.ZipFile(wheel).namelist())
+    installed = set(zipfile.ZipFile(wheel).namelist())  # libraries of the native kernel, if built, among them
     assert {path for path in made if path.startswith(packages)} - installed == set()
 
 
@@ -212,7 +254,7 @@ def test_alarms_read_the_events_that_are_logged() -> None:
         if resource["Type"].endswith("MetricFilter")
     }
     named = [event for found in filters.values() for event in re.findall(r'\.event = "(\w+)"', found["FilterPattern"])]
-    expected = (NOT_READY, FATAL, LOSS, SHARD_GONE, STREAM_REPLACED, DEAD_LETTERS)
+    expected = (NOT_READY, FATAL, LOSS, SHARD_GONE, STREAM_REPLACED, REPAIR_IMPOSSIBLE, DEAD_LETTERS, REPAIR_WAITS)
     assert sorted(named) == sorted(event.name for event in expected)
     assert {event.alarm[:3] for event in expected} == {"yes"}
     (transformation,) = filters["DeadLettersFilter"]["MetricTransformations"]
@@ -301,6 +343,32 @@ def test_the_role_may_do_everything_that_the_state_store_asks_of_s3(monkeypatch:
     assert not allowed("TaskRole", "s3:ListBucket", "arn:aws:s3:::the-bucket", "of-others/")
 
 
+def test_the_role_may_read_the_archive_and_change_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding a window's files and reading one, as a repair does."""
+    asked: set[tuple[str, str, str | None]] = set()
+    with Recording_S3(asked) as endpoint:
+        point_at(monkeypatch, "S3", endpoint)
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="the-logs")
+        put_into("s3://the-logs/real-time", Traffic(1).lines(BEGIN_MS, BEGIN_MS + HOUR_MS, 100), 1)
+        asked.clear()
+        store = open_store("the-logs")
+        archive = Archive(store, find_places(store, "real-time", AUTO, ZoneInfo("UTC")), 900_000)
+        file = archive.files_of_window(BEGIN_MS).files[0]
+        assert store.read(file, 0, file.size_bytes)
+        assert archive.newest(BEGIN_MS) is not None
+    assert {action for action, _, _ in asked} == {"s3:GetObject", "s3:ListBucket"}
+    for action, resource, prefix in asked:
+        assert allowed("TaskRole", action, resource, prefix), (action, resource, prefix)
+    for action in ("s3:PutObject", "s3:DeleteObject"):
+        assert not allowed("TaskRole", action, f"arn:aws:s3:::the-logs/{file.key}")
+    assert not allowed("TaskRole", "s3:GetObject", "arn:aws:s3:::the-logs/of-others/x")
+    assert not allowed("TaskRole", "s3:ListBucket", "arn:aws:s3:::the-logs", "of-others/")
+    conditions = [RESOURCES[name]["Condition"] for name in ("RepairsWaitFilter", "RepairsWaitAlarm")]
+    conditions += [given["Fn::If"][0] for given in RESOURCES["TaskRole"]["Properties"]["Policies"] if "Fn::If" in given]
+    assert set(conditions) == {"HasLogs"}
+
+
 class Recording_S3:
     """An S3 on 127.0.0.1 with `the-bucket`; adds (IAM action, ARN, s3:prefix) of every request to `asked`."""
 
@@ -323,7 +391,7 @@ class Recording_S3:
             self._asked.add(("s3:DeleteObject", f"{arn}/the/prefix/any", None))
         elif method == "GET":
             self._asked.add(("s3:ListBucket", arn, query.get("prefix", [None])[0]))
-        else:
+        elif method != "PUT":  # makes a bucket: the tests' own
             raise AssertionError(f"an unknown request: {method} {path}?{query_string}")
 
     def __enter__(self) -> str:

@@ -324,3 +324,13 @@ def test_a_thousand_shards_are_copied_in_a_few_milliseconds() -> None:
         health.view()
         took_s.append(time.process_time() - began_s)
     assert min(took_s) < 0.010
+
+
+def test_calls_of_a_store_are_counted_and_failed_ones_among_them() -> None:
+    health = working()
+    store = health.store("state store")
+    store.ok(START)
+    store.failed(START, "no answer")
+    store.failed(START, "no answer")
+    view = health.view().stores["state store"]
+    assert (view.calls, view.failures) == (3, 2)

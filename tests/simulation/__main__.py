@@ -34,7 +34,7 @@ class Report:
 
 
 def report(seed: int, plant: str = "", trace: bool = False) -> Report:
-    from tests.simulation import planted, planted_clocks, planted_holes, planted_races  # noqa: F401 - they register
+    from tests.simulation import planted, planted_clocks, planted_holes, planted_races, planted_repairs  # noqa: F401 - they register
     from tests.simulation.planting import PLANTED
     from tests.simulation.world import run_seed
 

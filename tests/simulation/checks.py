@@ -12,6 +12,7 @@ A check that fails raises Violation; its name says which promise was broken:
     dropped    what was dropped is not counted, or not dead-lettered, exactly once
     early      something is final before its end, by the source's clock
     end        a shard that is open is taken for ended
+    archive    an entry from the archive is not the records of its files; or replaces what the stream made final
     stranger   an entry counts records of another stream of the same name
     edition    the state store does not know the highest version of an entry that was final
     finality   with faults over, something covered is not final
@@ -29,7 +30,9 @@ from sa_stream.commits.keys import EDITIONS_PREFIX
 from sa_stream.commits.operations import drive
 from sa_stream.commits.progress import Progress
 from sa_stream.partitions import END
+from sa_stream.records.hashing import hash_of
 from sa_stream.rollups.editions import editions_steps
+from sa_stream.rollups.entry import S3
 from sa_stream.rollups.periods import (
     HALF_HOUR,
     cache_key,
@@ -38,12 +41,13 @@ from sa_stream.rollups.periods import (
     end_of,
     parse_cache_key,
 )
+from sa_stream.rollups.publication import is_open_repair
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS
-from sa_stream.windows.fold import hash_of
 from sa_stream.windows.window import Window
 from tests.simulation.at_rest import FOREVER_MS, At_Rest, Violation, parse_set_aside
 from tests.simulation.ledger import Content, Ledger, Remembering_Oracle
+from tests.simulation.repaired import Repair_Checks, paths_of
 from tests.simulation.stable import shown, stable_letter, stable_progress, stable_snapshot
 
 if TYPE_CHECKING:
@@ -54,16 +58,11 @@ NOT_OF_RECORDS = ("shrunk_windows", "set_aside_records", "gone")  # counters of 
 POISON = b"/poison/"  # in a payload: the engine fails on it
 
 
-def paths_of(window: Window) -> Counter[str]:
-    window.paths.compact()
-    table = window.paths.table
-    return Counter(dict(zip(table["path"].to_list(), table["count"].to_list(), strict=True)))
-
-
-class Checks(At_Rest):
+class Checks(At_Rest, Repair_Checks):
     def __init__(self, world: "World", ledger: Ledger) -> None:
         self.world = world
         self.ledger = ledger
+        self.begin_repairs()
         self.closed: dict[str, list[tuple[int, int]]] = {}  # partition -> (watermark, number) where windows close
         self.versions: dict[tuple[str, int], str] = {}  # (entry, revision) -> summary, while final
         self.highest: dict[str, tuple[bool, int]] = {}  # entry -> the highest (final, revision) ever written
@@ -84,12 +83,16 @@ class Checks(At_Rest):
             self._progress(key, data)
         elif kind == "dead-letters":
             self._set_aside(key, data)
+        elif kind == "repairs":
+            self._repair(key, data)
         if before is None or data == before:
             return
         if kind == "snapshots":
             same = stable_snapshot(before, self.world.timing) == stable_snapshot(data, self.world.timing)
         elif kind == "progress":
             same = stable_progress(key, before, self.world.timing) == stable_progress(key, data, self.world.timing)
+        elif kind == "repair-files":
+            same = self._same_files(before, data)
         elif kind == "dead-letters" and parse_set_aside(key):
             same = stable_letter(before) == stable_letter(data)
         elif kind == "secrets":  # whoever had one under way made it for nobody: a month says when it has no more
@@ -228,14 +231,15 @@ class Checks(At_Rest):
             and int(source["number"]) in oracle.last_touch(start_ms, number, all_read)
             for source in entry["sources"]
         )
-        # Somebody who stalled may have put back what was there before; or it lists what came after a lost snapshot.
-        if (self.world.torn or progress.partition in self.world.damaged) and not listed:
+        # Somebody who stalled may have put back what was there before; or it lists what came after a lost snapshot; or
+        # a repair that lacks a file took its place, which gives way to the stream's partials as the store has them.
+        if (self.world.torn or progress.partition in self.world.damaged or is_open_repair(entry)) and not listed:
             key, allowed = cache_key(HALF_HOUR, start_ms), oracle.last_touch(start_ms, number, all_read)
             listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
             return old and listed
         since_ms = self.world.since_ms()
-        return entry["status"] == "final" and not self.covers(since_ms, start_ms)
+        return entry["status"] == "final" and (entry["provenance"] == S3 or not self.covers(since_ms, start_ms))
 
     def _set_aside(self, key: str, data: bytes) -> None:
         """Only a batch with poison in it is set aside, in one letter, and by somebody who failed on it often enough."""
@@ -289,6 +293,7 @@ class Checks(At_Rest):
             if entry["revision"] < before["revision"] + changed:
                 raise Violation("revision", f"{key}: {before['revision']} is followed by {entry['revision']}")
         if period == HALF_HOUR:
+            self._origin(key, before, entry, strict)
             self.listed.update((key, source["partition"], int(source["number"])) for source in entry["sources"])
         self.highest[key] = max(self.highest.get(key, (False, 0)), (final, entry["revision"]))
         data = world.store.get(entry["summary"])
@@ -304,15 +309,16 @@ class Checks(At_Rest):
         self._no_strangers(key, found)
         if len(found) and found.total() != entry["total_requests"] and not window.top_paths_error:
             raise Violation("content", f"{key}: its summary is another's")
-        if final or world.lossless:  # nobody vouches for what lies about a loss
-            self._nothing_twice(key, found, start_ms, end_ms)
+        by_stream = self._by_stream(period, start_ms, entry)
+        if (final or world.lossless) and by_stream:  # nobody vouches for what lies about a loss
+            self._nothing_twice(key, found, period, start_ms)
         if final:
             version = self.versions.setdefault((key, entry["revision"]), entry["summary"])
             if version != entry["summary"] and (world.options["memory"] or not world.torn):
                 raise Violation("revision", f"{key}: revision {entry['revision']} has two contents")
             if period != HALF_HOUR:
                 self._sources_final(key, period, start_ms)
-            self._lacks_nothing(key, found, start_ms, end_ms)
+            self._lacks_nothing(key, found, by_stream)
 
     def _no_strangers(self, key: str, found: Counter[str]) -> None:
         """Workers notice soon that the stream is another one, and stop for good."""
@@ -323,7 +329,8 @@ class Checks(At_Rest):
         if worker.replaced is None or worker.clock.moment(world.now_ms) - worker.replaced > NOTICED_WITHIN_MS:
             raise Violation("stranger", f"{key} counts records of another stream")
 
-    def _nothing_twice(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
+    def _nothing_twice(self, key: str, found: Counter[str], period: str, start_ms: int) -> None:
+        end_ms = end_of(period, start_ms)
         allowed: Counter[str] = Counter()
         for partition in self.ledger.partitions:
             oracle = self.ledger.of(partition)
@@ -335,6 +342,8 @@ class Checks(At_Rest):
                 for window_ms, puts in oracle.puts.items():
                     if start_ms <= window_ms < end_ms:
                         allowed.update(put.path for put in puts)
+        if period != HALF_HOUR:
+            allowed |= self._allowed_of_archive(period, start_ms)
         for path, count in found.items():
             # who lost his state does not know that a record is too late, and counts it once; others are more patient
             certain = self.world.lossless and self.world.exact
@@ -350,12 +359,13 @@ class Checks(At_Rest):
             if child is not None and child["status"] != "final":
                 raise Violation("status", f"{key} is final, {child['cache_key']} is not")
 
-    def _lacks_nothing(self, key: str, found: Counter[str], start_ms: int, end_ms: int) -> None:
+    def _lacks_nothing(self, key: str, found: Counter[str], windows: set[int]) -> None:
+        """`windows`: of the entry, those that come from the stream."""
         out_of_orderness_ms = self.world.out_of_orderness_ms
         for partition in self.ledger.partitions:
             oracle = self.ledger.of(partition)
             for window_ms in oracle.puts:
-                if not start_ms <= window_ms < end_ms:
+                if window_ms not in windows:
                     continue
                 closed = [n for mark, n in self.closed.get(partition, ()) if mark >= window_ms + WINDOW_MS]
                 read_before_closing = min(closed, default=0)

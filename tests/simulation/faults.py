@@ -66,6 +66,8 @@ class Misfortune:
             self.say("throttled", shard_id[-2:])
         if options["retention"] == "any" and rng.random() < (0.01 if options["backlog"] else 0.003):
             self.change_retention()
+        if self.archive is not None:
+            self.archive.misfortune()
         self._losses()
 
     def change_settings(self) -> None:
@@ -95,6 +97,7 @@ class Misfortune:
             ("lost_progress", "progress/"),
             ("lost_summaries", "summaries/"),
             ("torn_secrets", "secrets/"),
+            ("lost_repairs", "repairs/"),
         ):
             if options[name] and rng.random() < options[name]:
                 self.lose(prefix)
@@ -130,7 +133,7 @@ class Misfortune:
                 if worker.alive:
                     self.crash(worker)
             self.excused_ms = max(self.excused_ms, self.now_ms)
-        else:
+        elif prefix == "summaries/":
             period, start_ms = parse_cache_key("/".join(parts[1:-1]))
             self.spoilt.update(range(start_ms, end_of(period, start_ms), WINDOW_MS))
 

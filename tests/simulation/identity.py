@@ -110,6 +110,7 @@ class Identity:
 
     def list_anew(self, worker: Worker) -> Sequence[Shard_Info]:
         """The list, and whether it is the stream of the start that made it: asked at once when it looks otherwise."""
+        self.answers()
         listed, made_ms = self._listed_now(), self.kinesis.stream(STREAM).created_ms
         self.hear(worker)
         self.check_stream(worker, at_once=made_ms != worker.listed_ms)

@@ -40,6 +40,8 @@ class Leases:
         """Who may start: mostly a shard all of whose parents were read to their end. Where only what is listed counts,
         as a parent that is neither listed nor was ever begun is nobody's to wait for."""
         self.begin_foreign_leases()
+        if self.silent:
+            return  # nobody hears of a shard
         shards = {shard.shard_id: shard for shard in self.shards()}
         awaited = set(shards)
         if self.options["listed_only"]:
@@ -121,6 +123,8 @@ class Leases:
             0.01 if self.options["deaf"] else 0.1
         ):
             link.fetched_all = True
+            return
+        if self.silent:  # leases are kept elsewhere
             return
         after = link.last_number or link.checkpoint
         try:

@@ -49,6 +49,9 @@ SWITCHED: Options = {
     "described_minutes": 0,  # so seldom a worker asks for the stream by itself, instead of every minute
     "stall_minutes": 0,  # how long a publisher stalls, instead of any time
     "inside_bytes": SNAPSHOT_INSIDE_BYTES_MAX,  # larger snapshots are objects of their own: none here, all, or some
+    "archive": False,  # the same records go into files, and windows are repaired from them
+    "lost_repairs": 0.0,
+    "silent_hours": 0,  # so long the stream does not answer
     "bound": False,  # everything is final 15 minutes after the last shard has passed
 }
 
@@ -85,6 +88,7 @@ def options_of(seed: int, rng: random.Random) -> Options:
     """The options of a seed. Those of `SWITCHED` come from a source of their own, so that a switch changes nothing
     else."""
     options = _ordinary(rng) | _harsher(random.Random(f"harsher {seed}"))
+    options |= _archived(random.Random(f"archived {seed}"))
     options |= json.loads(os.environ.get(VARIABLE, "{}"))
     if options["retention"] == "outage" or options["outage_reshard"]:
         options["outage"] = True
@@ -96,6 +100,10 @@ def options_of(seed: int, rng: random.Random) -> Options:
         options["very_late"] = options["long"] = True
     if options["backlog"]:
         options["start"] = "TRIM_HORIZON"
+    if options["archive"]:
+        options["replaced"] = ""  # whose files they are is not known
+    else:
+        options["silent_hours"] = options["lost_repairs"] = 0
     return options
 
 
@@ -158,6 +166,8 @@ def _harsher(rng: random.Random) -> Options:
         "old_lists": rng.choice([60, 300, 900]) if chance(0.35) else 0,
         "missing_shards": 0.03 if at_times(0.25) else 0.0,
         "look_up": True,
+        "mixed_forms": True,
+        "gzip": 0.03,
         "listed_only": chance(0.4),
         "lost_partials": rng.choice([0.001, 0.004]) if at_times(0.15) else 0.0,
         "lost_progress": rng.choice([0.001, 0.004]) if at_times(0.15) else 0.0,
@@ -179,3 +189,11 @@ def _harsher(rng: random.Random) -> Options:
     if options["backlog"] and not options["laggard"] and chance(0.5):
         options["laggard"] = 0.9  # so that the clean-up runs while days are read in minutes
     return options
+
+
+def _archived(rng: random.Random) -> Options:
+    return {
+        "archive": rng.random() < 0.3,
+        "silent_hours": rng.choice([0, 2, 5]),
+        "lost_repairs": rng.choices([0.0, 0.005], [2, 1])[0],
+    }

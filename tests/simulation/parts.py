@@ -1,7 +1,7 @@
 """What a simulated world is made of: leases, links, workers, tasks, and the durations that hold in it."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -16,6 +16,7 @@ from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.rollups.finality import Sources
+from sa_stream.rollups.repairs import Repair
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, Moment, Timing
 from tests.simulation.clocks import Worker_Clock
 
@@ -117,6 +118,7 @@ class Worker:
     alive: bool = True
     leaving: bool = False  # asked to stop: it gives its shards away, and ends
     settled: dict[int, Sources] = field(default_factory=dict)
+    to_repair: Mapping[int, Repair | None] = field(default_factory=dict)  # as its last pass said
     shards: Sequence[Shard_Info] = ()  # as it last listed them
     shards_until_ms: int = 0  # so long it believes in that list
     poison: Poison = field(default_factory=Poison)

@@ -231,7 +231,7 @@ def handed_over_without_what_was_read() -> Iterator[None]:
 
     def flush_steps(self: Any, now: Now) -> Steps[None]:
         for segment in self._segments:
-            self.state.number = segment.numbers[-1] if segment.numbers else self.state.number
+            self.state.number = segment.ends[-1] if segment.records else self.state.number
         self._segments.clear()
         yield from self._commit_steps(now, ended=False)
 

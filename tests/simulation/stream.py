@@ -22,6 +22,8 @@ class Traffic:
         shard_id, number = self.kinesis.put(STREAM, payload, "", hash_key_at=hash_key)
         if not self.replaced_ms:
             self.ledger.of(shard_id).take(int(number), payload, self.now_ms)
+        if self.archive is not None:
+            self.archive.put(payload)
         self.say("put", shard_id[-2:], number[-9:], payload[:14], payload[-60:-40] if payload[:1] == b"1" else "")
 
     def line(self, event_ms: int) -> bytes:
@@ -74,7 +76,7 @@ class Traffic:
         payload = b"\n".join(lines) + b"\n"
         if rng.random() < self.options["poison"]:
             payload = payload.replace(b"\t/", b"\t" + POISON, 1)
-        elif rng.random() < 0.03:
+        elif rng.random() < self.options["gzip"]:
             payload = gzip.compress(payload, mtime=0)
         hash_key = rng.getrandbits(128)
         self.put(payload, hash_key)
@@ -105,6 +107,7 @@ class Traffic:
         moment, unless it must be `whole`."""
         if worker is None:
             return self._listed_now()
+        self.answers()
         if self.faults and self.options["old_lists"] and self.now_ms < worker.shards_until_ms:
             return worker.shards
         if self.faults and self.options["stale_listing"] and self.listing and self.rng.random() < 0.3:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation.__main__ import report
 
-SEEDS = 160
+SEEDS = 50
 CHUNK = 10
 
 

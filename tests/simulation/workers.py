@@ -4,19 +4,25 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sa_stream import native
 from sa_stream.commits.operations import Call, Steps
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.shared import Shared
 from sa_stream.errors import Corrupt_State, Lease_Lost, Store_Unavailable
+from sa_stream.native.packed import Packed_Payloads
 from sa_stream.partitions import NOTHING_READ, Batch, Shard_Info
 from sa_stream.records.columns import Columns
+from sa_stream.records.ordinary import Reading
 from sa_stream.records.parser import Parser
+from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.reconciler import Reconciler, Reconciler_Settings
+from sa_stream.rollups.reconciler import Reconciler
+from sa_stream.rollups.repairs import Repair_Settings
 from sa_stream.rollups.retirement import clean_up_steps, retirable, retire_steps
 from sa_stream.timing import BEGINNING_MS, MINUTE_MS, end_of_month
 from sa_stream.windows.partition_state import RETENTION_GAPS, Partition_State
+from tests.native.packing import as_packed
 from tests.simulation.checks import POISON
 from tests.simulation.parts import INTAKE, SKEW_MS_MAX, Answer, Died, Engine_Failed, Link, Task_Steps, Worker
 
@@ -148,13 +154,10 @@ class Work:
         not_before_ms = answer.not_fetched_before_ms
         if not self.options["local"] and len(came_ms) == 5:
             not_before_ms = came_ms[0]
-        return Batch(
-            answer.payloads,
-            answer.arrivals_ms,
-            answer.numbers,
-            answer.behind_ms,
-            not_before_ms,
-        )
+        batch = Batch(answer.payloads, answer.arrivals_ms, answer.numbers, answer.behind_ms, not_before_ms)
+        # as the kernel makes it of a message, or now so, now not: what it is of is the same
+        mixed = self.options["mixed_forms"]
+        return as_packed(batch) if (len(answer.payloads) % 3 if mixed else native.AVAILABLE) else batch
 
     def _judge_start(self, link: Link, parents: tuple[str, ...], state: Partition_State) -> None:
         """Whether a partition that starts may vouch for less than everything."""
@@ -205,7 +208,9 @@ class Work:
     def reconciler_steps(self, worker: Worker) -> Task_Steps:
         """A publisher: passes, and now and then the clean-up."""
         rng = self.rng
-        settings = Reconciler_Settings(grace_ms=rng.choice([MINUTE_MS, 10 * MINUTE_MS]))
+        settings = Reconciler_Settings(
+            grace_ms=rng.choice([MINUTE_MS, 10 * MINUTE_MS]), archive=Repair_Settings() if self.archive else None
+        )
         reconciler = Reconciler(self.store, self.cache, lambda: self.list_shards(worker), worker.timing, settings)
         clean_up_ms = (1 + self.seed % 3 * 9) * MINUTE_MS
         next_ms, next_clean_up_ms = 0, self.now_ms + clean_up_ms
@@ -216,7 +221,7 @@ class Work:
             next_ms = self.now_ms + rng.choice([1, 4, 10, 20] if self.faults else [3, 6]) * MINUTE_MS
             try:
                 result = yield from reconciler.pass_steps(self.now(worker))
-                worker.settled = result.settled
+                worker.settled, worker.to_repair = result.settled, result.to_repair
                 if result.stream is None:
                     continue
                 if not self.options["clean_up"]:
@@ -244,10 +249,36 @@ class Fragile_Parser:
         self._world = world
 
     def portions(self, payloads: Sequence[bytes], arrivals_ms: Any) -> Iterator[Columns]:
+        self.fail(payloads)
+        return self._parser.portions(payloads, arrivals_ms)
+
+    def reading(self) -> "Fragile_Reading | None":
+        reading = self._parser.reading()
+        return reading and Fragile_Reading(reading, self)
+
+    def fail(self, payloads: Sequence[bytes]) -> None:
         world = self._world
         for row, payload in enumerate(payloads):
             if POISON in payload:
                 raise Engine_Failed(f"poison in row {row}")
-        if world.faults and world.rng.random() < world.options["engine_fails"]:
+        chance = world.options["engine_fails"]
+        if chance and world.faults and world.rng.random() < chance:
             raise Engine_Failed("".join(world.rng.choices("abcdefgh", k=12)))
-        return self._parser.portions(payloads, arrivals_ms)
+
+
+class Fragile_Reading:
+    """The same where records are read as they come."""
+
+    def __init__(self, reading: Reading, parser: Fragile_Parser) -> None:
+        self._reading, self._parser = reading, parser
+
+    def add(self, payloads: Packed_Payloads, arrivals_ms: Any) -> None:
+        self._parser.fail(payloads)
+        self._reading.add(payloads, arrivals_ms)
+
+    def portions(self) -> Iterator[Columns]:
+        return self._reading.portions()
+
+    @property
+    def size_bytes(self) -> int:
+        return self._reading.size_bytes

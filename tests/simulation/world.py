@@ -24,6 +24,7 @@ from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Stream_Retention, month_of
 from sa_stream.windows import paths
+from tests.simulation.archive import LATENESS_MS, Log_Archive
 from tests.simulation.at_rest import Violation
 from tests.simulation.calls import Calls
 from tests.simulation.checks import Checks
@@ -48,14 +49,16 @@ from tests.simulation.parts import (
     Worker,
 )
 from tests.simulation.planting import patched
+from tests.simulation.repairs import Repairs
 from tests.simulation.stores import Watched_Cache, Watched_Store
 from tests.simulation.stream import Traffic
 from tests.simulation.workers import Work
 
 LONG_RETENTION_MS = 24 * HOUR_MS
+ROUNDS_MAX = 100  # without faults, until all must have come to rest
 
 
-class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
+class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune, Repairs):
     """timing    of the stream and the settings at the beginning; `settings`: of workers that start now
     losses      from when on a partition may vouch, after each legitimate loss
     damaged     partitions that may have to begin anew, since something of theirs was lost
@@ -75,12 +78,16 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
             dedupe_horizon_minutes=options["horizon_minutes"],
             retention_ms=options["retention_hours"] * HOUR_MS
             or (LONG_RETENTION_MS if long_kept else Short_Timing().retention_ms),
+            allowed_lateness_ms=LATENESS_MS if options["archive"] else Short_Timing().allowed_lateness_ms,
         )
         self.settings = self.timing
         self.out_of_orderness_ms = self.timing.out_of_orderness_ms  # the least that it ever was
         self.now_ms = MONTH_END_MS - rng.randint(0, 12) * WINDOW_MS + rng.randint(0, WINDOW_MS)
         self.born_ms = self.now_ms
         self.kinesis = Memory_Kinesis(lambda: self.now_ms)
+        self.archive: Log_Archive | None = None
+        if options["archive"]:
+            self.archive = Log_Archive(random.Random(f"archive {seed}"), lambda: self.now_ms, self.say)
         self.ledger = Ledger(
             allowed_lateness_ms=self.timing.allowed_lateness_ms, dedupe_horizon_minutes=options["horizon_minutes"]
         )
@@ -202,6 +209,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         self.check_stream(worker)
         self.workers[name] = worker
         self.tasks.append(Task(worker, self.reconciler_steps(worker)))
+        if self.archive is not None:
+            self.tasks.append(Task(worker, self.repairer_steps(worker)))
         self.say("spawn", name, "clock", worker.clock.off_ms // SECOND_MS)
 
     # ------------------------------------------------------------------ the run
@@ -209,6 +218,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
     def step(self, later_ms: int, calls_max: int) -> None:
         self.now_ms += later_ms
         self.check_streams()
+        if self.archive is not None:
+            self.archive.step()
         self.balance()
         for link in self.links:
             for _ in range(self.rng.choice([0, 1, 1]) if self.faults else QUEUED_MAX):
@@ -269,6 +280,7 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
             lasts_ms = Short_Timing().retention_ms + rng.randint(-20, 90) * MINUTE_MS
             outage = Outage(self, begin_ms, lasts_ms)
         replaced_ms = self.now_ms + rng.randint(0, length_ms) if options["replaced"] else FOREVER_MS
+        end_ms = self.plan_silence(end_ms)
         while self.now_ms < (outage.ends_ms + 3 * WINDOW_MS if options["outage"] else end_ms) and not self.over:
             if self.now_ms > replaced_ms and not self.replaced_ms:
                 self.replace_stream()
@@ -298,6 +310,8 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         self.faults = False
         self.no_cache_until_ms = self.no_state_until_ms = 0
         self.settled_ms = self.now_ms
+        if self.archive is not None:
+            self.archive.come_to_rest()
         for name, worker in list(self.workers.items()):
             if worker.leaving:
                 self.crash(worker)
@@ -313,9 +327,14 @@ class World(Clocks, Identity, Traffic, Leases, Work, Calls, Events, Misfortune):
         for _ in range(30):
             self.step(self.rng.randint(40, 120) * SECOND_MS, 600)
             self.checks.rest()
-        for _ in range(16):  # a chain of splits takes some rounds a generation
+        left = 16  # rounds: a chain of splits takes some a generation, and what breaks the engine is found in some
+        for _ in range(ROUNDS_MAX):
+            failures = self.seen["engine failed"]
             self.step(400 * SECOND_MS, 2_000)
             self.checks.rest()
+            left = max(left - 1, 8 * (self.seen["engine failed"] > failures))
+            if not left:
+                break
 
 
 def run_seed(seed: int, trace: bool = False) -> tuple[World, Violation | None]:

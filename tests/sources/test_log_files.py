@@ -59,12 +59,12 @@ def test_thousands_of_small_gzip_members_are_read_quickly(tmp_path):
     assert read(tmp_path / "many") == b"one line\n" * 50_000
 
 
-def test_buffers_are_about_nine_mebibytes(tmp_path):
+def test_buffers_are_about_a_mebibyte(tmp_path):
     (tmp_path / "big.gz").write_bytes(gzip.compress(LINES * 20))
     sizes = [len(piece.content) for piece in Log_Files([tmp_path / "big.gz"])]
     assert sum(sizes) == len(LINES) * 20
-    assert max(sizes) <= (18 << 20) + 20
-    assert len(sizes) <= 4
+    assert max(sizes) <= (2 << 20) + 20
+    assert min(sizes[:-1]) >= 1 << 20
 
 
 def test_a_huge_line_costs_no_memory_and_stays_too_long(tmp_path):

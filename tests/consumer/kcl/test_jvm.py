@@ -229,9 +229,11 @@ def test_a_java_that_has_gone_is_tried_again(folder: Folder) -> None:
     def start() -> Multi_Lang_Daemon:
         raise FileNotFoundError("no java here")
 
-    supervisor = Supervisor(start)
+    failures = []
+    supervisor = Supervisor(start, failed=lambda: failures.append("one"))
     supervisor.tick(0)
     assert supervisor.state == "restarting: it could not be started: no java here, next try in 1 s"
+    assert failures == ["one"]
 
 
 def test_stop_lets_it_end_by_itself_and_starts_no_other(folder: Folder) -> None:

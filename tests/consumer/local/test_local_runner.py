@@ -8,7 +8,6 @@ import pytest
 from consumer.local import runner as local_runner
 from consumer.worker import publisher
 from sa_stream.commits.keys import checkpoint_key
-from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.health import readiness as health_module
 from sa_stream.health.readiness import notes, readiness
@@ -16,41 +15,13 @@ from sa_stream.partitions import END, Shard_Info
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, end_of, parents, parse_cache_key, start_of
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, moment, wall_clock_ms
+from tests.consumer.local.conftest import Clock
 from tests.consumer.local_run import STREAM, Local_Run
 from tests.real.stream_server import Slow_Kinesis
 from tests.windows.partition_feed import record
 
 SHARD = "shardId-000000000000"
 LEFT, RIGHT = "shardId-000000000001", "shardId-000000000002"
-
-
-class Clock:
-    """Stands where a test puts it, and otherwise goes with the wall clock."""
-
-    def __init__(self) -> None:
-        self.ms: int | None = None
-
-    def __call__(self) -> int:
-        return wall_clock_ms() if self.ms is None else self.ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def kinesis(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory_Kinesis]:
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    made = Slow_Kinesis(clock)
-    server = kinesis_server.start(made)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", server.url)
-    yield made
-    server.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
 """What is said of a shard's records by their counters: that most are malformed, and for which columns; that most come
 again."""
 
-from consumer.worker.lane_report import Quality, Repetition
+import pytest
+
+from consumer.worker.lane_report import Lane_Report, Quality, Repetition
+from sa_stream.errors import Source_Error
+from sa_stream.health.notebook import Health
+from sa_stream.timing import moment
 
 
 def test_a_hundred_records_of_another_list_turn_health_red_with_the_columns_that_do_not_fit() -> None:
@@ -22,3 +27,13 @@ def test_more_than_half_duplicates_among_a_thousand_records_are_told() -> None:
     assert verdict is not None
     assert "has 501 duplicates among its last 1000 records" in verdict
     assert repetition.verdict({"records": 2_000, "duplicates": 1_001}) == ""
+
+
+def test_only_a_mistake_of_the_program_is_told_with_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    report = Lane_Report("shardId-000000000000", Health(moment()))
+    report.failed(Source_Error("the KCL refuses the checkpoint: InvalidStateException"))
+    report.failed(KeyError("window"))
+    refused, mistake = caplog.records
+    assert refused.getMessage() == "shardId-000000000000 stops: the KCL refuses the checkpoint: InvalidStateException"
+    assert not refused.exc_info
+    assert mistake.exc_info

@@ -431,7 +431,8 @@ class Scene:
         code = daemon.process.wait(within_s)
         assert code == 0, (code, daemon.tail())
         gone(everybody, daemon, within_s=2)
-        assert TRACEBACK not in daemon.process.err(), daemon.tail()
+        said = daemon.process.err()
+        assert TRACEBACK not in said, said[max(0, said.find(TRACEBACK) - 1_000) :][:5_000]
 
     # ---- the end
 

@@ -1,0 +1,92 @@
+"""`replay` with several processes: the same as with one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from consumer.commands.replay import replay
+from sa_stream.config import PREFIX, SA__Config
+from sa_stream.sources import log_ranges
+from sa_stream.sources.log_files import Log_Files
+from tests.consumer.commands.archive_place import BEGIN_MS, Archive_Place, key, line
+from tests.firehose import plain
+from tests.log_lines import ordinary_lines
+from tests.oracle import compare_all, recount
+
+
+def replayed(
+    paths: list[str], jobs: int, capsys: pytest.CaptureFixture[str], **settings: str
+) -> tuple[list[dict[str, Any]], dict[str, Any], bool]:
+    """Entries and summary without what tells when it was, and whether all was read."""
+    read = replay(paths, SA__Config.from_env({PREFIX + name: value for name, value in settings.items()}), jobs)
+    said = capsys.readouterr()
+    entries = [json.loads(each) for each in said.out.splitlines()]
+    summary = json.loads(said.err.splitlines()[-1])
+    return [entry | {"computed_at": ""} for entry in entries], summary | {"seconds": 0}, read
+
+
+@pytest.mark.parametrize("fields", ["auto", "canonical"])
+def test_any_number_of_jobs_prints_the_same(fields: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Archive_Place(tmp_path)
+    place.put(
+        {  # an id with two contents: the first file's counts
+            key(BEGIN_MS, "a"): line(BEGIN_MS + 1, "twice"),
+            key(BEGIN_MS, "z"): line(BEGIN_MS + 2, "twice"),
+            key(BEGIN_MS, "torn"): b"\x1f\x8b torn",
+        }
+    )
+    alone, *others = (replayed([str(place.root)], jobs, capsys, FIELDS=fields) for jobs in (1, 2, 3))
+    assert others == [alone, alone]
+    entries, summary, read = alone
+    assert not read
+    assert [each["path"] for each in summary["files"] if "error" in each] == [str(place.root / key(BEGIN_MS, "torn"))]
+    assert summary["duplicates"] > 50
+    del place.objects[key(BEGIN_MS, "torn")]
+    contents = [plain(place.objects[name]) for name in sorted(place.objects)]
+    assert not compare_all(entries, recount(contents).entries)
+
+
+def test_a_bucket_is_read_below_any_prefix_in_any_layout(
+    tmp_path: Path, aws: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Archive_Place(tmp_path, lines=500)
+    client = boto3.client("s3")
+    for number, content in enumerate(place.objects.values()):
+        folder = ("year=2026/month=02/day=16/hour=00/", "2026/02/16/", "")[number % 3]
+        client.put_object(Bucket="state-bucket", Key=f"logs/{folder}{number:03d}.gz", Body=content)
+    alone, together = (replayed(["s3://state-bucket/logs"], jobs, capsys) for jobs in (1, 2))
+    assert together == alone
+    assert alone[1]["records"] == sum(plain(content).count(b"\n") for content in place.objects.values())
+    part, _, _ = replayed(["s3://state-bucket/logs/year=2026/"], 1, capsys)
+    assert 0 < part[-1]["total_requests"] < alone[0][-1]["total_requests"]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["plain", "names of columns within it"])
+def test_a_large_plain_file_is_shared_and_has_one_note(
+    named: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_ranges, "RANGE_BYTES_MIN", 10_000)
+    lines = ordinary_lines(3, 3_000, BEGIN_MS / 1000, 3, duplicate_rate=0.1, dirt_rate=0.02).splitlines(keepends=True)
+    if named:
+        lines.insert(2_000, b"#Fields: timestamp c-ip\n")
+    (tmp_path / "one").write_bytes(b"".join(lines))
+    (tmp_path / "two").write_bytes(b"".join(lines[:500]))
+    paths = [str(tmp_path / "one"), str(tmp_path / "two")]
+    logs = Log_Files(paths)
+    logs.split(3)
+    assert len(logs.places) > 8
+    alone, *others = (replayed(paths, jobs, capsys) for jobs in (1, 2, 3))
+    assert others == [alone, alone]
+    assert [each["path"] for each in alone[1]["files"]] == paths
+    assert alone[1]["duplicates"] > 500
+
+
+def test_there_are_no_more_processes_than_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(line(BEGIN_MS, "a"))
+    (tmp_path / "two").write_bytes(line(BEGIN_MS, "a"))
+    entries, summary, _ = replayed([str(tmp_path / "one"), str(tmp_path / "two")], 9, capsys)
+    assert summary["duplicates"] == 1
+    assert entries[0]["total_requests"] == 1

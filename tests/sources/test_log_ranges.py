@@ -1,0 +1,87 @@
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines
+from sa_stream.sources.log_files import Log_Files
+from sa_stream.sources.log_ranges import Line_Range, ranges_of
+from sa_stream.sources.log_reader import read_log
+
+LINES = st.lists(st.sampled_from([b"", b"a", b"#Fields: x", b"bc\r", b"{", b"\x1f\x8b", b"x" * 40]), max_size=12)
+
+
+def content_of(source: Line_Range, amount: int) -> bytes:
+    found = []
+    while block := source.read(amount):
+        found.append(block)
+    source.close()
+    return b"".join(found)
+
+
+@settings(max_examples=300)
+@given(LINES, st.booleans(), st.lists(st.integers(1, 200), max_size=4), st.integers(1, 90))
+def test_ranges_have_each_line_once_and_whole(lines: list[bytes], ended: bool, cuts: list[int], amount: int) -> None:
+    content = b"\n".join(lines) + (b"\n" if ended else b"")
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        path.write_bytes(content)
+        begins = sorted({0, *(cut for cut in cuts if cut < len(content))})
+        found = [
+            content_of(Line_Range(str(path), begin, end), amount)
+            for begin, end in zip(begins, [*begins[1:], None], strict=True)
+        ]
+    expected = dict.fromkeys(begins, b"")
+    at = 0
+    for line in re.findall(rb"[^\n]*\n|[^\n]+", content):
+        expected[max(begin for begin in begins if begin <= at)] += line
+        at += len(line)
+    assert found == list(expected.values())
+
+
+def test_a_line_longer_than_its_range_is_read_by_whoever_has_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a\n" + b"b" * 3_000_000 + b"\nc\n")
+    ranges = [(0, 1_000_000), (1_000_000, 2_000_000), (2_000_000, 3_000_001), (3_000_001, None)]
+    found = [content_of(Line_Range(str(path), *each), 1 << 16) for each in ranges]
+    assert [len(part) for part in found] == [3_000_003, 0, 0, 2]
+
+
+def test_a_file_that_grows_is_read_to_its_end_and_what_begins_a_range_is_not_taken_for_a_form(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"1\tx\n" * 1_000 + b"{}\n" * 1_000)
+    (part,) = Log_Files([path]).places
+    ranges = ranges_of(part, 1_000)  # type: ignore[arg-type]
+    assert len(ranges) == 7
+    with path.open("ab") as more:
+        more.write(b"[more]\n")
+    found = b""
+    for each in ranges:
+        file = Log_File(each.name)
+        found += b"".join(piece.content for piece in read_log(each, file) if isinstance(piece, Log_Lines))
+        assert (file.form, file.error) == (Log_Form.TEXT, None)
+    assert found == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x1f\x8b" * 9_000,
+        b"\x28\xb5\x2f\xfd" * 9_000,
+        b"\xef\xbb\xbf1\tx\n" * 9_000,
+        b"#Version: 1.0\n#Fields: date\n" * 900,
+        b'{"date": 1}\n' * 900,
+        b"PAR1" * 9_000,
+        b"\xff\xfe" + b"1\0\t\0\n\0" * 900,
+        b"BZh" * 9_000,
+    ],
+    ids=["gzip", "zstd", "mark", "names", "json", "parquet", "utf-16", "other"],
+)
+def test_only_plain_lines_without_names_are_split(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    (part,) = Log_Files([path]).places
+    assert ranges_of(part, 1_000) == [part]  # type: ignore[arg-type]

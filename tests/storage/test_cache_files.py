@@ -1,0 +1,120 @@
+"""What the cache service keeps of an entry: all of it goes with the entry, and what belongs to no entry is found."""
+
+from pathlib import Path
+
+import pytest
+
+from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
+from sa_stream.storage.cache_files import Cache_Files
+from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
+from sa_stream.timing import HOUR_MS, MINUTE_MS, wall_clock_ms
+from tests.storage.cache_process import API_KEY_NAME, API_KEY_VALUE
+
+KEYS = ["30min/2026-02-16-1430", "hourly/2026-02-16-14", "2026-02-16/14-30/summary"]
+
+
+@pytest.fixture(params=["memory", "local_disk", "http"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Send__Cache__Client:
+    if request.param == "http":
+        url = request.getfixturevalue("cache_server").url
+        return cache_client__remote(url, API_KEY_NAME, API_KEY_VALUE)
+    return cache_client__in_process(request.param, f"{tmp_path}/a @ cache")
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    return "ns-" + "".join(character if character.isalnum() else "-" for character in request.node.name)[:80]
+
+
+def soon_ms() -> int:
+    return wall_clock_ms() + MINUTE_MS
+
+
+def created_again(client: Send__Cache__Client, namespace: str, key: str) -> None:
+    """As by a second writer who looked at the same moment."""
+    file_id = key.replace("/", "-")
+    path = f"/{namespace}/key_based/store/json/{key}?file_id={file_id}&json_field_path=cache_key"
+    client._done("POST", path, {"a": 2, "cache_key": key})
+
+
+def references(client: Send__Cache__Client, namespace: str, kind: str) -> list[str]:
+    return client.list_files(f"{namespace}/refs/{kind}")
+
+
+def test_the_keys_of_a_namespace_are_listed(client: Send__Cache__Client, namespace: str) -> None:
+    files = Cache_Files(client)
+    assert files.keys(namespace) == []
+    for key in KEYS:
+        client.store_entry(namespace, key, {"a": 1})
+    assert files.keys(namespace) == sorted(KEYS)
+    assert files.orphans(namespace, soon_ms()) == []
+
+
+@pytest.mark.parametrize("times", [1, 3], ids=["created once", "created by three"])
+def test_nothing_of_an_entry_is_left_when_it_is_deleted(
+    client: Send__Cache__Client, namespace: str, times: int
+) -> None:
+    client.store_entry(namespace, KEYS[0], {"a": 1})
+    client.store_entry(namespace, KEYS[1], {"a": 1})
+    for _ in range(times - 1):
+        created_again(client, namespace, KEYS[0])
+    others = {path for path in client.list_files(namespace) if "hourly" in path}
+    assert client.delete_entry(namespace, KEYS[0]) == 4 + times
+    assert client.retrieve_entry(namespace, KEYS[0]) is None
+    assert client.retrieve_entry(namespace, KEYS[1]) == {"a": 1, "cache_key": KEYS[1]}
+    left = client.list_files(namespace)
+    assert others < set(left)
+    assert len(left) == 5
+    assert client.delete_entry(namespace, KEYS[0]) == 0
+
+
+def test_what_was_stored_by_its_time_is_listed_and_deleted(client: Send__Cache__Client) -> None:
+    namespace = "sa-cloudfront-raw"
+    files = Cache_Files(client)
+    cache_id = client.raw__record({"a": 1})
+    ((hour_ms, found),) = [each for each in files.stored_by_hour(namespace) if each[1] == cache_id]
+    assert 0 <= wall_clock_ms() - hour_ms < 2 * HOUR_MS
+    assert not [path for path in files.orphans(namespace, soon_ms()) if cache_id in path]
+    assert files.delete_stored(namespace, found) == 5
+    assert not [path for path in client.list_files(namespace) if cache_id in path]
+
+
+def test_an_id_that_a_second_creation_left_behind_is_an_orphan_and_the_entry_is_not(
+    client: Send__Cache__Client, namespace: str
+) -> None:
+    client.store_entry(namespace, KEYS[0], {"a": 1})
+    (first,) = references(client, namespace, "by-id")
+    created_again(client, namespace, KEYS[0])
+    files = Cache_Files(client)
+    assert files.orphans(namespace, soon_ms()) == [first]
+    assert files.orphans(namespace, wall_clock_ms() - HOUR_MS) == []
+    assert files.delete_file(first) == 1
+    assert files.delete_file(first) == 0
+    assert files.orphans(namespace, soon_ms()) == []
+    assert client.retrieve_entry(namespace, KEYS[0]) == {"a": 2, "cache_key": KEYS[0]}
+    assert client.delete_entry(namespace, KEYS[0]) > 0
+    for path in files.orphans(namespace, soon_ms()):
+        files.delete_file(path)
+    assert client.list_files(namespace) == []
+
+
+@pytest.mark.parametrize("gone", range(5))
+def test_what_a_deletion_that_was_killed_has_left_is_found_in_the_end(
+    client: Send__Cache__Client, namespace: str, gone: int
+) -> None:
+    """Whichever of its five files is gone: the other entry stays whole."""
+    client.store_entry(namespace, KEYS[0], {"a": 1})
+    five = client.list_files(namespace)
+    client.store_entry(namespace, KEYS[1], {"a": 1})
+    files = Cache_Files(client)
+    files.delete_file(five[gone])
+    beside_the_body = five[gone].endswith((".config", ".metadata"))
+    for _ in range(3):
+        for path in files.orphans(namespace, soon_ms()):
+            files.delete_file(path)
+    left = set(client.list_files(namespace)) & set(five)
+    if beside_the_body:
+        assert client.retrieve_entry(namespace, KEYS[0])
+    else:
+        assert not left
+    assert client.retrieve_entry(namespace, KEYS[1]) == {"a": 1, "cache_key": KEYS[1]}
