@@ -10,53 +10,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import closing, data, engine, growth, kcl_daemon, kcl_links, local_runner, measure, rivals, shards
+from benchmarks import (
+    archive,
+    backfill,
+    bounded,
+    closing,
+    data,
+    engine,
+    growth,
+    kcl_daemon,
+    kcl_links,
+    local_runner,
+    measure,
+    reading,
+    rivals,
+    shards,
+)
+from benchmarks.sizes import FULL, Sizes
+from sa_stream import native
 
 MB = 1_000_000
-REPLAY = ("-c", "from consumer.cli import main; main()", "replay")
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured. The targets are about the full sizes; quick ones only show that everything works."""
-
-    records: int = 1_000_000
-    rounds: int = 5
-    objects: int = 20_000
-    full_shard_records: int = 1_800_000
-    distinct_paths: int = 10_000_000
-    kcl_shards: tuple[int, ...] = (1, 16, 64)  # idle ones; the first and the last give what one takes
-    kcl_settle_s: float = 15  # until their memory is looked at
-    kcl_records: int = 4_000  # the Kinesis emulator is slow with more
-    kcl_singles: int = 200
-    many_windows: int = 1_000
-    slow_shards: tuple[int, int] = (1_000, 60)
-    many_shards: tuple[int, int] = (16, 256)
-    many_workers: int = 16
-    health_shards: int = 1_000
-    days: tuple[int, int] = (7, 31)
-    hours: int = 4
-
-
-FULL = Sizes()
-QUICK = Sizes(
-    records=30_000,
-    rounds=1,
-    objects=500,
-    full_shard_records=30_000,
-    distinct_paths=100_000,
-    kcl_shards=(2,),
-    kcl_settle_s=1,
-    kcl_records=400,
-    kcl_singles=3,
-    many_windows=20,
-    slow_shards=(4, 10),
-    many_shards=(2, 4),
-    many_workers=2,
-    health_shards=10,
-    days=(1, 2),
-    hours=1,
-)
+WITHOUT_KERNEL = {native.SETTING: native.OFF}
+KERNEL = f"level {native.LEVEL}" if native.AVAILABLE else f"there is none ({native.REASON})"
 
 
 @dataclass(slots=True)
@@ -112,17 +87,15 @@ def compared(
     baselines: Sequence[float],
     least: float,
     detail: str = "",
-    strictly: bool = False,
 ) -> Line:
     """Rates of the same rounds; the ratio is the median of the rounds' ratios."""
     ratio = statistics.median(rate / baseline for rate, baseline in zip(rates, baselines, strict=True))
-    met = ratio > least if strictly else ratio >= least
     return Line(
         case,
         round(statistics.median(rates)),
         "records/s",
-        f"ratio {'>' if strictly else '>='} {least:g}",
-        met,
+        f"ratio >= {least:g}",
+        ratio >= least,
         round(statistics.median(baselines)),
         round(ratio, 3),
         detail,
@@ -139,13 +112,18 @@ def engines(bench: Bench) -> Iterator[Line]:
     top: list[dict[str, Any]] = []
     bare: list[dict[str, Any]] = []
     small: list[dict[str, Any]] = []
+    big_off: list[dict[str, Any]] = []
+    small_off: list[dict[str, Any]] = []
     for _ in range(bench.sizes.rounds):
+        for ran, size, shards_ in ((big_off, large, 1), (small_off, usual, 16)):
+            off = measure.call(engine.engine, str(made.folder), made.count, size, shards_, **WITHOUT_KERNEL)[0]
+            ran.append(_checked(off, made.count))
         big.append(_checked(measure.call(engine.engine, str(made.folder), made.count, large, 1)[0], made.count))
         top.append(_checked(measure.call(engine.query, str(made.folder), made.count, large)[0], made.count))
         bare.append(_checked(measure.call(engine.bare_read, str(made.folder), made.count, large)[0], made.count))
         small.append(_checked(measure.call(engine.engine, str(made.folder), made.count, usual, 16)[0], made.count))
-    rates, ceilings, reads, spread = (
-        [ran["records"] / ran["cpu_s"] for ran in rans] for rans in (big, top, bare, small)
+    rates, ceilings, reads, spread, rates_off, spread_off = (
+        [ran["records"] / ran["cpu_s"] for ran in rans] for rans in (big, top, bare, small, big_off, small_off)
     )
     share = statistics.median(a / b for a, b in zip(rates, reads, strict=True))
     reach = (
@@ -160,10 +138,12 @@ def engines(bench: Bench) -> Iterator[Line]:
         0.8,
         f"ceiling: the same decode, and one polars query for the same numbers; {_clock(top)}",
     )
+    yield compared("engine-10k-native", rates, rates_off, 2.7, f"baseline: without the kernel; {KERNEL}")
     yield compared("engine-16-shards", spread, rates, 0.8, _clock(small))
+    yield compared("engine-16-shards-native", spread, spread_off, 2.0, "baseline: without the kernel")
     p99_ms = statistics.median(ran["message_p99_ms"] for ran in small)
     clock_ms = statistics.median(ran["message_p99_clock_ms"] for ran in small)
-    yield at_most("engine-16-shards-p99", p99_ms, "ms", 100, f"{clock_ms:.0f} ms by the clock")
+    yield at_most("engine-16-shards-p99", p99_ms, "ms", 40, f"{clock_ms:.0f} ms by the clock")
 
 
 def many_children(bench: Bench) -> Iterator[Line]:
@@ -175,7 +155,7 @@ def many_children(bench: Bench) -> Iterator[Line]:
         ran = measure.call(kcl_links.many_children, str(made.folder), made.count, 10_000, children)[0]
         many.append(_checked(ran, made.count))
     rates, baselines = ([ran["records"] / ran["cpu_s"] for ran in rans] for rans in (many, one))
-    yield compared("engine-64-children", rates, baselines, 0.8, _clock(many))
+    yield compared("engine-64-children", rates, baselines, 0.85, _clock(many))
 
 
 def replays(bench: Bench) -> Iterator[Line]:
@@ -186,7 +166,7 @@ def replays(bench: Bench) -> Iterator[Line]:
     loop: list[measure.Ran] = []
     objects: list[dict[str, Any]] = []
     for round_number in range(bench.sizes.rounds):
-        ran = measure.run([*REPLAY, str(made.lines)])
+        ran = measure.run([*measure.REPLAY, str(made.lines)])
         ours.append(ran)
         bare.append(measure.call(rivals.bare_polars, made.lines)[1])
         if round_number >= 3:  # these are far off; three rounds tell
@@ -199,16 +179,22 @@ def replays(bench: Bench) -> Iterator[Line]:
     rates = [made.count / ran.cpu_s for ran in ours]
     wall_s = statistics.median(ran.seconds for ran in ours)
     peak_mb = statistics.median(ran.peak_bytes for ran in ours) / MB
-    start_s = measure.run([*REPLAY, str(_beginning(made.lines))]).cpu_s
+    start_s = measure.run([*measure.REPLAY, str(_beginning(made.lines))]).cpu_s
     start = f"{start_s:.2f} s of {statistics.median(ran.cpu_s for ran in ours):.2f} s are the start of the process"
     detail = f"{start}; {wall_s:.1f} s by the clock, {peak_mb:.0f} MB at most"
-    yield compared("replay-1M", rates, [made.count / ran.cpu_s for ran in bare], 0.75, detail)
+    yield compared("replay-1M", rates, [made.count / ran.cpu_s for ran in bare], 1.3, detail)
     few = rates[: len(duck)]
     same = f"same windows, totals, classes, top paths; {start}"
-    yield compared("replay-to-duckdb", few, [made.count / ran.cpu_s for ran in duck], 1, same, strictly=True)
+    yield compared("replay-to-duckdb", few, [made.count / ran.cpu_s for ran in duck], 1.9, same)
     yield compared("replay-to-loop", few, [made.count / ran.cpu_s for ran in loop], 2, same)
     rates_of_objects = [ran["records"] / ran["cpu_s"] for ran in objects]
     yield compared("replay-to-objects", few, rates_of_objects, 100, f"{bench.sizes.objects} objects, not aggregated")
+
+
+def replays_on_two_cores(bench: Bench) -> Iterator[Line]:
+    sizes, folder = bench.sizes, bench.folder_of("bounded")
+    for ran in bounded.measured(folder, sizes.plain_records, sizes.records, min(sizes.rounds, 3)):
+        yield compared(ran.case, ran.values, ran.baselines, ran.target, ran.detail)
 
 
 def _beginning(lines: Path) -> Path:
@@ -238,7 +224,7 @@ def _by_window(output: str) -> dict[str, dict[str, Any]]:
             "requests": entry["total_requests"],
             "bytes": entry["total_bytes"],
             "statuses": entry["status_breakdown"],
-            "top": [[path["path"], path["count"], path["bytes"]] for path in entry["top_paths"]],
+            "top": [[path["path"], path["count"], path["bytes"]] for path in entry["top_paths"][: rivals.TOP]],
             "paths": entry["unique_paths"],
             "agents": entry["unique_agents"],
         }
@@ -280,6 +266,9 @@ def health(bench: Bench) -> Iterator[Line]:
     ran, _ = measure.call(local_runner.health, bench.sizes.health_shards, 200)
     detail = f"CPU of client and server for /health/ready, {bench.sizes.health_shards:,} shards; "
     yield at_most("health-1000-shards", ran["ms"], "ms", 5, f"{detail}{ran['clock_ms']:.1f} ms by the clock")
+    ran, _ = measure.call(local_runner.health, bench.sizes.metrics_shards, 100, "/metrics")
+    detail = f"CPU of client and server for a scrape, {bench.sizes.metrics_shards:,} shards; "
+    yield at_most("metrics-500-shards", ran["ms"], "ms", 20, f"{detail}{ran['clock_ms']:.1f} ms by the clock")
 
 
 def full_shards(bench: Bench) -> Iterator[Line]:
@@ -294,7 +283,7 @@ def full_shards(bench: Bench) -> Iterator[Line]:
         f"{one['before_bytes'] / MB:.0f} MB); {peak:.1f} MB each at the peak"
     )
     yield at_most("memory-full-shard", each, "MB", 20, detail)
-    yield at_most("commit-cpu", one["commit_ms"], "ms", 30, "median of the last five minutes' commits, to file://")
+    yield at_most("commit-cpu", one["commit_ms"], "ms", 20, "median of the last five minutes' commits, to file://")
     yield at_most("commit-bytes", one["commit_bytes"] / MB, "MB", 8, "partial, snapshot and progress")
     rans = [measure.call(shards.recovered, one_folder)[0] for _ in range(bench.sizes.rounds)]
     seconds = statistics.median(ran["seconds"] for ran in rans)
@@ -413,14 +402,52 @@ def growth_with_age(bench: Bench) -> Iterator[Line]:
     yield at_most("state-objects", objects[str(old)] / objects[str(young)], "times", 1.2, detail)
 
 
+# ---------------------------------------------------------------------- the API and the archive
+
+
+def api(bench: Bench) -> Iterator[Line]:
+    for measured in reading.measured(bench.sizes.rounds):
+        yield at_most(*measured)
+
+
+def readers(bench: Bench) -> Iterator[Line]:
+    made = bench.data()
+    ran, _ = measure.call(reading.beside_engine, made.folder, made.count, bench.sizes.readers_s)
+    asked = f"{reading.CLIENTS} dashboards that ask for summary and timeseries every {reading.POLL_S} s"
+    detail = f"{asked}: {ran['answers']} answers, median {ran['median_ms']:.0f} ms, by the clock"
+    yield at_most("api-50-clients-p95", ran["p95_ms"], "ms", 100, detail)
+    detail = "the engine beside them and without them, by the clock"
+    yield compared("api-50-clients-engine", [ran["beside"]], [ran["alone"]], 0.95, detail)
+
+
+def archives(bench: Bench) -> Iterator[Line]:
+    sizes = bench.sizes
+    for measured in archive.measured(sizes.archive_objects, sizes.small_files, sizes.rounds):
+        yield at_most(*measured)
+
+
+def backfills(bench: Bench) -> Iterator[Line]:
+    sizes = bench.sizes
+    folder = bench.folder_of("backfill")
+    for ran in backfill.measured(folder, sizes.records, sizes.memory_of_files_bytes, min(sizes.rounds, 3)):
+        if ran.baselines:
+            yield compared(ran.case, ran.values, ran.baselines, ran.target, ran.detail)
+        else:
+            yield at_most(ran.case, ran.values[0], "MB", ran.target, ran.detail)
+
+
 type Group = Callable[[Bench], Iterator[Line]]
 GROUPS: dict[Group, tuple[str, ...]] = {
-    engines: ("engine-10k", "engine-10k-of-ceiling", "engine-16-shards", "engine-16-shards-p99"),
+    engines: (
+        *("engine-10k", "engine-10k-of-ceiling", "engine-10k-native"),
+        *("engine-16-shards", "engine-16-shards-native", "engine-16-shards-p99"),
+    ),
     many_children: ("engine-64-children",),
     replays: ("replay-1M", "replay-to-duckdb", "replay-to-loop", "replay-to-objects"),
+    replays_on_two_cores: bounded.CASES,
     memory_at_start: ("memory-start",),
     catch_up: ("memory-catch-up",),
-    health: ("health-1000-shards",),
+    health: ("health-1000-shards", "metrics-500-shards"),
     full_shards: ("memory-full-shard", "commit-cpu", "commit-bytes", "recovery-8-shards"),
     distinct_paths: ("memory-10M-paths",),
     growth_of_folds: ("fold-of-one", "fold-many-windows", "slow-shards"),
@@ -428,6 +455,10 @@ GROUPS: dict[Group, tuple[str, ...]] = {
     growth_of_closing: ("close-256-shards", "close-16-workers", "open-refreshes"),
     growth_of_cost: ("s3-month",),
     growth_with_age: ("state-objects",),
+    api: reading.CASES,
+    readers: ("api-50-clients-p95", "api-50-clients-engine"),
+    archives: archive.CASES,
+    backfills: backfill.CASES,
     kcl_idle: (
         "kcl-jvm-memory",
         "kcl-engine-memory-a-shard",
@@ -440,9 +471,10 @@ GROUPS: dict[Group, tuple[str, ...]] = {
 
 
 def run(only: str = "", sizes: Sizes = FULL) -> Iterator[Line]:
-    """Lines as they are measured; `only` is a case or how some begin."""
+    """Lines as they are measured; `only` is a case or how some begin, or several of these with commas between."""
+    chosen = tuple(only.split(","))
     with tempfile.TemporaryDirectory(prefix="sa-stream-bench-") as folder:
         bench = Bench(sizes, Path(folder))
         for group, names in GROUPS.items():
-            if any(name.startswith(only) for name in names):
-                yield from (line for line in group(bench) if line.case.startswith(only))
+            if any(name.startswith(chosen) for name in names):
+                yield from (line for line in group(bench) if line.case.startswith(chosen))

@@ -4,6 +4,7 @@ import base64
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sa_stream.embedded.generator import Traffic
 
@@ -73,3 +74,9 @@ def _record(line: bytes, number: int, arrival_ms: int) -> bytes:
 
 def _message(records: list[bytes]) -> bytes:
     return b'{"action":"processRecords","records":[%b],"millisBehindLatest":0}\n' % b",".join(records)
+
+
+def write_lines(data: Data, file: BinaryIO) -> None:
+    """Only the lines."""
+    for chunk in Traffic().lines(data.start_ms, data.end_ms, data.count):
+        file.write(chunk.data)

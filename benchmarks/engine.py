@@ -21,6 +21,8 @@ from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.secrets import Secrets
 from sa_stream.commits.shared import Shared, Start
+from sa_stream.native.messages import Taken
+from sa_stream.native.packed import Packed_Payloads
 from sa_stream.partitions import Shard_Info
 from sa_stream.records.fields import CANONICAL, resolve_field_lists
 from sa_stream.records.intake import Intake
@@ -51,7 +53,7 @@ class Shard:
     def _checkpoint(self, number: str) -> None:
         self.checkpoint = number
 
-    def take(self, line: memoryview, now: Now) -> int:
+    def take(self, line: memoryview | Taken, now: Now) -> int:
         message = decode_message(line)
         assert isinstance(message, Process_Records)
         batch = message.batch()
@@ -77,13 +79,14 @@ def engine(folder: str, count: int, records_each: int, shards: int) -> dict[str,
         started_s, cpu_s = time.perf_counter(), time.process_time()
         while selector.get_map():
             for key, _ in selector.select():
+                began_s, began_cpu_s = time.perf_counter(), time.process_time()
                 lines = key.fileobj.read()  # type: ignore[union-attr]
                 if lines is None:
                     selector.unregister(key.fileobj)
                     continue
                 for line in lines:
-                    began_s, began_cpu_s = time.perf_counter(), time.process_time()
                     received += key.data.take(line, now_at(data.end_ms + int((began_s - started_s) * 1000)))
+                if lines:
                     message_s.append(time.perf_counter() - began_s)
                     message_cpu_s.append(time.process_time() - began_cpu_s)
         for shard in consumers:
@@ -162,8 +165,9 @@ def _each_message(folder: str, count: int, records_each: int, ask: Callable[[pl.
             message = decode_message(line)
             assert isinstance(message, Process_Records)
             batch = message.batch()
+            payloads = batch.payloads
             frame = pl.read_csv(
-                b"".join(batch.payloads),
+                payloads.content.tobytes() if isinstance(payloads, Packed_Payloads) else b"".join(payloads),
                 separator="\t",
                 has_header=False,
                 quote_char=None,

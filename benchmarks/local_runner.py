@@ -48,13 +48,14 @@ def catching_up(folder: Path, records: int, shards_: int) -> dict[str, float]:
             return _memory(process) | {"seconds": seconds}
 
 
-def health(shards_: int, requests: int) -> dict[str, float]:
-    """Milliseconds of `/health/ready` with so many shards, by the CPU of client and server and by the clock."""
+def health(shards_: int, requests: int, path: str = "/health/ready") -> dict[str, float]:
+    """Milliseconds of an answer with so many shards, by the CPU of client and server and by the clock."""
     notebook = Health(moment())
     for number in range(shards_):
         shard = notebook.shard(f"shardId-{number:012d}", moment())
         shard.read(moment(), 0, str(10**55 + number))
         shard.committed(moment())
+        shard.watermark(WINDOW_MS)
         shard.windows({window * WINDOW_MS: number for window in range(3)})
     notebook.store("state store").ok(moment())
     server = Health_Server(notebook, port=0)
@@ -62,7 +63,7 @@ def health(shards_: int, requests: int) -> dict[str, float]:
     taken: list[tuple[float, float]] = []
     for _ in range(requests):
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
-        connection.request("GET", "/health/ready")
+        connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
 CORE = max(os.sched_getaffinity(0))  # the others are for what feeds the measured process
+TWO_CORES = sorted(os.sched_getaffinity(0))[-2:]  # for what is measured by the clock on two; one if there are no more
+REPLAY = ("-c", "from consumer.cli import program; program()", "replay")
 ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 
 type Process = subprocess.Popen[bytes]
@@ -30,11 +32,11 @@ class Ran:
     peak_bytes: int
 
 
-def run(command: Sequence[str], **environment: str) -> Ran:
+def run(command: Sequence[str], cores: Collection[int] = (CORE,), **environment: str) -> Ran:
     """Run a program to its end. Raises RuntimeError, with what it said, when it fails."""
     started_s = time.perf_counter()
     with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads would fill up, and stop the process
-        process = start(command, errors, **environment)
+        process = start(command, errors, cores, **environment)
         assert process.stdout is not None
         output = process.stdout.read().decode()
         _, status, used = os.wait4(process.pid, 0)
@@ -46,23 +48,31 @@ def run(command: Sequence[str], **environment: str) -> Ran:
     return Ran(output, time.perf_counter() - started_s, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
 
 
-def start(command: Sequence[str], stderr: int | IO[bytes] = subprocess.PIPE, **environment: str) -> Process:
-    """A Python program (`-m module` and arguments) on the measuring core."""
+def start(
+    command: Sequence[str],
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    cores: Collection[int] = (CORE,),
+    **environment: str,
+) -> Process:
+    """A Python program (`-m module` and arguments) on the measuring core, or on others."""
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
         stderr=stderr,
-        preexec_fn=lambda: os.sched_setaffinity(0, {CORE}),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Ran]:
+def call(
+    function: Callable[..., Any], *arguments: Any, cores: Collection[int] = (CORE,), **environment: str
+) -> tuple[Any, Ran]:
     """What a function of this package returns when it is called in a process of its own, and what the process took.
     Arguments and result are what JSON can say; paths become text and are made paths again."""
     plain = [{"path": str(value)} if isinstance(value, Path) else value for value in arguments]
-    ran = run(["-m", "benchmarks.measure", function.__module__, function.__name__, json.dumps(plain)])
+    command = ["-m", "benchmarks.measure", function.__module__, function.__name__, json.dumps(plain)]
+    ran = run(command, cores, **environment)
     return json.loads(ran.output.splitlines()[-1]), ran
 
 
