@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sa_stream.bounded.replay import replay_logs
+from sa_stream.errors import Field_List_Error
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
@@ -38,17 +39,27 @@ def differences(buffers: Sequence[bytes], fields: str = "canonical") -> list[str
     return found
 
 
+def hostile_differences(buffers: Sequence[bytes], fields: str) -> list[str]:
+    """As `differences`, for files that are read at all: one whose first records are mostly of another list is refused,
+    which tests of the list's finder promise."""
+    try:
+        return differences(buffers, fields)
+    except Field_List_Error:
+        assume(False)
+        raise
+
+
 @HOSTILE
 @given(st.data())
 def test_replay_equals_the_oracle_on_hostile_files_however_they_are_cut(data: st.DataObject) -> None:
     content = data.draw(log_files(CANONICAL))
-    assert differences(data.draw(chunked(content))) == []
+    assert hostile_differences(data.draw(chunked(content)), "canonical") == []
 
 
 @settings(HOSTILE, max_examples=15)
 @given(log_files(SEED, lines_max=30))
 def test_replay_equals_the_oracle_in_the_seeds_order(content: bytes) -> None:
-    assert differences([content], fields="seed") == []
+    assert hostile_differences([content], "seed") == []
 
 
 @pytest.mark.parametrize("buffer_bytes", [100_000, 4_000_000])
