@@ -22,7 +22,7 @@ class Progress:
     partials      window start (ms) -> name of its partial, open and closed windows alike
     counters      what was dropped and seen, by name; only grow within a lineage
     followed      those of its parents whose last snapshot it began from
-    began_ms      its position at its very beginning: what arrived before was its ancestors' to read
+    began_ms      what arrived later was its own to read; what arrived before may have been its ancestors'
     amendable_from_ms  windows that start before it take no more records here
     """
 

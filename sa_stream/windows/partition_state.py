@@ -73,7 +73,8 @@ class Partition_State:
 
     number             of the last record; `partials` names the partial of every window that has one; `windows` holds
                        those in memory; `touched` the number of the last record that touched each since the last commit
-    position_ms        up to this arrival time, all has been read; `began_ms`: where that was at the very beginning
+    position_ms        up to this arrival time, all has been read
+    began_ms           at its very beginning: what arrived later was its own to read, and no ancestor's
     amendable_from_ms  windows that start before it are too late, for ever: what a partition forgot, no setting makes
                        it begin anew
     followed           parents from whose last snapshots it began
@@ -429,7 +430,7 @@ class Partition_State:
             timing=timing,
             parents=names,
             followed=names,
-            began_ms=position_ms,
+            began_ms=max(parent.position_ms for parent in parents),  # one of them may have been read further
             amendable_from_ms=min(parent.amendable_from_ms for parent in parents),
             secret_tags=_tags_of(parents),
             record_watermark_ms=min(parent.record_watermark_ms for parent in parents),

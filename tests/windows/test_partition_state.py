@@ -237,6 +237,14 @@ def test_a_child_knows_the_ids_of_all_its_parents_and_has_passed_what_all_have()
     assert taken(child, *again).counters["duplicates"] == 2
 
 
+def test_a_child_of_a_quiet_and_a_busy_parent_begins_where_the_busy_one_ended() -> None:
+    """Or the busy one, if its last progress is lost, would count for windows whose records it alone had."""
+    parents = taken(fresh(), record(1, NOON_MS)), taken(fresh(), record(1, NOON_MS + HOUR_MS))
+    for order in (parents, parents[::-1]):
+        child = Partition_State.child_of("c", order, "new", Timing())
+        assert (child.position_ms, child.began_ms) == (parents[0].position_ms, parents[1].position_ms)
+
+
 @pytest.mark.parametrize(
     ("left", "right", "knows"),
     [({"2026-02": 7}, {}, True), ({}, {"2026-02": 7}, True), ({"2026-02": 7}, {"2026-02": 8}, False)],
