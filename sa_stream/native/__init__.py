@@ -16,7 +16,7 @@ from sa_stream.errors import Config_Error
 
 SETTING = "SGRAPH_SEND__SA_NATIVE"
 AUTO, OFF, REQUIRE = CHOICES = ("auto", "off", "require")
-VERSION = 4  # of the structures that kernel.c and this room share
+VERSION = 5  # of the structures that kernel.c and this room share
 
 FOLDER = Path(__file__).parent
 # What a processor must have for a level, as /proc/cpuinfo names it; the best first.

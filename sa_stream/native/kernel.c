@@ -24,10 +24,11 @@ typedef u8 Block __attribute__((vector_size(64), aligned(1)));
 #define MAX_BYTES (1ll << 30)      // of any buffer
 #define MAX_FIELDS 128             // of a line
 #define MAX_COLUMNS 32             // of a line that are coded
+#define MAX_TIMES 4                // of a line that say how long something took
 #define LINE_BYTES_MAX (1ll << 20) // as in decoder.py
 #define YEAR_2100_S 4102444800ll   // as in parser.py
 
-EXPORT i64 version(void) { return 4; } // of the structures below: __init__.py has it too
+EXPORT i64 version(void) { return 5; } // of the structures below: __init__.py has it too
 
 // ------------------------------------------------------------------------------------------------ bytes and numbers
 
@@ -190,6 +191,7 @@ typedef struct {
   i64 columns_n[MAX_COLUMNS]; // distinct texts of each column so far
   u64 seed;                   // of the hashes by which texts are found: nobody can choose texts that collide
   i64 *event_ms, *size, *id_end;                   // rows_max each
+  i64 *micros;                                     // [time][rows_max]
   i32 *payload, *line, *status, *codes;            // rows_max each, codes [column][rows_max]
   i64 *odd;                                        // odd_max, four numbers each: begin, end, payload, line
   u32 *slot;                                       // slots_max; slots are used, a power of two: 0 free, else text + 1
@@ -198,8 +200,9 @@ typedef struct {
 } Rows;
 
 // Of a list: how many fields a line has; in which of them are the time, status, size and id (-1: none); of each of the
-// n coded columns in which it is (-1: none, then its text is empty); which of these is the path (-1: none).
-typedef struct { i64 fields, time, status, size, id, n, path, place[MAX_COLUMNS]; } Layout;
+// n coded columns in which it is (-1: none, then its text is empty); which of these is the path (-1: none); and of each
+// time that something took in which it is.
+typedef struct { i64 fields, time, status, size, id, n, path, times, place[MAX_COLUMNS], taken[MAX_TIMES]; } Layout;
 
 // The hash by which a text of n bytes is found; not stored. Reads these n.
 INLINE u64 quick_hash(const u8 *p, i64 n, u64 seed) {
@@ -236,8 +239,13 @@ static __attribute__((noinline)) void more_slots(Rows *R) {
 
 // The number of a text (n bytes at p) in a column; a new one if it is new there, first seen in `row`. The caller has
 // made sure that there is room for one more text and n + 1 more bytes. A free slot is always found: there are more
-// slots than texts, as slots_max is above texts_max.
-INLINE i32 code_of(Rows *R, u32 column, const u8 *p, i64 n, i64 row) {
+// slots than texts, as slots_max is above texts_max. last: the text that the line before has in this column, + 1, or 0;
+// half of the columns say the same line after line, and then need no hash.
+INLINE i32 code_of(Rows *R, u32 *last, u32 column, const u8 *p, i64 n, i64 row) {
+  if (*last) {
+    const Text *t = &R->text[*last - 1];
+    if (t->length == n && same(R->bytes + t->at, p, n)) return (i32)t->code;
+  }
   u64 h = quick_hash(p, n, R->seed + column * PRIME_3), mask = (u64)R->slots - 1;
   for (u64 q = h & mask;; q = (q + 1) & mask) {
     u32 found = R->slot[q];
@@ -247,12 +255,15 @@ INLINE i32 code_of(Rows *R, u32 column, const u8 *p, i64 n, i64 row) {
       memcpy(R->bytes + R->bytes_n, p, (size_t)n);
       R->bytes[R->bytes_n + n] = '\n'; // no text has one, so all of them can be split at once
       R->bytes_n += n + 1;
-      R->slot[q] = (u32)R->texts_n;
+      R->slot[q] = *last = (u32)R->texts_n;
       if (RARELY(2 * R->texts_n > R->slots && 2 * R->slots <= R->slots_max)) more_slots(R);
       return (i32)t->code;
     }
     const Text *t = &R->text[found - 1];
-    if (t->hash == h && t->length == n && t->column == column && same(R->bytes + t->at, p, n)) return (i32)t->code;
+    if (t->hash == h && t->length == n && t->column == column && same(R->bytes + t->at, p, n)) {
+      *last = found;
+      return (i32)t->code;
+    }
   }
 }
 
@@ -274,9 +285,22 @@ INLINE i64 time_of(const u8 *p, i64 n) {
   return seconds < 0 || seconds >= YEAR_2100_S ? -1 : seconds * 1000 + fraction / 1000;
 }
 
+// Microseconds of a number of seconds of n bytes: up to six digits, perhaps a dot and one to six more. -1 for none, -2 for
+// any other form. Reads these n.
+INLINE i64 micros_of(const u8 *p, i64 n) {
+  static const i64 UNIT[7] = {0, 100000, 10000, 1000, 100, 10, 1};
+  if (IS_MISSING(p, n)) return -1;
+  i64 seconds = 0, k = 0;
+  for (; k < n && k < 6 && is_digit(p[k]); k++) seconds = seconds * 10 + (p[k] - '0');
+  if (!k) return -2;
+  if (k == n) return seconds * 1000000;
+  i64 more = n - k - 1, fraction = p[k] == '.' && more > 0 && more < 7 ? number(p + k + 1, more) : -1;
+  return fraction < 0 ? -2 : seconds * 1000000 + fraction * UNIT[more];
+}
+
 // The line of b that begins at `begin`, with its fields, as row R->rows_n: 1, and it is counted; 0 if it is not
 // ordinary, then the row is not. There is room for it (see `scan`). Reads the line and nothing else.
-INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *ends) {
+INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *ends, u32 *last) {
   i64 r = R->rows_n, size = 0, status = -1;
   i64 event_ms = time_of(b + BEGIN(L->time), LENGTH(L->time));
   if (RARELY(event_ms < 0)) return 0;
@@ -287,6 +311,11 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
     const u8 *p = b + BEGIN(L->size);
     i64 n = LENGTH(L->size);
     if (!IS_MISSING(p, n) && (n > 12 || (size = number(p, n)) < 0)) return 0;
+  }
+  for (i64 t = 0; t < L->times; t++) {
+    i64 k = L->taken[t], us = k < 0 ? -1 : micros_of(b + BEGIN(k), LENGTH(k));
+    if (RARELY(us < -1)) return 0;
+    R->micros[t * R->rows_max + r] = us;
   }
   if (L->id >= 0) {
     const u8 *p = b + BEGIN(L->id);
@@ -303,7 +332,7 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
       const u8 *query = memchr(p, '?', (size_t)n);
       if (query && !(query - p == 1 && *p == '-')) n = query - p;
     }
-    R->codes[c * R->rows_max + r] = code_of(R, (u32)c, p, n, r);
+    R->codes[c * R->rows_max + r] = code_of(R, last + c, (u32)c, p, n, r);
   }
   R->event_ms[r] = event_ms;
   R->size[r] = size;
@@ -320,8 +349,9 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
 // then. first_line: how many lines of its payload come before b[from:]; is set to that of the line where it stopped.
 EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i64 *pay_end, i64 pay_n, i64 payload_0, i64 *first_line) {
   if (n < 0 || n > MAX_BYTES || from < 0 || from > n || pay_n < 1 || pay_end[pay_n - 1] != n || L->fields < 1
-      || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || (n && b[n - 1] != '\n')) return -1;
+      || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES || (n && b[n - 1] != '\n')) return -1;
   const i64 wanted = L->fields;
+  u32 last[MAX_COLUMNS] = {0};
   i64 ends[MAX_FIELDS], begin = from, fields = 0, pay = 0, line = *first_line;
   u64 high = 0;
   while (pay < pay_n && pay_end[pay] <= from) pay++;
@@ -353,7 +383,7 @@ EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i6
       }
       int good = fields == wanted && length <= LINE_BYTES_MAX && length && b[begin] != '#' && b[z - 1] != '\r'
                  && (!high || is_utf8(b + begin, length));
-      if (good && row_of(R, L, b, begin, ends)) {
+      if (good && row_of(R, L, b, begin, ends, last)) {
         R->payload[R->rows_n] = (i32)(payload_0 + pay);
         R->line[R->rows_n] = (i32)line;
         R->rows_n++;

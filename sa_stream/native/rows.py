@@ -20,8 +20,9 @@ type Int64s = npt.NDArray[np.int64]
 type UInt64s = npt.NDArray[np.uint64]
 type Bytes = npt.NDArray[np.uint8]
 
-COLUMNS_MAX = 32  # as in kernel.c, like the two below
+COLUMNS_MAX = 32  # as in kernel.c, like the three below
 FIELDS_MAX = 128
+TIMES_MAX = 4
 BYTES_MAX = 1 << 30  # of a buffer
 
 ROWS_MAX = 1 << 16
@@ -42,7 +43,7 @@ _NUMBERS = (
     *("ids_n", "ids_max", "odd_n", "odd_max", "slots", "slots_max"),
 )
 _ARRAYS = (
-    *("event_ms", "size", "id_end", "payload", "line", "status", "codes"),
+    *("event_ms", "size", "id_end", "micros", "payload", "line", "status", "codes"),
     *("odd", "slot", "text", "bytes", "ids"),
 )
 
@@ -68,15 +69,16 @@ class _Rows(ctypes.Structure):
 
 class _Layout(ctypes.Structure):
     _fields_ = [
-        *((name, _I64) for name in ("fields", "time", "status", "size", "id", "n", "path")),
+        *((name, _I64) for name in ("fields", "time", "status", "size", "id", "n", "path", "times")),
         ("place", _I64 * COLUMNS_MAX),
+        ("taken", _I64 * TIMES_MAX),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Line_Layout:
     """Where in a line of so many `fields` (from 0; None: nowhere) is what. `columns`: of each coded column; `path`: the
-    one of these that ends at its query."""
+    one of these that ends at its query. `times`: of each column of how long something took."""
 
     fields: int
     time: int
@@ -85,6 +87,7 @@ class Line_Layout:
     request_id: int | None
     columns: Sequence[int | None]
     path: int | None
+    times: Sequence[int | None]
 
     def as_structure(self) -> _Layout:
         def place(index: int | None) -> int:
@@ -93,7 +96,9 @@ class Line_Layout:
         layout = _Layout(self.fields, self.time, *map(place, (self.status, self.size, self.request_id)))
         assert self.fields <= FIELDS_MAX
         assert len(self.columns) <= COLUMNS_MAX
-        layout.n, layout.path = len(self.columns), place(self.path)
+        assert len(self.times) <= TIMES_MAX
+        layout.n, layout.path, layout.times = len(self.columns), place(self.path), len(self.times)
+        layout.taken[: len(self.times)] = [place(index) for index in self.times]
         layout.place[: len(self.columns)] = [place(index) for index in self.columns]
         return layout
 
@@ -108,6 +113,7 @@ class Rows:
         self.arrays |= {name: memory(ROWS_MAX, np.int32) for name in ("payload", "line", "status")}
         self.arrays |= {
             "codes": memory((COLUMNS_MAX, ROWS_MAX), np.int32),
+            "micros": memory((TIMES_MAX, ROWS_MAX), np.int64),
             "odd": memory((ODD_MAX, 4), np.int64),
             "slot": memory(slots_max, np.uint32),
             "text": memory(TEXTS_MAX, _TEXT),

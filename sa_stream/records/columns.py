@@ -16,6 +16,7 @@ import polars as pl
 
 from sa_stream.records.coded import Coded, coded
 from sa_stream.records.fields import TEXT_COLUMNS
+from sa_stream.records.micros import DURATIONS, Micros
 from sa_stream.records.request_ids import REQUEST_ID, Request_Ids
 
 type Int64s = npt.NDArray[np.int64]
@@ -32,9 +33,10 @@ NO_ROWS = np.empty(0, np.int64)
 
 type Lists = dict[str, list[Any]]  # column -> its values
 
-# What is counted of a record as text. Times of events, statuses and sizes are understood by then, and ids only hashed.
-CODED_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in ("timestamp", "sc-status", "sc-bytes", REQUEST_ID))
-LIST_COLUMNS = (*CODED_COLUMNS, REQUEST_ID, "status", "bytes")  # of `Lists`
+_NUMBERS = ("timestamp", "sc-status", "sc-bytes", *DURATIONS)
+# What is counted of a record as text. Numbers are understood by then, and ids only hashed.
+CODED_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in (*_NUMBERS, REQUEST_ID))
+LIST_COLUMNS = (*CODED_COLUMNS, REQUEST_ID, *DURATIONS, "status", "bytes")  # of `Lists`
 
 
 @dataclass(slots=True)
@@ -42,20 +44,23 @@ class Texts:
     """Records of which there are many.
 
     coded        column -> its texts, of CODED_COLUMNS ('' or '-' is missing)
+    micros       column -> its times, of DURATIONS
     request_ids  as texts, until they are hashed
     status       NO_STATUS where no list has it; `sizes`: bytes, 0 where missing or HUGE_BYTES and more
     """
 
     coded: Mapping[str, Coded]
+    micros: Mapping[str, Micros]
     request_ids: Request_Ids
     status: Int64s
     sizes: Int64s
 
     @classmethod
     def of_frame(cls, frame: pl.DataFrame) -> "Texts":
-        """Of a frame with CODED_COLUMNS and the request ids as text, `status` and `bytes`."""
+        """Of a frame with CODED_COLUMNS, DURATIONS and the request ids as text, `status` and `bytes`."""
         return cls(
             {name: coded(frame[name]) for name in CODED_COLUMNS},
+            {name: Micros.of_texts(coded(frame[name])) for name in DURATIONS},
             Request_Ids.of_series(frame[REQUEST_ID]),
             frame["status"].cast(pl.Int64).to_numpy(),
             frame["bytes"].to_numpy(),
@@ -65,6 +70,7 @@ class Texts:
     def of_lists(cls, lists: Lists) -> "Texts":
         return cls(
             {name: Coded.of_texts(lists[name]) for name in CODED_COLUMNS},
+            {name: Micros.of(lists[name]) for name in DURATIONS},
             Request_Ids.of_series(pl.Series(lists[REQUEST_ID], dtype=pl.String)),
             np.array(lists["status"], np.int64),
             np.array(lists["bytes"], np.int64),
@@ -74,6 +80,7 @@ class Texts:
     def concatenated(cls, parts: "Sequence[Texts]") -> "Texts":
         return cls(
             {name: Coded.concatenated([part.coded[name] for part in parts]) for name in CODED_COLUMNS},
+            {name: Micros.concatenated([part.micros[name] for part in parts]) for name in DURATIONS},
             Request_Ids.concatenated([part.request_ids for part in parts]),
             np.concatenate([part.status for part in parts]),
             np.concatenate([part.sizes for part in parts]),
@@ -82,10 +89,12 @@ class Texts:
     def taken(self, rows: Int64s) -> "Texts":
         """Some of the records, by their places, in any order."""
         coded = {name: column.taken(rows) for name, column in self.coded.items()}
-        return Texts(coded, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
+        micros = {name: column.taken(rows) for name, column in self.micros.items()}
+        return Texts(coded, micros, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
 
     def as_lists(self) -> Lists:
         lists: Lists = {name: column.texts() for name, column in self.coded.items()}
+        lists |= {name: column.each() for name, column in self.micros.items()}
         return lists | {
             REQUEST_ID: self.request_ids.texts(),
             "status": self.status.tolist(),
@@ -141,7 +150,8 @@ class Dropped:
 class Columns:
     """Well-formed records in their order, one row each.
 
-    table          what is counted; of few records lists with LIST_COLUMNS (of a text None is missing as well)
+    table          what is counted; of few records lists with LIST_COLUMNS (of a text None is missing as well; times
+                   are whole microseconds or NO_TIME)
     event_ms       event times
     arrival_ms     arrival times
     payload, line  which line of which payload of the call
@@ -175,6 +185,10 @@ class Columns:
         if name == REQUEST_ID:
             return [text or "" for text in self.table.request_ids.texts()]
         return self.table.coded[name].texts()
+
+    def micros_of(self, name: str) -> list[int]:
+        """A column of times, record by record, in whole microseconds; NO_TIME where missing."""
+        return list(self.table[name]) if isinstance(self.table, dict) else self.table.micros[name].each()
 
     def as_lists(self) -> "Columns":
         """With lists for a table."""

@@ -15,6 +15,7 @@ from sa_stream.records.coded import Coded
 from sa_stream.records.columns import CODED_COLUMNS, FUTURE, Columns, Dropped, Int64s, Texts
 from sa_stream.records.decoder import GZIP_MAGIC, Decoded, Decoder, Layout, portions, portions_of, whole_lines
 from sa_stream.records.fields import Time_Form
+from sa_stream.records.micros import DURATIONS, Micros
 from sa_stream.records.request_ids import REQUEST_ID, Request_Ids
 from sa_stream.records.shapes import cannot_be
 
@@ -254,8 +255,10 @@ class Ordinary:
         listed = layout.listed
         self._count = listed.count
         self._witnesses = layout.columns_of_witnesses
-        self._names = [*CODED_COLUMNS, *(name for name in self._witnesses.values() if name not in CODED_COLUMNS)]
-        self._witness_of = {self._names.index(column): field for field, column in self._witnesses.items()}
+        # What the kernel understands as a time is one, and any list's field of it is content with that.
+        texts = {field: column for field, column in self._witnesses.items() if column not in DURATIONS}
+        self._names = [*CODED_COLUMNS, *(name for name in texts.values() if name not in CODED_COLUMNS)]
+        self._witness_of = {self._names.index(column): field for field, column in texts.items()}
         self._is_witness = np.array([number in self._witness_of for number in range(len(self._names))], np.bool_)
         self._line = Line_Layout(
             listed.count,
@@ -265,6 +268,7 @@ class Ordinary:
             listed.index(REQUEST_ID),
             [layout.place_of(name) for name in self._names],
             self._names.index(PATH),
+            [layout.place_of(name) for name in DURATIONS],
         )
         self.structure = self._line.as_structure()
 
@@ -291,7 +295,8 @@ class Ordinary:
         taken = {name: rows.arrays[name][:count].astype(np.int64) for name in _COPIED}
         end = taken["id_end"]
         ids = Request_Ids.packed(rows.arrays["ids"][: rows.numbers.ids_n].copy(), np.concatenate(([0], end))[:-1], end)
-        texts = Texts({name: coded[name] for name in CODED_COLUMNS}, ids, taken["status"], taken["size"])
+        micros = {name: Micros(rows.arrays["micros"][number, :count].copy()) for number, name in enumerate(DURATIONS)}
+        texts = Texts({name: coded[name] for name in CODED_COLUMNS}, micros, ids, taken["status"], taken["size"])
         payload = taken["payload"]
         arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(count, arrivals_ms[0], np.int64)
         fields, nothing = np.full(count, self._count, np.int64), Dropped.joined([])

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.columns import (
+    CODED_COLUMNS,
     COLUMNS,
     FIELDS,
     FUTURE,
@@ -28,8 +29,10 @@ from sa_stream.records.columns import (
 )
 from sa_stream.records.decoder import Decoded, Decoder, Layout, Line
 from sa_stream.records.fields import TEXT_COLUMNS, Field_Lists
+from sa_stream.records.micros import DURATIONS, NUMBER_DIGITS_MAX, micros_of
 from sa_stream.records.misfits import misfit_rows, misfits_of
 from sa_stream.records.ordinary import Ordinary_Lines, Reading
+from sa_stream.records.request_ids import REQUEST_ID
 
 YEAR_2100_S = 4_102_444_800
 EPOCH_SECONDS = r"^[0-9]{10}(\.[0-9]+)?$"
@@ -37,9 +40,7 @@ SECONDS_CHARS_MAX = 17  # six decimals: what a double holds
 ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond
 ORDINARY_STATUS = r"^[0-9]{3}$"
 ORDINARY_BYTES = r"^[0-9]{1,12}$"
-NUMBER = r"^[0-9]+(\.[0-9]+)?$"
 JOINED_BYTES = 9 << 20  # of pieces that are read at once: about 20,000 lines
-NUMBER_DIGITS_MAX = 30  # a number with more digits counts as missing
 _EPOCH_SECONDS = re.compile(EPOCH_SECONDS, re.ASCII)
 
 
@@ -177,7 +178,8 @@ class Parser:
             if size >= HUGE_BYTES:
                 huge[len(rows)], size = size, 0
             texts = [line.texts[place] for place in _LISTED]
-            rows.append([*texts, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
+            micros = [micros_of(line.texts[place]) for place in _DURATIONS]
+            rows.append([*texts, *micros, NO_STATUS if (status := line.texts[_STATUS]) is None else int(status), size])
             places.append((event_ms, arrival_ms, line.payload, line.line, line.field_count))
         lists = map(list, zip(*rows, strict=True)) if rows else ([] for _ in LIST_COLUMNS)
         table: Lists = dict(zip(LIST_COLUMNS, lists, strict=True))
@@ -233,7 +235,8 @@ def _columns_of(rows: list[tuple[Any, ...]], width: int) -> list[Int64s]:
 
 
 _TIMESTAMP, _STATUS, _BYTES = map(TEXT_COLUMNS.index, ("timestamp", "sc-status", "sc-bytes"))
-_LISTED = [TEXT_COLUMNS.index(name) for name in LIST_COLUMNS if name in TEXT_COLUMNS]
+_DURATIONS = list(map(TEXT_COLUMNS.index, DURATIONS))
+_LISTED = [TEXT_COLUMNS.index(name) for name in (*CODED_COLUMNS, REQUEST_ID)]
 
 
 def _ordinary_values(layout: Layout, frame: pl.DataFrame) -> tuple[pl.DataFrame, Int64s] | None:

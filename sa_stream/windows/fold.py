@@ -5,9 +5,9 @@ distinct values (status, times) is understood per distinct value.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from itertools import batched
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.intake import Intake
-from sa_stream.records.parser import NUMBER, NUMBER_DIGITS_MAX
+from sa_stream.records.micros import DURATIONS, NO_TIME, distinct_micros
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
 from sa_stream.records.request_ids import REQUEST_ID
@@ -27,7 +27,6 @@ from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.audience import add_agents, add_content, add_referrers
 from sa_stream.windows.paths import SUMS
 from sa_stream.windows.summaries import (
-    DURATION_US_MAX,
     OTHER,
     Int64s,
     UInt64s,
@@ -47,7 +46,7 @@ COUNTED_FIELDS = {  # kind of count -> column
     "tls_versions": "ssl-protocol",
     "countries": "c-country",
 }
-TIMES = ("time-taken", "time-to-first-byte", "origin-fbl")
+TIME_TAKEN = DURATIONS[0]
 FIRST_SEGMENT = r"(?s)^(?:/[^/]*/|/|[^/].*)"  # all of a path that its group depends on
 # A good number of records for one fold of a stream: its fixed cost stops to matter, and while it runs nobody else's
 # records are read, which is for less than 40 ms.
@@ -56,10 +55,7 @@ LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
 SWITCHING_PROTOCOLS = 101  # the status of a WebSocket
 EVENT_STREAM = "text/event-stream"
 WINDOWS_TOGETHER = 256  # so many with few records each are folded together
-KNOWN_MICROS_MAX = 100_000
-_NUMBER = re.compile(NUMBER, re.ASCII)
 _COUNTRY = re.compile("[A-Z]{2}|T1")  # T1: Tor
-_EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digits
 
 
 @dataclass(slots=True)
@@ -213,52 +209,21 @@ def _lasting(table: Table) -> Bools:
 
 
 def _add_times(window: Window, table: Table, stays: Bools) -> Int64s:
-    """Count durations of all but what lasts; of each record the microseconds of time-taken, -1 where that has none."""
-    rows = ~stays if stays.any() else None
-    taken_us = np.zeros(0, np.int64)
-    for field, durations in zip(TIMES, (window.time_taken, window.ttfb, window.origin), strict=True):
-        coded = table.coded(field)
-        micros = [_known_micros.get(value, _UNKNOWN) for value in coded.values]
-        if _UNKNOWN in micros:
-            micros = [_micros(value) for value in coded.values]
-        known, numbers = np.array(micros, np.int64), coded.numbers(rows=rows)
-        if field == TIMES[0]:
-            taken_us = np.maximum(known, -1)[coded.codes]
-            taken_us[stays] = -1
-        there = numbers > 0
-        long = np.flatnonzero(there & (known == _LONG)).tolist()
-        if long:
-            durations.add_long([_exact_micros(coded.values[place]) for place in long], numbers[long].tolist())
-        there &= known >= 0
-        durations.add(known[there], numbers[there])
-    return taken_us
+    """Count durations of all but what lasts; of each record the microseconds of time-taken, NO_TIME where that has
+    none."""
+    lasts = bool(stays.any())
+    of_each = dict[str, Int64s]()
+    for field, durations in zip(DURATIONS, (window.time_taken, window.ttfb, window.origin), strict=True):
+        micros = table.micros(field)
+        of_each[field] = np.where(stays, NO_TIME, micros.values) if lasts else micros.values
+        durations.add(*distinct_micros(of_each[field]))
+        long = Counter(us for row, us in micros.long.items() if not stays[row])
+        durations.add_long(list(long), list(long.values()))
+    return of_each[TIME_TAKEN]
 
 
 def _is_event_stream(content_type: str) -> bool:
     return content_type.partition(";")[0].replace("%20", " ").strip(" ").lower() == EVENT_STREAM
-
-
-_UNKNOWN, _NO_NUMBER, _LONG = -1, -2, -3
-# text -> whole microseconds: the same few thousand texts come again and again
-_known_micros: dict[str, int] = {}
-
-
-def _micros(value: str) -> int:
-    found = _known_micros.get(value)
-    if found is None:
-        found = _NO_NUMBER
-        if _NUMBER.fullmatch(value) and len(value.replace(".", "")) <= NUMBER_DIGITS_MAX:
-            exact = _exact_micros(value)
-            found = exact if exact <= DURATION_US_MAX >> 12 else _LONG
-        if len(_known_micros) >= KNOWN_MICROS_MAX:
-            _known_micros.clear()
-        if len(value) <= 16:
-            _known_micros[value] = found
-    return found
-
-
-def _exact_micros(value: str) -> int:
-    return round(Decimal(value).scaleb(6, _EXACT))
 
 
 def _path_sums(table: Table, taken_us: Int64s) -> dict[str, Int64s]:

@@ -11,6 +11,7 @@ import numpy as np
 from sa_stream.records.coded import FEW_VALUES, Coded, firsts
 from sa_stream.records.columns import Bools, Columns, Int64s, Lists, Texts
 from sa_stream.records.hashing import hash_expression, hash_of
+from sa_stream.records.micros import Micros
 from sa_stream.windows.summaries import UInt64s
 
 type Counts = dict[Any, int]  # value -> how many records have it
@@ -48,7 +49,7 @@ class Many:
     """
 
     def __init__(self, texts: Texts, huge: dict[int, int]) -> None:
-        self._coded, self.huge = texts.coded, huge
+        self._coded, self._micros, self.huge = texts.coded, texts.micros, huge
         self.status, self.sizes = texts.status, texts.sizes
 
     def part(self, begin: int, end: int) -> "Many":
@@ -77,6 +78,9 @@ class Many:
 
     def coded(self, name: str) -> Coded:
         return self._coded[name]
+
+    def micros(self, name: str) -> Micros:
+        return self._micros[name]
 
 
 class Few:
@@ -109,6 +113,9 @@ class Few:
         if name not in self._coded:
             self._coded[name] = Coded.of_texts(self.lists[name])
         return self._coded[name]
+
+    def micros(self, name: str) -> Micros:
+        return Micros.of(self.lists[name])
 
 
 type Table = Many | Few

@@ -14,6 +14,7 @@ from sa_stream.native import rows
 from sa_stream.records import decoder
 from sa_stream.records.columns import CODED_COLUMNS, Columns
 from sa_stream.records.fields import Field_Lists
+from sa_stream.records.micros import DURATIONS
 from sa_stream.records.parser import Parser
 from sa_stream.records.request_ids import REQUEST_ID
 
@@ -37,6 +38,7 @@ def seen(columns: Columns) -> list[Any]:
         texts.status.tolist(),
         texts.sizes.tolist(),
         [paths if name == "cs-uri-stem" else columns.texts_of(name) for name in CODED_COLUMNS],
+        [columns.micros_of(name) for name in DURATIONS],
         ["" if text == "-" else text for text in columns.texts_of(REQUEST_ID)],
         hashes.tolist(),
         present.tolist(),

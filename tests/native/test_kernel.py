@@ -34,7 +34,7 @@ pytestmark = needs_kernel
 
 NOW_MS = 1_771_252_345_000
 FULL = resolve_field_lists("canonical", "")
-SMALL = resolve_field_lists("timestamp,cs-uri-stem,x-edge-request-id,sc-bytes", "")
+SMALL = resolve_field_lists("timestamp,cs-uri-stem,x-edge-request-id,sc-bytes,time-taken", "")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_lines_of_any_length_are_read_between_pages_that_nobody_may_touch(guarde
     rng = random.Random(length)
     for filler in (b"a", b"\t", b"\n", b"\r", b"\xc3", b"?", b"-"):
         for place in (0, 1, length // 2, length):
-            line = b"1771252345.123\t/" + filler * length + b"\tid\t5"
+            line = b"1771252345.123\t/" + filler * length + b"\tid\t5\t0.125"
             cut = line[: len(line) - place] if place else line
             for text in (
                 cut + b"\n",
@@ -150,13 +150,29 @@ def test_mutated_lines_say_what_they_say_without_the_kernel(seed: int, lists: Fi
 
 PAYLOADS = 12
 
+_digits = st.text("0123456789", min_size=0, max_size=8)
+_times = st.one_of(
+    st.sampled_from(
+        ["-", "", "nan", "1e3", "+1", "-1", " 1", "1 ", "0.0000005", "9" * 20, "9" * 31, "1.2.3", "٣", "--"]
+    ),
+    st.builds(str.__add__, _digits, st.builds(str.__add__, st.sampled_from(["", ".", ",", ":", "/"]), _digits)),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(_times, _times, _times), min_size=1, max_size=30))
+def test_times_are_the_same_microseconds_as_without_the_kernel(times: list[tuple[str, str, str]]) -> None:
+    lists = resolve_field_lists("timestamp,time-taken,cs-uri-stem,origin-fbl,time-to-first-byte", "")
+    lines = ["\t".join(("1771252345.123", taken, "/", fbl, first)).encode() + b"\n" for taken, fbl, first in times]
+    assert_the_same(lines, lists, [NOW_MS * 2] * len(lines))
+
 
 def hostile_payloads(seed: int, lists: Field_Lists) -> list[bytes]:
     rng = random.Random(seed)
     lines = [mutated(line, rng) for line in ordinary_lines(seed=seed, count=60, duplicate_rate=0.1).splitlines()]
     if lists is SMALL:
         lines = [
-            b"\t".join(line.split(b"\t")[place] for place in (0, 7, 9, 3) if place < line.count(b"\t") + 1)
+            b"\t".join(line.split(b"\t")[place] for place in (0, 7, 9, 3, 10) if place < line.count(b"\t") + 1)
             for line in lines
         ]
     for _ in range(rng.choice([0, 0, 3, 40])):

@@ -6,6 +6,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,7 @@ from sa_stream.records.fields import (
     Field_Lists,
     resolve_field_lists,
 )
+from sa_stream.records.micros import DURATIONS, NO_TIME
 from sa_stream.records.parser import Parser, event_times_ms, whole_bytes
 from sa_stream.records.request_ids import REQUEST_ID
 from tests.log_lines import line_of
@@ -79,6 +81,7 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
                 int(columns.field_count[row]),
                 status,
                 size + columns.huge.get(row, 0),
+                [columns.micros_of(name)[row] for name in DURATIONS],
                 there(values),
             )
         )
@@ -142,8 +145,18 @@ def naive(payloads: Sequence[bytes], lists: Field_Lists, arrivals_ms: Sequence[i
             else:
                 size = whole_number(named.get("sc-bytes", ""))
                 status_there = int(status) if "sc-status" in named else NO_STATUS
-                rows.append((p, place, event_ms, len(values), status_there, size, there(named)))
+                took = [whole_micros(named.get(name, "")) for name in DURATIONS]
+                rows.append((p, place, event_ms, len(values), status_there, size, took, there(named)))
     return rows, sorted(dropped)
+
+
+def whole_micros(text: str) -> int:
+    """What a time is in microseconds, exactly, the half to even; -1 for what is none."""
+    whole, dot, fraction = text.partition(".")
+    parts = (whole, fraction) if dot else (whole,)
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(whole + fraction) > 30:
+        return NO_TIME
+    return round(Fraction(text) * 1_000_000)
 
 
 def small(path: str = "/a", size: str = "10", status: str = "200", time: str = "1771252345.123") -> bytes:
@@ -538,7 +551,7 @@ def test_several_lists_keep_the_order_of_the_rows() -> None:
 
 def test_a_list_without_status_has_no_status_to_be_wrong() -> None:
     columns = parsed([b"1771252345\th\t5\n"], SHORTER)
-    assert rows_of(columns) == [(0, 0, 1_771_252_345_000, 3, NO_STATUS, 5, {"cs-host": "h"})]
+    assert rows_of(columns) == [(0, 0, 1_771_252_345_000, 3, NO_STATUS, 5, [NO_TIME] * 3, {"cs-host": "h"})]
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     )
     fields = fields_of_columns(tuple(frame.columns), NONE)
     columns = parsed(fields, lines_of_frame(frame, fields.columns))
-    assert (columns.texts_of("time-taken"), columns.texts_of("cs-user-agent")) == (["0.25"], ["curl"])
+    assert (columns.micros_of("time-taken"), columns.texts_of("cs-user-agent")) == ([250_000], ["curl"])
     assert columns.as_texts.status.tolist() == [200]
     assert columns.event_ms.tolist() == [1_771_253_644_123]
     days = pl.DataFrame({"date": ["2026-02-16"], "time": ["14:54:04"]}).with_columns(

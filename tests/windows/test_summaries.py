@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.records.columns import CODED_COLUMNS, Columns, Dropped, Texts
+from sa_stream.records.micros import DURATIONS
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.intake import Intake
@@ -193,7 +194,7 @@ def test_merging_into_nothing_shares_no_memory() -> None:
 
 def frame_of(**columns: list[str | None]) -> pl.DataFrame:
     height = len(next(iter(columns.values())))
-    names = (*CODED_COLUMNS, REQUEST_ID)
+    names = (*CODED_COLUMNS, *DURATIONS, REQUEST_ID)
     values = {name: [None] * height for name in names} | {k.replace("_", "-"): v for k, v in columns.items()}
     frame = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String))
     return frame.with_columns(bytes=pl.lit(0, pl.Int64), status=pl.lit(200, pl.Int16))
