@@ -100,15 +100,7 @@ def kind_of(content_type: str, path: str) -> str:
                   without one are mostly redirects and 304s, of pages as of anything else.
     """
     told = kind_of_type(content_type)
-    if told is not None:
-        return told
-    extension = _extension(path)
-    kind = _KIND_OF_EXTENSION.get(extension)
-    if kind is None and path.startswith("/") and path[1:].partition("/")[0].lower() in _API_SEGMENTS:
-        return API
-    if kind is None and not content_type and path.startswith("/") and not extension:
-        return PAGE
-    return kind or _KIND_OF_TYPE.get(content_type, OTHER)
+    return kind_of_sort(content_type, sort_of(path)) if told is None else told
 
 
 def kind_of_type(content_type: str) -> str | None:
@@ -121,6 +113,33 @@ def kind_of_type(content_type: str) -> str | None:
         if content_type.endswith(ending):
             return kind
     return next((kind for start, kind in _KIND_OF_BEGINNING.items() if content_type.startswith(start)), OTHER)
+
+
+# What a path tells of its kind; the last two: that it may be a page, as it has no extension; and nothing.
+SORTS = (PAGE, API, ASSET, DOWNLOAD, "no extension", "nothing")
+_OF_KIND = {kind: number for number, kind in enumerate(SORTS)}
+_NO_EXTENSION, _NOTHING = len(SORTS) - 2, len(SORTS) - 1
+
+
+def sort_of(path: str) -> int:
+    """The place in SORTS of what a path tells, as it may be shown."""
+    extension = _extension(path)
+    kind = _KIND_OF_EXTENSION.get(extension)
+    if kind is None and path.startswith("/"):
+        if path[1:].partition("/")[0].lower() in _API_SEGMENTS:
+            return _OF_KIND[API]
+        if not extension:
+            return _NO_EXTENSION
+    return _NOTHING if kind is None else _OF_KIND[kind]
+
+
+def kind_of_sort(content_type: str, sort: int) -> str:
+    """The kind of what has such a path, and a type that tells none alone."""
+    if sort < _NO_EXTENSION:
+        return SORTS[sort]
+    if sort == _NO_EXTENSION and not content_type:
+        return PAGE
+    return _KIND_OF_TYPE.get(content_type, OTHER)
 
 
 def _extension(path: str) -> str:

@@ -25,7 +25,7 @@ type Int64s = npt.NDArray[np.int64]
 
 
 def micros_of(text: str | None) -> int:
-    """Whole microseconds, the half to even, of seconds as digits, perhaps with a fraction; NO_TIME for anything else."""
+    """Whole microseconds, the half to even, of seconds as digits, perhaps with a fraction; NO_TIME of anything else."""
     found = _known.get(text or "")
     if found is None:
         found = _micros_of(text or "")

@@ -13,7 +13,7 @@ import numpy as np
 from sa_stream.records.agents import BOT_KNOWN, HUMAN, RULES_VERSION, Agent, Agents_Remembered
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import Bools, Int64s
-from sa_stream.records.content_types import kind_of, kind_of_type, type_of
+from sa_stream.records.content_types import SORTS, kind_of_sort, kind_of_type, type_of
 from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
@@ -157,35 +157,25 @@ def _host(referer: str, host: str, internal: frozenset[str]) -> str:
 _host_cached = lru_cache(maxsize=8_192)(_host)
 
 
-def add_content(window: Window, table: Table, paths: Coded) -> Bools:
-    """Count records by content type and kind; which of them are views of a page, if a human is behind them. `paths`:
-    as they may be stored."""
-    types = table.coded("sc-content-type")
-    numbers = types.numbers()
+def add_content(window: Window, table: Table, sorts: Int64s) -> Bools:
+    """Count records by content type and kind; which of them are views of a page, if a human is behind them. `sorts`: of
+    each record what its path tells, as a place in SORTS."""
+    types, counts = table.coded("sc-content-type"), window.counts
+    numbers = types.numbers().tolist()
     named = [type_of(value.encode()) for value in types.values]
-    add_counts(
-        window.counts["content_types"],
-        [(name, number) for name, number in zip(named, numbers.tolist(), strict=True) if name],
-    )
+    add_counts(counts["content_types"], [(name, number) for name, number in zip(named, numbers, strict=True) if name])
     kinds = [kind_of_type(name) for name in named]
-    told = np.array([kind is not None for kind in kinds], np.bool_)
+    add_counts(counts["kinds"], [(kind, n) for kind, n in zip(kinds, numbers, strict=True) if kind is not None])
     pages = np.array([kind == PAGE for kind in kinds], np.bool_)[types.codes]
-    kind_counts = window.counts["kinds"]
-    add_counts(kind_counts, [(kind, n) for kind, n in zip(kinds, numbers.tolist(), strict=True) if kind is not None])
-    rows = np.flatnonzero(~told[types.codes])
+    rows = np.flatnonzero(np.array([kind is None for kind in kinds], np.bool_)[types.codes])
     if len(rows):
-        places, pairs = paired(types.chosen(rows), paths.chosen(rows))
-        shown = paths.some(np.array([path for _, path in pairs], np.int64))
-        found = [_kind_of(named[content_type], path) for (content_type, _), path in zip(pairs, shown, strict=True)]
-        add_counts(kind_counts, zip(found, np.bincount(places).tolist(), strict=True))
+        places, pairs = paired(types.chosen(rows), Coded(sorts[rows], _EVERY_SORT, list(SORTS)))
+        found = [kind_of_sort(named[content_type], sort) for content_type, sort in pairs]
+        add_counts(counts["kinds"], zip(found, np.bincount(places).tolist(), strict=True))
         pages[rows] = np.array([kind == PAGE for kind in found], np.bool_)[places]
     good = (table.status // 100 == 2) | (table.status == NOT_MODIFIED)
     views: Bools = pages & good & table.where("cs-method", "GET".__eq__)
     return views
 
 
-def _kind_of(content_type: str, path: str) -> str:
-    return (_kind_cached if len(path) <= CACHED_CHARS_MAX else kind_of)(content_type, path)
-
-
-_kind_cached = lru_cache(maxsize=8_192)(kind_of)
+_EVERY_SORT = np.arange(len(SORTS))

@@ -17,14 +17,16 @@ import polars as pl
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
-from sa_stream.records.hashing import hash_expression, hash_of
+from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
 from sa_stream.records.micros import DURATIONS, NO_TIME, distinct_micros
+from sa_stream.records.content_types import sort_of
 from sa_stream.records.path_groups import path_group
-from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_paths, clean_value
+from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_value
 from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.audience import add_agents, add_content, add_referrers
+from sa_stream.windows.known_paths import clean_and_known
 from sa_stream.windows.paths import SUMS
 from sa_stream.windows.summaries import (
     OTHER,
@@ -33,7 +35,7 @@ from sa_stream.windows.summaries import (
     add_counts,
     distinct,
 )
-from sa_stream.windows.tables import Counts, Few, Table, table_of
+from sa_stream.windows.tables import Counts, Many, Table, table_of
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -47,7 +49,6 @@ COUNTED_FIELDS = {  # kind of count -> column
     "countries": "c-country",
 }
 TIME_TAKEN = DURATIONS[0]
-FIRST_SEGMENT = r"(?s)^(?:/[^/]*/|/|[^/].*)"  # all of a path that its group depends on
 # A good number of records for one fold of a stream: its fixed cost stops to matter, and while it runs nobody else's
 # records are read, which is for less than 40 ms.
 FOLD_ROWS = 40_000
@@ -241,38 +242,33 @@ def _path_sums(table: Table, taken_us: Int64s) -> dict[str, Int64s]:
     return {name: sums[name] for name in SUMS}
 
 
-def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> Coded:
-    """Count paths and their groups; the paths, as they may be stored."""
+def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> Int64s:
+    """Count paths and their groups; of each record what its path tells, as a place in SORTS."""
     paths, sums = table.coded("cs-uri-stem"), _path_sums(table, taken_us)
-    if isinstance(table, Few):
-        paths = Coded(paths.codes, paths.first, clean_few_paths(paths.values, rules))
-        window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths.values)], np.uint64))
-        in_order = [paths.values[code] for code in paths.codes.tolist()]
-        window.paths.add_few(in_order, {name: of_each.tolist() for name, of_each in sums.items()}, _huge(table, paths))
-        groups = paths
-    else:
-        paths = _add_many_paths(window, table, paths, sums, rules, seed)
-        groups = paths.shortened(FIRST_SEGMENT)
-    window.path_groups.add([path_group(first) for first in groups.values], groups.codes)
-    return paths
+    if isinstance(table, Many):
+        return _add_many_paths(window, table, paths, sums, rules, seed)
+    paths = Coded(paths.codes, paths.first, clean_few_paths(paths.values, rules))
+    window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths.values)], np.uint64))
+    in_order = [paths.values[code] for code in paths.codes.tolist()]
+    window.paths.add_few(in_order, {name: of_each.tolist() for name, of_each in sums.items()}, _huge(table, paths))
+    window.path_groups.add([path_group(path) for path in paths.values], paths.codes)
+    return np.array([sort_of(path) for path in paths.values], np.int64)[paths.codes]
 
 
 def _add_many_paths(
     window: Window, table: Table, paths: Coded, sums: Mapping[str, Int64s], rules: Path_Rules, seed: int
-) -> Coded:
-    raw_paths = paths.series
-    cleaned = clean_paths(raw_paths, rules)
-    if cleaned is not raw_paths:
-        paths = paths.regrouped(cleaned)
+) -> Int64s:
+    paths, hashes, facts = clean_and_known(paths, rules, seed)
     totals = {name: paths.numbers(of_each) for name, of_each in sums.items()}
     grouped = pl.DataFrame({"path": paths.series, "count": paths.numbers(), **totals})
 
     def rows_in_order() -> pl.DataFrame:
         return pl.DataFrame({"path": paths.series.gather(paths.codes), **sums})
 
-    window.unique_paths.add(grouped.select(hash_expression("path", seed))["path"].to_numpy())
+    window.unique_paths.add(hashes)
     window.paths.add(grouped, rows_in_order, _huge(table, paths))
-    return paths
+    window.path_groups.add(facts.groups, facts.group_of[paths.codes])
+    return facts.sorts[paths.codes]
 
 
 def _huge(table: Table, paths: Coded) -> list[tuple[int, str, int]]:

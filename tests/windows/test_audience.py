@@ -19,7 +19,6 @@ from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.records.path_groups import path_group
 from sa_stream.windows import audience, names
-from sa_stream.windows.fold import FIRST_SEGMENT
 from sa_stream.windows.names import Names
 from sa_stream.windows.window import COUNTED_AT_FIRST, FIELDS_AT_FIRST, KIND, Window
 from tests.log_lines import NOW_MS, VALUES, hostile_paths, line_of
@@ -178,14 +177,6 @@ def test_names_are_cut_at_exact_records_and_say_what_they_may_lack(
         assert Names.merged(parts).content() == merged.content()
         for name, count in counts.items():
             assert count - merged.error <= merged.counts.get(name, 0) <= count
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(hostile_paths() | st.text(max_size=12), min_size=1))
-def test_a_groups_name_depends_on_no_more_of_a_path_than_is_looked_at(paths: list[str]) -> None:
-    whole = coded(pl.Series(paths, dtype=pl.String))
-    short = whole.shortened(FIRST_SEGMENT)
-    assert [path_group(short.values[code]) for code in short.codes] == list(map(path_group, paths))
 
 
 def test_a_window_of_an_older_version_is_read_and_does_not_know_what_came_since() -> None:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.records.columns import CODED_COLUMNS, Columns, Dropped, Texts
-from sa_stream.records.micros import DURATIONS
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.intake import Intake
+from sa_stream.records.micros import DURATIONS
 from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.windows import summaries
 from sa_stream.windows.fold import Part, fold

@@ -1,0 +1,119 @@
+"""What is said of a path: distinct ones as they came go in; as they may be stored, with their hashes, groups and sorts,
+they come out. The same few thousand come again and again, so what is said of one is remembered by its hash.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from sa_stream.records.coded import Coded
+from sa_stream.records.columns import Bools, Int64s
+from sa_stream.records.content_types import sort_of
+from sa_stream.records.path_groups import path_group
+from sa_stream.records.privacy import Path_Rules, clean_paths
+from sa_stream.windows.summaries import UInt64s
+from sa_stream.windows.tables import hashes_of
+
+PATHS_MAX = 65_536  # with more than so many, or so many groups, all are forgotten before the next batch
+GROUPS_MAX = 4_096
+_SEEDS_MAX = 2  # months of which there are records at the same time
+
+# What is remembered of a path: 0 for one that is not known; else the number of its group, its sort, and whether it may
+# be stored as it came.
+_AS_IT_CAME, _SORT, _GROUP = 1, 1, 4  # a bit; where the sort begins, where the group does
+
+
+class Facts(NamedTuple):
+    """Of distinct paths: each one's sort, and where its group stands in `groups`, all of which are some path's."""
+
+    sorts: Int64s
+    groups: list[str]
+    group_of: Int64s
+
+
+class _Known_Paths:
+    """What was said of paths under one hash secret and some rules."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._hashes = np.empty(0, np.uint64)  # ascending
+        self._said = np.empty(0, np.int64)
+        self._groups = [""]  # numbered from 1
+        self._number: dict[str, int] = {}
+
+    def make_room(self) -> None:
+        if len(self._hashes) > PATHS_MAX or len(self._groups) > GROUPS_MAX:
+            self._forget()
+
+    def said_of(self, hashes: UInt64s) -> Int64s:
+        place, known = self._find(hashes)
+        said = np.zeros(len(hashes), np.int64)
+        said[known] = self._said[place[known]]
+        return said
+
+    def _find(self, hashes: UInt64s) -> tuple[Int64s, Bools]:
+        """Where each is or belongs, and whether it is there."""
+        if not len(self._hashes):
+            return np.zeros(len(hashes), np.int64), np.zeros(len(hashes), np.bool_)
+        place = np.searchsorted(self._hashes, hashes)
+        known: Bools = (place < len(self._hashes)) & (self._hashes.take(place, mode="clip") == hashes)
+        return place, known
+
+    def say(self, hashes: UInt64s, paths: list[str], as_they_came: bool) -> None:
+        """Of paths as they may be stored. as_they_came: so they came, too."""
+        said = np.array([self._group(path) << _GROUP | sort_of(path) << _SORT for path in paths], np.int64)
+        if as_they_came:
+            said |= _AS_IT_CAME
+        order = np.argsort(hashes)
+        hashes, said = hashes[order], said[order]
+        place, known = self._find(hashes)
+        self._said[place[known]] = said[known]
+        self._hashes = np.insert(self._hashes, place[~known], hashes[~known])
+        self._said = np.insert(self._said, place[~known], said[~known])
+
+    def _group(self, path: str) -> int:
+        group = path_group(path)
+        number = self._number.setdefault(group, len(self._groups))
+        if number == len(self._groups):
+            self._groups.append(group)
+        return number
+
+    def facts(self, said: Int64s) -> Facts:
+        groups = said >> _GROUP
+        used = np.zeros(len(self._groups), np.bool_)
+        used[groups] = True
+        names = [self._groups[number] for number in np.flatnonzero(used).tolist()]
+        return Facts(said >> _SORT & (1 << _GROUP - _SORT) - 1, names, (np.cumsum(used) - 1)[groups])
+
+
+@lru_cache(maxsize=_SEEDS_MAX)
+def _known_paths(rules: Path_Rules, seed: int) -> _Known_Paths:
+    return _Known_Paths()
+
+
+def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, UInt64s, Facts]:
+    """Paths as they may be stored, their hashes under a month's secret, and what is said of each."""
+    known = _known_paths(rules, seed)
+    known.make_room()
+    hashes = hashes_of(paths, seed)
+    said = known.said_of(hashes)
+    fresh = np.flatnonzero(said & _AS_IT_CAME == 0)
+    if not len(fresh):
+        return paths, hashes, known.facts(said)
+    raw = paths.series.gather(fresh)
+    cleaned = clean_paths(raw, rules)
+    kept = np.ones(len(raw), np.bool_) if cleaned is raw else (cleaned == raw).to_numpy()
+    known.say(hashes[fresh[kept]], raw.filter(kept).to_list(), as_they_came=True)
+    if not kept.all():
+        # from old and new side by side: writing into a Series may write into others that share its memory
+        order = np.arange(len(paths))
+        order[fresh] = len(paths) + np.arange(len(fresh))
+        paths = paths.regrouped(pl.concat([paths.series, cleaned]).gather(order))
+        hashes = hashes_of(paths, seed)
+        new = np.flatnonzero(known.said_of(hashes) == 0)
+        known.say(hashes[new], paths.some(new), as_they_came=False)
+    return paths, hashes, known.facts(known.said_of(hashes))
