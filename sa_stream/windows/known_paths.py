@@ -2,15 +2,16 @@
 they come out. The same few thousand come again and again, so what is said of one is remembered by its hash.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from sa_stream.records.coded import Coded
+from sa_stream.records.coded import FEW_VALUES, Coded
 from sa_stream.records.columns import Bools, Int64s
-from sa_stream.records.content_types import sort_of
+from sa_stream.records.content_types import sort_of, sorts_of
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_paths
 from sa_stream.windows.summaries import UInt64s
@@ -18,6 +19,7 @@ from sa_stream.windows.tables import hashes_of
 
 PATHS_MAX = 65_536  # with more than so many, or so many groups, all are forgotten before the next batch
 GROUPS_MAX = 4_096
+FIRST_SEGMENT = r"(?s)^(?:/[^/]*/|/|[^/].*)"  # all of a path that its group depends on
 _SEEDS_MAX = 2  # months of which there are records at the same time
 
 # What is remembered of a path: 0 for one that is not known; else the number of its group, its sort, and whether it may
@@ -63,11 +65,16 @@ class _Known_Paths:
         known: Bools = (place < len(self._hashes)) & (self._hashes.take(place, mode="clip") == hashes)
         return place, known
 
-    def say(self, hashes: UInt64s, paths: list[str], as_they_came: bool) -> None:
-        """Of paths as they may be stored. as_they_came: so they came, too."""
-        said = np.array([self._group(path) << _GROUP | sort_of(path) << _SORT for path in paths], np.int64)
-        if as_they_came:
-            said |= _AS_IT_CAME
+    def say(self, hashes: UInt64s, paths: pl.Series, as_they_came: bool) -> None:
+        """Of distinct paths as they may be stored. as_they_came: so they came, too."""
+        if len(paths) <= FEW_VALUES:
+            texts = paths.to_list()
+            groups, sorts = self._numbers(map(path_group, texts)), np.array(list(map(sort_of, texts)), np.int64)
+        else:
+            each = np.arange(len(paths))
+            firsts = Coded(each, each, paths).shortened(FIRST_SEGMENT)
+            groups, sorts = self._numbers(map(path_group, firsts.values))[firsts.codes], sorts_of(paths)
+        said = groups << _GROUP | sorts << _SORT | (_AS_IT_CAME if as_they_came else 0)
         order = np.argsort(hashes)
         hashes, said = hashes[order], said[order]
         place, known = self._find(hashes)
@@ -75,12 +82,14 @@ class _Known_Paths:
         self._hashes = np.insert(self._hashes, place[~known], hashes[~known])
         self._said = np.insert(self._said, place[~known], said[~known])
 
-    def _group(self, path: str) -> int:
-        group = path_group(path)
-        number = self._number.setdefault(group, len(self._groups))
-        if number == len(self._groups):
-            self._groups.append(group)
-        return number
+    def _numbers(self, groups: Iterable[str]) -> Int64s:
+        numbers = []
+        for group in groups:
+            number = self._number.setdefault(group, len(self._groups))
+            if number == len(self._groups):
+                self._groups.append(group)
+            numbers.append(number)
+        return np.array(numbers, np.int64)
 
     def facts(self, said: Int64s) -> Facts:
         groups = said >> _GROUP
@@ -107,7 +116,7 @@ def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, 
     raw = paths.series.gather(fresh)
     cleaned = clean_paths(raw, rules)
     kept = np.ones(len(raw), np.bool_) if cleaned is raw else (cleaned == raw).to_numpy()
-    known.say(hashes[fresh[kept]], raw.filter(kept).to_list(), as_they_came=True)
+    known.say(hashes[fresh[kept]], raw.filter(kept), as_they_came=True)
     if not kept.all():
         # from old and new side by side: writing into a Series may write into others that share its memory
         order = np.arange(len(paths))
@@ -115,5 +124,5 @@ def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, 
         paths = paths.regrouped(pl.concat([paths.series, cleaned]).gather(order))
         hashes = hashes_of(paths, seed)
         new = np.flatnonzero(known.said_of(hashes) == 0)
-        known.say(hashes[new], paths.some(new), as_they_came=False)
+        known.say(hashes[new], paths.series.gather(new), as_they_came=False)
     return paths, hashes, known.facts(known.said_of(hashes))
