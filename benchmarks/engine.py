@@ -17,6 +17,7 @@ import polars as pl
 
 from benchmarks.data import Data
 from sa_stream.commits.operations import drive
+from consumer.process.garbage import collect_rarely
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.secrets import Secrets
@@ -73,6 +74,7 @@ def engine(folder: str, count: int, records_each: int, shards: int) -> dict[str,
     message_cpu_s: list[float] = []
     received = 0
     pipes = feed(data.messages(records_each), shards)
+    collect_rarely()  # as the daemon does
     with selectors.DefaultSelector() as selector:
         for pipe, shard in zip(pipes, consumers, strict=True):
             selector.register(pipe, selectors.EVENT_READ, shard)

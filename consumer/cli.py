@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from consumer.process.address_space import require_address_space
+from consumer.process.garbage import collect_rarely
 from consumer.process.last_words import DONE, FAILED, INTERRUPTED, end, end_by, leave
 from consumer.process.signals import ignore_others
 from consumer.process.terminal import never_fail_to_print
@@ -384,6 +385,7 @@ def program(arguments: Sequence[str] | None = None) -> NoReturn:
     """The process `sa-stream`: main, with a quick start and a quick end."""
     # numpy's algebra, which nothing here uses, would start a thread for each core: a tenth of a short command's time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    collect_rarely()
     try:
         main(arguments)
     except SystemExit as ended:

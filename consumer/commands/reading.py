@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from consumer.process.cores import cores_allowed
+from consumer.process.garbage import collect_rarely
 from consumer.process.memory import share_arenas
 from sa_stream.bounded.pool import Pool
 
@@ -24,7 +25,13 @@ def pool_of(jobs: int) -> Pool:
     """This process and others. The threads that read ahead, new ones for each task, share their memory, and it is given
     back: what is kept for the next buffer would be in pieces after some gigabytes."""
     share_arenas()
-    return Pool(jobs, share_arenas)
+    return Pool(jobs, _begin)
+
+
+def _begin() -> None:
+    """What every process of a pool does first."""
+    share_arenas()
+    collect_rarely()
 
 
 @contextmanager

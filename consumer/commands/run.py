@@ -63,6 +63,7 @@ def versions() -> dict[str, str]:
 
 
 def _work(config: SA__Config, beat: Callable[[], None]) -> None:
+    from consumer.process.garbage import collect_rarely
     from consumer.process.log_setup import drain_log, log_lines_dropped
     from consumer.process.memory import resident_bytes, share_arenas
     from consumer.process.open_files import allow_most, shards_allowed
@@ -95,6 +96,7 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
             shards_max=shards_allowed(open_files),
         )
         stop_on_signals(lambda number: _stop(runner, number))
+        collect_rarely()  # everything is loaded
         runner.run()
         log.tell(STOPPED, "stopped as asked")
     finally:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sa_stream.records.hashing import Texts_In
+
 FEW_VALUES = 256  # up to so many, a loop costs less than a call of polars
 
 type Int64s = npt.NDArray[np.int64]
@@ -20,19 +22,26 @@ class Coded:
 
     codes   for each record which of the distinct values it has; these are numbered in the order of their first record
     first   the place of that record
+    lying   the distinct values as bytes, where they lie so
     values  the distinct values; '' where missing, which may be `-` too
     """
 
-    __slots__ = ("_places", "_series", "_values", "codes", "first")
+    __slots__ = ("_places", "_series", "_values", "codes", "first", "lying")
 
     def __init__(
-        self, codes: Int64s, first: Int64s, texts: pl.Series | list[str], places: Int64s | None = None
+        self,
+        codes: Int64s,
+        first: Int64s,
+        texts: pl.Series | list[str],
+        places: Int64s | None = None,
+        lying: Texts_In | None = None,
     ) -> None:
         """`places`: where in `texts` the distinct values are, if they are not all of it."""
         self.codes, self.first = codes, first
         self._values = texts if isinstance(texts, list) else None
         self._series = None if isinstance(texts, list) else texts
         self._places = places
+        self.lying = lying
 
     def __len__(self) -> int:
         return len(self.first)
@@ -91,7 +100,7 @@ class Coded:
 
     def chosen(self, rows: Int64s) -> "Coded":
         """Some of the records, with the same distinct values."""
-        return Coded(self.codes[rows], self.first, self._given, self._places)
+        return Coded(self.codes[rows], self.first, self._given, self._places, self.lying)
 
     def taken(self, rows: Int64s) -> "Coded":
         """Some of the records, in any order, as a column of its own: with the values that these have."""
@@ -110,7 +119,7 @@ class Coded:
         return self._series if self._series is not None else self._values or []
 
     def regrouped(self, texts: pl.Series) -> "Coded":
-        """The same records under other values, one for each of the distinct ones."""
+        """The same records under other values, one for each of the distinct ones, of which some may be equal."""
         if not texts.null_count() and texts.n_unique() == len(texts):  # quicker to see than to tell them apart anew
             return Coded(self.codes, self.first, texts)
         other = coded(texts)

@@ -15,6 +15,7 @@ from sa_stream.records.coded import Coded
 from sa_stream.records.columns import CODED_COLUMNS, FUTURE, Columns, Dropped, Int64s, Texts
 from sa_stream.records.decoder import GZIP_MAGIC, Decoded, Decoder, Layout, portions, portions_of, whole_lines
 from sa_stream.records.fields import Time_Form
+from sa_stream.records.hashing import Texts_In
 from sa_stream.records.micros import DURATIONS, Micros
 from sa_stream.records.request_ids import REQUEST_ID, Request_Ids
 from sa_stream.records.shapes import cannot_be
@@ -305,14 +306,18 @@ class Ordinary:
     def _coded(self, rows: Rows) -> Mapping[str, Coded]:
         numbers, count = rows.numbers, rows.numbers.rows_n
         found = rows.arrays["text"][: numbers.texts_n]
-        values = np.array(rows.arrays["bytes"][: numbers.bytes_n].tobytes().decode().split("\n"), object)
+        content = rows.arrays["bytes"][: numbers.bytes_n].copy()
+        values = np.array(content.tobytes().decode().split("\n"), object)
         by_column = np.argsort(found["column"].astype(np.uint8), kind="stable")
         first, values = found["row"][by_column].astype(np.int64), values[by_column]
+        at = found["at"][by_column].astype(np.int64)
+        lying = Texts_In(content, at, at + found["length"][by_column])
         columns, end = {}, 0
         for number, name in enumerate(self._names):
             begin, end = end, end + numbers.columns_n[number]
             codes = rows.arrays["codes"][number, :count].astype(np.int64)
-            columns[name] = Coded(codes, first[begin:end], values[begin:end].tolist())
+            of_column = Texts_In(content, lying.begin[begin:end], lying.end[begin:end])
+            columns[name] = Coded(codes, first[begin:end], values[begin:end].tolist(), lying=of_column)
         return columns
 
 

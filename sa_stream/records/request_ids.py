@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sa_stream.native.rows import hash_texts
 from sa_stream.records.fields import NO_VALUE
-from sa_stream.records.hashing import hash_expression, hash_of
+from sa_stream.records.hashing import Texts_In, hash_expression, hash_of
 
 REQUEST_ID = "x-edge-request-id"
 
@@ -19,19 +18,10 @@ type Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class _Packed:
-    """Texts that lie in one buffer, from `begin` to `end`; those that are missing are empty."""
-
-    content: npt.NDArray[np.uint8]
-    begin: Int64s
-    end: Int64s
-
-
-@dataclass(frozen=True, slots=True)
 class Request_Ids:
     """One for each record."""
 
-    _held: pl.Series | _Packed
+    _held: pl.Series | Texts_In  # in which those that are missing are empty
 
     @classmethod
     def of_series(cls, series: pl.Series) -> "Request_Ids":
@@ -41,7 +31,7 @@ class Request_Ids:
     @classmethod
     def packed(cls, content: npt.NDArray[np.uint8], begin: Int64s, end: Int64s) -> "Request_Ids":
         """UTF-8 of each from `begin` to `end` in the content, the missing ones empty: as the kernel reads them."""
-        return cls(_Packed(content, begin, end))
+        return cls(Texts_In(content, begin, end))
 
     @classmethod
     def concatenated(cls, parts: "Sequence[Request_Ids]") -> "Request_Ids":
@@ -49,23 +39,19 @@ class Request_Ids:
 
     def taken(self, rows: Int64s) -> "Request_Ids":
         """Of some of the records."""
-        if isinstance(self._held, _Packed):
-            return Request_Ids(_Packed(self._held.content, self._held.begin[rows], self._held.end[rows]))
-        return Request_Ids(self._held[rows])
+        return Request_Ids(self._held.taken(rows) if isinstance(self._held, Texts_In) else self._held[rows])
 
     def texts(self) -> list[str | None]:
         """None is missing, and `-`."""
-        if isinstance(self._held, _Packed):
-            content = self._held.content.tobytes()
-            places = zip(self._held.begin.tolist(), self._held.end.tolist(), strict=True)
-            return [content[begin:end].decode() or None for begin, end in places]
+        if isinstance(self._held, Texts_In):
+            return [text or None for text in self._held.texts()]
         texts: list[str | None] = self._held.to_list()
         return texts
 
     def hashed(self, seed: int) -> tuple[UInt64s, Bools]:
         """The hashes under a secret, 0 where missing, and which of them are of an id that is not."""
-        if isinstance(self._held, _Packed):
-            values, present = self._hashed_packed(self._held, seed)
+        if isinstance(self._held, Texts_In):
+            values, present = self._held.hashed(seed), self._held.end > self._held.begin
         else:
             hashed = self._held.to_frame("id").select(hash_expression("id", seed)).to_series()
             values = (hashed.fill_null(0) if hashed.null_count() else hashed).to_numpy()
@@ -73,10 +59,3 @@ class Request_Ids:
             if hashed.null_count():
                 present &= ~hashed.is_null().to_numpy()
         return values if present.all() else np.where(present, values, np.uint64(0)), present
-
-    def _hashed_packed(self, held: _Packed, seed: int) -> tuple[UInt64s, Bools]:
-        values, some_are_longer = hash_texts(held.content, held.begin, held.end, seed)
-        if some_are_longer:
-            rows = np.flatnonzero(values == 0)
-            values[rows] = [hash_of(text or "", seed) for text in self.taken(rows).texts()]
-        return values, held.end > held.begin

@@ -2,8 +2,9 @@
 they come out. The same few thousand come again and again, so what is said of one is remembered by its hash.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from sa_stream.records.coded import FEW_VALUES, Coded
 from sa_stream.records.columns import Bools, Int64s
 from sa_stream.records.content_types import sort_of, sorts_of
 from sa_stream.records.path_groups import path_group
-from sa_stream.records.privacy import Path_Rules, clean_paths
-from sa_stream.windows.summaries import UInt64s
+from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_paths
+from sa_stream.windows.summaries import UInt64s, sorted_distinct
 from sa_stream.windows.tables import hashes_of
 
 PATHS_MAX = 65_536  # with more than so many, or so many groups, all are forgotten before the next batch
@@ -65,15 +66,14 @@ class _Known_Paths:
         known: Bools = (place < len(self._hashes)) & (self._hashes.take(place, mode="clip") == hashes)
         return place, known
 
-    def say(self, hashes: UInt64s, paths: pl.Series, as_they_came: bool) -> None:
+    def say(self, hashes: UInt64s, paths: Sequence[str], as_they_came: bool) -> None:
         """Of distinct paths as they may be stored. as_they_came: so they came, too."""
         if len(paths) <= FEW_VALUES:
-            texts = paths.to_list()
-            groups, sorts = self._numbers(map(path_group, texts)), np.array(list(map(sort_of, texts)), np.int64)
+            groups, sorts = self._numbers(map(path_group, paths)), np.array(list(map(sort_of, paths)), np.int64)
         else:
-            each = np.arange(len(paths))
-            firsts = Coded(each, each, paths).shortened(FIRST_SEGMENT)
-            groups, sorts = self._numbers(map(path_group, firsts.values))[firsts.codes], sorts_of(paths)
+            each, series = np.arange(len(paths)), pl.Series(paths, dtype=pl.String)
+            firsts = Coded(each, each, series).shortened(FIRST_SEGMENT)
+            groups, sorts = self._numbers(map(path_group, firsts.values))[firsts.codes], sorts_of(series)
         said = groups << _GROUP | sorts << _SORT | (_AS_IT_CAME if as_they_came else 0)
         order = np.argsort(hashes)
         hashes, said = hashes[order], said[order]
@@ -113,16 +113,25 @@ def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, 
     fresh = np.flatnonzero(said & _AS_IT_CAME == 0)
     if not len(fresh):
         return paths, hashes, known.facts(said)
-    raw = paths.series.gather(fresh)
-    cleaned = clean_paths(raw, rules)
-    kept = np.ones(len(raw), np.bool_) if cleaned is raw else (cleaned == raw).to_numpy()
-    known.say(hashes[fresh[kept]], raw.filter(kept), as_they_came=True)
+    came = paths.some(fresh)
+    cleaned = clean_few_paths(came, rules) if len(came) <= FEW_VALUES else clean_paths(pl.Series(came), rules).to_list()
+    kept = np.array([text == path for text, path in zip(cleaned, came, strict=True)], np.bool_)
+    known.say(hashes[fresh[kept]], list(compress(came, kept)), as_they_came=True)
     if not kept.all():
-        # from old and new side by side: writing into a Series may write into others that share its memory
-        order = np.arange(len(paths))
-        order[fresh] = len(paths) + np.arange(len(fresh))
-        paths = paths.regrouped(pl.concat([paths.series, cleaned]).gather(order))
-        hashes = hashes_of(paths, seed)
+        paths, hashes = _changed(paths, hashes, fresh[~kept], list(compress(cleaned, ~kept)), seed)
         new = np.flatnonzero(known.said_of(hashes) == 0)
-        known.say(hashes[new], paths.series.gather(new), as_they_came=False)
+        known.say(hashes[new], paths.some(new), as_they_came=False)
     return paths, hashes, known.facts(known.said_of(hashes))
+
+
+def _changed(paths: Coded, hashes: UInt64s, places: Int64s, texts: list[str], seed: int) -> tuple[Coded, UInt64s]:
+    """With other texts in some places, which may be equal to others."""
+    whole, hashes = paths.values.copy(), hashes.copy()
+    for place, text in zip(places.tolist(), texts, strict=True):
+        whole[place] = text
+    each = np.arange(len(texts))
+    hashes[places] = hashes_of(Coded(each, each, texts), seed)
+    if len(sorted_distinct(hashes)) == len(hashes):  # quicker to see than to tell them apart anew
+        return Coded(paths.codes, paths.first, whole), hashes
+    paths = paths.regrouped(pl.Series(whole, dtype=pl.String))
+    return paths, hashes_of(paths, seed)

@@ -19,6 +19,8 @@ type Counts = dict[Any, int]  # value -> how many records have it
 
 def hashes_of(column: Coded, seed: int) -> UInt64s:
     """Of the distinct values."""
+    if column.lying is not None:
+        return column.lying.hashed(seed)
     if len(column) <= FEW_VALUES:
         return np.array([hash_of(value, seed) for value in column.values], np.uint64)
     hashed: UInt64s = column.series.to_frame("text").select(hash_expression("text", seed)).to_series().to_numpy()
