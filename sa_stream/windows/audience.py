@@ -18,6 +18,7 @@ from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
 from sa_stream.records.referrers import OTHER, host_of_referrer
+from sa_stream.windows.remembered import Remembered
 from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct
 from sa_stream.windows.tables import Table, hashes_of, paired
 from sa_stream.windows.window import Window
@@ -37,7 +38,7 @@ class _Classes:
     def __init__(self) -> None:
         self._remembered = Agents_Remembered()
         self._numbers: dict[Agent, int] = {}
-        self._of_hash: dict[int, int] = {}
+        self._of_hash = Remembered()
         self.agents: list[Agent] = []  # there are as many as names in the lists of the rules, at most
         self.nobody = self._number(b"")
 
@@ -48,15 +49,17 @@ class _Classes:
             self.agents.append(agent)
         return self._numbers[agent]
 
-    def of(self, agents: Coded, places: Int64s, hashes: UInt64s) -> list[int]:
+    def of(self, agents: Coded, places: Int64s, hashes: UInt64s) -> Int64s:
         """The numbers of some agents; a hash that was seen need not have its text looked up."""
         if len(self._of_hash) > HASHES_REMEMBERED:
-            self._of_hash.clear()
-        known, keys = self._of_hash, hashes.tolist()
-        fresh = [index for index, key in enumerate(keys) if key not in known]
-        for index, text in zip(fresh, agents.some(places[fresh]) if fresh else (), strict=True):
-            known[keys[index]] = self._number(text.encode())
-        return [known[key] for key in keys]
+            self._of_hash.forget()
+        found = self._of_hash.of(hashes)
+        fresh = np.flatnonzero(found == 0)
+        if len(fresh):
+            texts = agents.some(places[fresh])
+            found[fresh] = [1 + self._number(text.encode()) for text in texts]
+            self._of_hash.put(hashes[fresh], found[fresh])
+        return found - 1
 
 
 @cache

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from sa_stream.records.coded import FEW_VALUES, Coded
-from sa_stream.records.columns import Bools, Int64s
+from sa_stream.records.columns import Int64s
 from sa_stream.records.content_types import sort_of, sorts_of
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_paths
+from sa_stream.windows.remembered import Remembered
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 from sa_stream.windows.tables import hashes_of
 
@@ -40,31 +41,20 @@ class _Known_Paths:
     """What was said of paths under one hash secret and some rules."""
 
     def __init__(self) -> None:
+        self._said = Remembered()
         self._forget()
 
     def _forget(self) -> None:
-        self._hashes = np.empty(0, np.uint64)  # ascending
-        self._said = np.empty(0, np.int64)
+        self._said.forget()
         self._groups = [""]  # numbered from 1
         self._number: dict[str, int] = {}
 
     def make_room(self) -> None:
-        if len(self._hashes) > PATHS_MAX or len(self._groups) > GROUPS_MAX:
+        if len(self._said) > PATHS_MAX or len(self._groups) > GROUPS_MAX:
             self._forget()
 
     def said_of(self, hashes: UInt64s) -> Int64s:
-        place, known = self._find(hashes)
-        said = np.zeros(len(hashes), np.int64)
-        said[known] = self._said[place[known]]
-        return said
-
-    def _find(self, hashes: UInt64s) -> tuple[Int64s, Bools]:
-        """Where each is or belongs, and whether it is there."""
-        if not len(self._hashes):
-            return np.zeros(len(hashes), np.int64), np.zeros(len(hashes), np.bool_)
-        place = np.searchsorted(self._hashes, hashes)
-        known: Bools = (place < len(self._hashes)) & (self._hashes.take(place, mode="clip") == hashes)
-        return place, known
+        return self._said.of(hashes)
 
     def say(self, hashes: UInt64s, paths: Sequence[str], as_they_came: bool) -> None:
         """Of distinct paths as they may be stored. as_they_came: so they came, too."""
@@ -74,13 +64,7 @@ class _Known_Paths:
             each, series = np.arange(len(paths)), pl.Series(paths, dtype=pl.String)
             firsts = Coded(each, each, series).shortened(FIRST_SEGMENT)
             groups, sorts = self._numbers(map(path_group, firsts.values))[firsts.codes], sorts_of(series)
-        said = groups << _GROUP | sorts << _SORT | (_AS_IT_CAME if as_they_came else 0)
-        order = np.argsort(hashes)
-        hashes, said = hashes[order], said[order]
-        place, known = self._find(hashes)
-        self._said[place[known]] = said[known]
-        self._hashes = np.insert(self._hashes, place[~known], hashes[~known])
-        self._said = np.insert(self._said, place[~known], said[~known])
+        self._said.put(hashes, groups << _GROUP | sorts << _SORT | (_AS_IT_CAME if as_they_came else 0))
 
     def _numbers(self, groups: Iterable[str]) -> Int64s:
         numbers = []

@@ -65,7 +65,7 @@ def test_it_remembers_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> No
     for batch in range(10):
         paths = coded(pl.Series([f"/{batch}/{number}" for number in range(60)], dtype=pl.String))
         clean_and_known(paths, Path_Rules(), SEED)
-        assert len(known_paths._known_paths(Path_Rules(), SEED)._hashes) <= 160
+        assert len(known_paths._known_paths(Path_Rules(), SEED)._said) <= 160
     known_paths._known_paths.cache_clear()
 
 

@@ -1,0 +1,46 @@
+"""Numbers by hash: what was found out once of a text that comes again and again. Whoever remembers bounds how many."""
+
+import numpy as np
+
+from sa_stream.records.columns import Bools, Int64s
+from sa_stream.windows.summaries import UInt64s
+
+
+class Remembered:
+    """hash -> number above 0."""
+
+    __slots__ = ("_hashes", "_numbers")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._hashes = np.empty(0, np.uint64)  # ascending
+        self._numbers = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def of(self, hashes: UInt64s) -> Int64s:
+        """The number of each; 0 of one that is not known."""
+        place, known = self._find(hashes)
+        numbers = np.zeros(len(hashes), np.int64)
+        numbers[known] = self._numbers[place[known]]
+        return numbers
+
+    def put(self, hashes: UInt64s, numbers: Int64s) -> None:
+        """Of distinct hashes; one that is known gets another number."""
+        order = np.argsort(hashes)
+        hashes, numbers = hashes[order], numbers[order]
+        place, known = self._find(hashes)
+        self._numbers[place[known]] = numbers[known]
+        self._hashes = np.insert(self._hashes, place[~known], hashes[~known])
+        self._numbers = np.insert(self._numbers, place[~known], numbers[~known])
+
+    def _find(self, hashes: UInt64s) -> tuple[Int64s, Bools]:
+        """Where each is or belongs, and whether it is there."""
+        if not len(self._hashes):
+            return np.zeros(len(hashes), np.int64), np.zeros(len(hashes), np.bool_)
+        place = np.searchsorted(self._hashes, hashes)
+        known: Bools = self._hashes.take(place, mode="clip") == hashes
+        return place, known & (place < len(self._hashes))
