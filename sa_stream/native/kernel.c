@@ -10,6 +10,8 @@
 #include <string.h>
 
 typedef uint8_t u8;
+typedef uint16_t u16;
+typedef int16_t i16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int32_t i32;
@@ -24,6 +26,7 @@ typedef u8 Block __attribute__((vector_size(64), aligned(1)));
 #define MAX_BYTES (1ll << 30)      // of any buffer
 #define MAX_FIELDS 128             // of a line
 #define MAX_COLUMNS 32             // of a line that are coded
+#define MAX_TEXTS (1ll << 16)      // told apart at once
 #define MAX_TIMES 4                // of a line that say how long something took
 #define LINE_BYTES_MAX (1ll << 20) // as in decoder.py
 #define YEAR_2100_S 4102444800ll   // as in parser.py
@@ -190,9 +193,11 @@ typedef struct {
   i64 rows_n, rows_max, texts_n, texts_max, bytes_n, bytes_max, ids_n, ids_max, odd_n, odd_max, slots, slots_max;
   i64 columns_n[MAX_COLUMNS]; // distinct texts of each column so far
   u64 seed;                   // of the hashes by which texts are found: nobody can choose texts that collide
-  i64 *event_ms, *size, *id_end;                   // rows_max each
-  i64 *micros;                                     // [time][rows_max]
-  i32 *payload, *line, *status, *codes;            // rows_max each, codes [column][rows_max]
+  i64 *event_ms, *size;                            // rows_max each
+  u32 *id_end;                                     // rows_max
+  i32 *payload, *line, *micros;                    // rows_max each, micros [time][rows_max]
+  i16 *status;                                     // rows_max
+  u16 *codes;                                      // [column][rows_max]; there are no more texts than it can tell apart
   i64 *odd;                                        // odd_max, four numbers each: begin, end, payload, line
   u32 *slot;                                       // slots_max; slots are used, a power of two: 0 free, else text + 1
   Text *text;                                      // texts_max
@@ -237,16 +242,17 @@ static __attribute__((noinline)) void more_slots(Rows *R) {
   }
 }
 
-// The number of a text (n bytes at p) in a column; a new one if it is new there, first seen in `row`. The caller has
-// made sure that there is room for one more text and n + 1 more bytes. A free slot is always found: there are more
-// slots than texts, as slots_max is above texts_max. last: the text that the line before has in this column, + 1, or 0;
-// half of the columns say the same line after line, and then need no hash.
-INLINE i32 code_of(Rows *R, u32 *last, u32 column, const u8 *p, i64 n, i64 row) {
-  if (*last) {
-    const Text *t = &R->text[*last - 1];
-    if (t->length == n && same(R->bytes + t->at, p, n)) return (i32)t->code;
-  }
-  u64 h = quick_hash(p, n, R->seed + column * PRIME_3), mask = (u64)R->slots - 1;
+// A text of a line (n bytes at p) whose number in a column is looked for by its hash.
+typedef struct { const u8 *p; i64 n; u64 hash; u32 column; } Sought;
+
+// Its number in its column; a new one if it is new there, first seen in `row`. The caller has made sure that there is room
+// for one more text and n + 1 more bytes. A free slot is always found: there are more slots than texts, as slots_max is
+// above texts_max. last: is set to the text, + 1.
+INLINE u16 code_of(Rows *R, const Sought *s, i64 row, u32 *last) {
+  const u8 *p = s->p;
+  const i64 n = s->n;
+  const u32 column = s->column;
+  u64 h = s->hash, mask = (u64)R->slots - 1;
   for (u64 q = h & mask;; q = (q + 1) & mask) {
     u32 found = R->slot[q];
     if (RARELY(!found)) {
@@ -257,12 +263,12 @@ INLINE i32 code_of(Rows *R, u32 *last, u32 column, const u8 *p, i64 n, i64 row) 
       R->bytes_n += n + 1;
       R->slot[q] = *last = (u32)R->texts_n;
       if (RARELY(2 * R->texts_n > R->slots && 2 * R->slots <= R->slots_max)) more_slots(R);
-      return (i32)t->code;
+      return (u16)t->code;
     }
     const Text *t = &R->text[found - 1];
     if (t->hash == h && t->length == n && t->column == column && same(R->bytes + t->at, p, n)) {
       *last = found;
-      return (i32)t->code;
+      return (u16)t->code;
     }
   }
 }
@@ -285,14 +291,15 @@ INLINE i64 time_of(const u8 *p, i64 n) {
   return seconds < 0 || seconds >= YEAR_2100_S ? -1 : seconds * 1000 + fraction / 1000;
 }
 
-// Microseconds of a number of seconds of n bytes: up to six digits, perhaps a dot and one to six more. -1 for none, -2 for
-// any other form. Reads these n.
+// Microseconds of a number of seconds of n bytes: less than 2147 s in up to four digits, perhaps a dot and one to six more. -1 for
+// none, -2 for any other form. Reads these n.
 INLINE i64 micros_of(const u8 *p, i64 n) {
   static const i64 UNIT[7] = {0, 100000, 10000, 1000, 100, 10, 1};
   if (IS_MISSING(p, n)) return -1;
   i64 seconds = 0, k = 0;
-  for (; k < n && k < 6 && is_digit(p[k]); k++) seconds = seconds * 10 + (p[k] - '0');
+  for (; k < n && k < 4 && is_digit(p[k]); k++) seconds = seconds * 10 + (p[k] - '0');
   if (!k) return -2;
+  if (seconds > 2146) return -2;
   if (k == n) return seconds * 1000000;
   i64 more = n - k - 1, fraction = p[k] == '.' && more > 0 && more < 7 ? number(p + k + 1, more) : -1;
   return fraction < 0 ? -2 : seconds * 1000000 + fraction * UNIT[more];
@@ -315,7 +322,7 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
   for (i64 t = 0; t < L->times; t++) {
     i64 k = L->taken[t], us = k < 0 ? -1 : micros_of(b + BEGIN(k), LENGTH(k));
     if (RARELY(us < -1)) return 0;
-    R->micros[t * R->rows_max + r] = us;
+    R->micros[t * R->rows_max + r] = (i32)us;
   }
   if (L->id >= 0) {
     const u8 *p = b + BEGIN(L->id);
@@ -325,6 +332,10 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
       R->ids_n += n;
     }
   }
+  // Half of the columns say what they said in the line before. Of the others, what they are looked for in is fetched for
+  // all at once: where many shards take turns, none of it is at hand.
+  Sought sought[MAX_COLUMNS];
+  i64 n_sought = 0;
   for (i64 c = 0; c < L->n; c++) {
     i64 k = L->place[c], n = k < 0 ? 0 : LENGTH(k);
     const u8 *p = k < 0 ? b : b + BEGIN(k);
@@ -332,12 +343,31 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
       const u8 *query = memchr(p, '?', (size_t)n);
       if (query && !(query - p == 1 && *p == '-')) n = query - p;
     }
-    R->codes[c * R->rows_max + r] = code_of(R, last + c, (u32)c, p, n, r);
+    const Text *t = last[c] ? &R->text[last[c] - 1] : 0;
+    if (t && t->length == n && same(R->bytes + t->at, p, n)) {
+      R->codes[c * R->rows_max + r] = (u16)t->code;
+      continue;
+    }
+    u64 hash = quick_hash(p, n, R->seed + (u32)c * PRIME_3);
+    __builtin_prefetch(&R->slot[hash & (u64)(R->slots - 1)]);
+    sought[n_sought++] = (Sought){p, n, hash, (u32)c};
+  }
+  for (i64 k = 0; k < n_sought; k++) {
+    u32 found = R->slot[sought[k].hash & (u64)(R->slots - 1)];
+    __builtin_prefetch(&R->text[found ? found - 1 : 0]);
+  }
+  for (i64 k = 0; k < n_sought; k++) {
+    u32 found = R->slot[sought[k].hash & (u64)(R->slots - 1)];
+    if (found) __builtin_prefetch(R->bytes + R->text[found - 1].at);
+  }
+  for (i64 k = 0; k < n_sought; k++) {
+    u32 c = sought[k].column;
+    R->codes[c * R->rows_max + r] = code_of(R, &sought[k], r, last + c);
   }
   R->event_ms[r] = event_ms;
   R->size[r] = size;
-  R->status[r] = (i32)status;
-  R->id_end[r] = R->ids_n;
+  R->status[r] = (i16)status;
+  R->id_end[r] = (u32)R->ids_n;
   return 1;
 }
 
@@ -349,7 +379,7 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *e
 // then. first_line: how many lines of its payload come before b[from:]; is set to that of the line where it stopped.
 EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i64 *pay_end, i64 pay_n, i64 payload_0, i64 *first_line) {
   if (n < 0 || n > MAX_BYTES || from < 0 || from > n || pay_n < 1 || pay_end[pay_n - 1] != n || L->fields < 1
-      || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES || (n && b[n - 1] != '\n')) return -1;
+      || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES || R->texts_max > MAX_TEXTS || R->ids_max > MAX_BYTES || (n && b[n - 1] != '\n')) return -1;
   const i64 wanted = L->fields;
   u32 last[MAX_COLUMNS] = {0};
   i64 ends[MAX_FIELDS], begin = from, fields = 0, pay = 0, line = *first_line;

@@ -43,7 +43,7 @@ _NUMBERS = (
     *("ids_n", "ids_max", "odd_n", "odd_max", "slots", "slots_max"),
 )
 _ARRAYS = (
-    *("event_ms", "size", "id_end", "micros", "payload", "line", "status", "codes"),
+    *("event_ms", "size", "id_end", "payload", "line", "micros", "status", "codes"),
     *("odd", "slot", "text", "bytes", "ids"),
 )
 
@@ -109,11 +109,13 @@ class Rows:
     def __init__(self) -> None:
         slots_max = 1 << (2 * TEXTS_MAX - 1).bit_length()
         sizes = {"rows_max": ROWS_MAX, "texts_max": TEXTS_MAX, "bytes_max": TEXT_BYTES_MAX, "ids_max": ID_BYTES_MAX}
-        self.arrays: dict[str, Any] = {name: memory(ROWS_MAX, np.int64) for name in ("event_ms", "size", "id_end")}
-        self.arrays |= {name: memory(ROWS_MAX, np.int32) for name in ("payload", "line", "status")}
+        self.arrays: dict[str, Any] = {name: memory(ROWS_MAX, np.int64) for name in ("event_ms", "size")}
+        self.arrays |= {name: memory(ROWS_MAX, np.int32) for name in ("payload", "line")}
         self.arrays |= {
-            "codes": memory((COLUMNS_MAX, ROWS_MAX), np.int32),
-            "micros": memory((TIMES_MAX, ROWS_MAX), np.int64),
+            "id_end": memory(ROWS_MAX, np.uint32),
+            "micros": memory((TIMES_MAX, ROWS_MAX), np.int32),
+            "status": memory(ROWS_MAX, np.int16),
+            "codes": memory((COLUMNS_MAX, ROWS_MAX), np.uint16),
             "odd": memory((ODD_MAX, 4), np.int64),
             "slot": memory(slots_max, np.uint32),
             "text": memory(TEXTS_MAX, _TEXT),

@@ -21,7 +21,7 @@ from sa_stream.records.request_ids import REQUEST_ID, Request_Ids
 from sa_stream.records.shapes import cannot_be
 
 PATH = "cs-uri-stem"
-RECORD_BYTES = 180  # about, of a record beside its texts and id, while it waits for others; with its number
+RECORD_BYTES = 120  # about, of a record beside its texts and id, while it waits for others; with its number
 TEXT_BYTES = 32  # beside what it says
 WHOLE_RECORD_BYTES = 400  # as columns
 
@@ -296,7 +296,10 @@ class Ordinary:
         taken = {name: rows.arrays[name][:count].astype(np.int64) for name in _COPIED}
         end = taken["id_end"]
         ids = Request_Ids.packed(rows.arrays["ids"][: rows.numbers.ids_n].copy(), np.concatenate(([0], end))[:-1], end)
-        micros = {name: Micros(rows.arrays["micros"][number, :count].copy()) for number, name in enumerate(DURATIONS)}
+        micros = {
+            name: Micros(rows.arrays["micros"][number, :count].astype(np.int64))
+            for number, name in enumerate(DURATIONS)
+        }
         texts = Texts({name: coded[name] for name in CODED_COLUMNS}, micros, ids, taken["status"], taken["size"])
         payload = taken["payload"]
         arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(count, arrivals_ms[0], np.int64)
