@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.data import Data
-from sa_stream.commits.operations import drive
 from consumer.process.garbage import collect_rarely
+from sa_stream.commits.operations import drive
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.commits.protocol import recover_steps
 from sa_stream.commits.secrets import Secrets

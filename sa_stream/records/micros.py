@@ -87,7 +87,7 @@ class Micros:
 
     def each(self) -> list[int]:
         """The same as `of` takes."""
-        found = self.values.tolist()
+        found: list[int] = self.values.tolist()
         for row, us in self.long.items():
             found[row] = us
         return found

@@ -16,11 +16,11 @@ import polars as pl
 
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
+from sa_stream.records.content_types import sort_of
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
 from sa_stream.records.micros import DURATIONS, NO_TIME, distinct_micros
-from sa_stream.records.content_types import sort_of
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_value
 from sa_stream.records.request_ids import REQUEST_ID

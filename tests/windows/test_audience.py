@@ -6,22 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sa_stream.bounded.windows import Bounded_Windows
 from sa_stream.format import pack, unpack
-from sa_stream.records.coded import coded
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
-from sa_stream.records.path_groups import path_group
 from sa_stream.windows import audience, names
 from sa_stream.windows.names import Names
 from sa_stream.windows.window import COUNTED_AT_FIRST, FIELDS_AT_FIRST, KIND, Window
-from tests.log_lines import NOW_MS, VALUES, hostile_paths, line_of
+from tests.log_lines import NOW_MS, VALUES, line_of
 from tests.pieces import columns_of
 from tests.windows.partition_feed import MONTH_END_MS, Worker, partials_of, record
 
