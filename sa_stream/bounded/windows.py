@@ -14,6 +14,7 @@ from sa_stream.timing import WINDOW_MS, month_of
 from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import UInt64s, distinct
+from sa_stream.windows.tables import hashes_of
 from sa_stream.windows.window import Window
 
 type Keys = Sequence[tuple[int, UInt64s]]  # window (start in ms), and a number for each of some records of it
@@ -114,12 +115,13 @@ def _contents(columns: Columns) -> UInt64s:
     texts = columns.as_texts
     hashes: UInt64s = texts.request_ids.hashed(0)[0] ^ (columns.event_ms.astype(np.uint64) * _SPREAD)
     for name, column in texts.coded.items():
-        values = column.series
-        if name == PATH:
-            values = values.str.splitn("?", 2).struct.field("field_0")  # nobody reads further
-        hashes = hashes * _SPREAD + values.hash(seed=0).to_numpy()[column.codes]
-    for numbers in (texts.status, texts.sizes):
+        if name == PATH and column.lying is None:  # nobody reads further than its query, as the kernel has not
+            column = column.regrouped(column.series.str.splitn("?", 2).struct.field("field_0"))
+        hashes = hashes * _SPREAD + hashes_of(column, 0)[column.codes]
+    for numbers in (texts.status, texts.sizes, *(column.values for column in texts.micros.values())):
         hashes = hashes * _SPREAD + numbers.astype(np.uint64)
-    for row, size in columns.huge.items():
-        hashes[row] ^= np.uint64(hash_of(str(size), 0))
+    for large in (columns.huge, *(column.long for column in texts.micros.values())):
+        hashes *= _SPREAD
+        for row, number in large.items():
+            hashes[row] ^= np.uint64(hash_of(str(number), 0))
     return hashes
