@@ -46,7 +46,7 @@ def _levels(machine: str) -> list[str]:
 def load(path: Path) -> ctypes.CDLL:
     """A library. Raises OSError and AttributeError where it is none, Unusable where it is another version's."""
     library = ctypes.CDLL(str(path))
-    for name in ("version", "scan", "hash_texts", "merge_ids", "unpack"):
+    for name in ("version", "scan", "hash_texts", "merge_ids", "part_ids", "unpack"):
         getattr(library, name).restype = ctypes.c_int64
     found = library.version()
     if found != VERSION:

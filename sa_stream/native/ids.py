@@ -1,4 +1,4 @@
-"""Runs of ids by the kernel: two ascending ones come in, one goes out."""
+"""Runs of ids by the kernel: two ascending ones come in, one goes out; or one, and the ids of each minute go out."""
 
 import ctypes
 from typing import Any
@@ -30,3 +30,19 @@ def merged(one: tuple[UInt64s, Minutes], other: tuple[UInt64s, Minutes], oldest_
         *arguments, _I64(oldest_minute), _POINTER(ids.ctypes.data), _POINTER(minutes.ctypes.data)
     )
     return (ids, minutes) if count == room else (ids[:count].copy(), minutes[:count].copy())
+
+
+def parted(ids: UInt64s, minutes: Minutes, first: int, count: int) -> tuple[UInt64s, npt.NDArray[np.int64]]:
+    """Ids by their minutes, of which there are `count` from `first` on, and in the order in which they come; and where
+    those of each minute end."""
+    assert native.LIBRARY is not None
+    assert len(ids) == len(minutes)
+    ids, minutes = np.ascontiguousarray(ids, np.uint64), np.ascontiguousarray(minutes, np.int32)
+    grouped, ends = np.empty(len(ids), np.uint64), np.empty(count, np.int64)
+    failed = native.LIBRARY.part_ids(
+        *(_POINTER(array.ctypes.data) for array in (ids, minutes)),
+        *(_I64(len(ids)), ctypes.c_int32(first), _I64(count)),
+        *(_POINTER(array.ctypes.data) for array in (ends, grouped)),
+    )
+    assert not failed
+    return grouped, ends

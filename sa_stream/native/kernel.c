@@ -183,6 +183,25 @@ EXPORT i64 merge_ids(const u64 *a, const i32 *a_minute, i64 a_n, const u64 *b, c
   return n;
 }
 
+// Puts the ids of each minute together in `out` (room for n), in the order in which they come. end: of each of `minutes_n`
+// minutes from `first` on, is set to where its ids end. Returns 0, or -1 if an id has another minute.
+EXPORT i64 part_ids(const u64 *ids, const i32 *minute, i64 n, i32 first, i64 minutes_n, i64 *end, u64 *out) {
+  if (minutes_n < 1) return -1;
+  memset(end, 0, (size_t)minutes_n * 8);
+  for (i64 k = 0; k < n; k++) {
+    i64 at = (i64)minute[k] - first;
+    if (RARELY(at < 0 || at >= minutes_n)) return -1;
+    end[at]++;
+  }
+  for (i64 at = 0, before = 0; at < minutes_n; at++) {
+    i64 of_it = end[at];
+    end[at] = before;
+    before += of_it;
+  }
+  for (i64 k = 0; k < n; k++) out[end[(i64)minute[k] - first]++] = ids[k];
+  return 0;
+}
+
 // ------------------------------------------------------------------------------------------------ distinct texts
 
 // A distinct text of a column: where it lies among the texts, its number in the column, and its first row.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sa_stream import native
 from sa_stream.format import raw, unraw
-from sa_stream.native.ids import merged
+from sa_stream.native.ids import merged, parted
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 
 _SLOTS_AN_ID = 8
@@ -137,15 +137,11 @@ class Recent_Ids:
         ids, minutes = self.canonical(now_minute)
         if not len(ids):
             return []
-        first = int(minutes.min())
-        offsets: npt.NDArray[Any] = (minutes - first).astype(
-            np.uint16 if int(minutes.max()) - first < 1 << 16 else np.int32
-        )
-        order = np.argsort(offsets, kind="stable")  # stable, so that ids stay ascending; quick on small numbers
-        grouped, ends = ids[order], np.cumsum(np.bincount(offsets)).tolist()
+        first, last = int(minutes.min()), int(minutes.max())
+        grouped, ends = (parted if native.AVAILABLE else _parted)(ids, minutes, first, last - first + 1)
         return [
             [first + minute, raw(grouped[begin:end])]
-            for minute, (begin, end) in enumerate(pairwise([0, *ends]))
+            for minute, (begin, end) in enumerate(pairwise([0, *ends.tolist()]))
             if end > begin
         ]
 
@@ -165,6 +161,13 @@ class Recent_Ids:
 
     def __len__(self) -> int:
         return sum(len(run) for run, _ in self.runs)
+
+
+def _parted(ids: UInt64s, minutes: Minutes, first: int, count: int) -> tuple[UInt64s, npt.NDArray[np.int64]]:
+    """Ids by their minutes, and where those of each minute end."""
+    offsets: npt.NDArray[Any] = (minutes - first).astype(np.uint16 if count <= 1 << 16 else np.int32)
+    order = np.argsort(offsets, kind="stable")  # stable, so that ids stay ascending; quick on small numbers
+    return ids[order], np.cumsum(np.bincount(offsets, minlength=count))
 
 
 def _latest(runs: Sequence[tuple[UInt64s, Minutes]], oldest_minute: int) -> tuple[UInt64s, Minutes]:

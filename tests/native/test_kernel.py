@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sa_stream import native
 from sa_stream.errors import Source_Error
 from sa_stream.native import messages, rows
-from sa_stream.native.ids import merged
+from sa_stream.native.ids import merged, parted
 from sa_stream.native.messages import HEAD, taken_of
 from sa_stream.native.rows import hash_texts
 from sa_stream.partitions import Batch
@@ -25,7 +25,7 @@ from sa_stream.records.fields import Field_Lists, resolve_field_lists
 from sa_stream.records.ordinary import Ordinary
 from sa_stream.sources import kcl_messages
 from sa_stream.sources.kcl_messages import Buffers, Line_Pipe, Packed_Records, Process_Records, Taken, decode_message
-from sa_stream.windows.ids import _latest
+from sa_stream.windows.ids import _latest, _parted
 from tests.fuzz import mutated
 from tests.log_lines import ordinary_lines
 from tests.native.both_ways import LENGTHS, assert_the_same, forget_rows, guarded, needs_kernel
@@ -85,6 +85,17 @@ def test_runs_of_ids_merge_as_without_the_kernel(
     for found, expected in zip(merged(*runs, oldest), _latest(runs, oldest), strict=True):
         assert found.dtype == expected.dtype
         assert found.tolist() == expected.tolist()
+
+
+@given(RUN.filter(bool), st.booleans())
+def test_ids_are_put_together_by_minutes_as_without_the_kernel(run: dict[int, int], at_end: bool) -> None:
+    ids, minutes = guarded(8 * len(run), at_end).view(np.uint64), guarded(4 * len(run), at_end).view(np.int32)
+    ids[:], minutes[:] = np.array(sorted(run), np.uint64), [run[key] for key in sorted(run)]
+    first, count = int(minutes.min()), int(minutes.max() - minutes.min()) + 1
+    for found, expected in zip(parted(ids, minutes, first, count), _parted(ids, minutes, first, count), strict=True):
+        assert found.tolist() == expected.tolist()
+    with pytest.raises(AssertionError):
+        parted(ids, minutes, first + 1, count)
 
 
 @both_ends
