@@ -146,11 +146,14 @@ def _resolver() -> tuple[Callable[..., Any], Any]:
     return Resolver((browsers, systems, [])), Domain.USER_AGENT | Domain.OS
 
 
-# What is no desktop, phone or tablet although its system is one of theirs.
+# What is no desktop, phone or tablet although its system is one of theirs. Every alternative begins with a letter that
+# is known, which Python's search passes over what is between them by: a word's beginning is looked for behind it.
 _NO_COMPUTER = re.compile(
-    r"\bTV\b|SmartTV|SMART-TV|BRAVIA|\bAFT[A-Z]|CrKey|Xbox|PlayStation|Nintendo|OculusBrowser|\bVR\b"
+    r"TV(?<!\wTV)\b|SmartTV|SMART-TV|BRAVIA|AFT(?<!\wAFT)[A-Z]|CrKey|Xbox|PlayStation|Nintendo|OculusBrowser|VR(?<!\wVR)\b"
 )
-_TABLETS = re.compile(r"iPad|Tablet|\bSM-[TX]\d|\bKF[A-Z]{2,}\b|Nexus (?:7|9|10)\b|\bTab\b")
+_TABLETS = re.compile(
+    r"iPad|Tablet|SM-(?<!\wSM-)[TX]\d|KF(?<!\wKF)[A-Z]{2,}\b|Nexus (?:7|9|10)\b|Tab(?<!\wTab)\b"
+)
 
 
 def _device(system: str, text: str) -> str:
