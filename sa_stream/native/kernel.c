@@ -164,22 +164,21 @@ EXPORT i64 hash_texts(const u8 *bytes, i64 bytes_n, const i64 *begin, const i64 
 
 // Merges two ascending runs of distinct ids, each with a minute, into one of `out` and `out_minute`, which have room for
 // a_n + b_n: an id of both gets the later minute, and none stays whose minute is before `oldest`. Returns how many stay.
-// What is written is at a place that is not behind what was read, so there is always room.
+// Quickest where the second run is the shorter one: what lies between two of its ids is copied as it is.
+#define KEEP(id, minute_of_it) do { out[n] = id; out_minute[n] = minute_of_it; n += minute_of_it >= oldest; } while (0)
 EXPORT i64 merge_ids(const u64 *a, const i32 *a_minute, i64 a_n, const u64 *b, const i32 *b_minute, i64 b_n, i64 oldest,
                      u64 *out, i32 *out_minute) {
-  i64 i = 0, j = 0, n = 0;
-  while (i < a_n && j < b_n) {
-    u64 x = a[i], y = b[j];
-    i32 minute = x <= y ? a_minute[i] : b_minute[j];
-    if (x == y && b_minute[j] > minute) minute = b_minute[j];
-    out[n] = x <= y ? x : y;
-    out_minute[n] = minute;
-    n += minute >= oldest;
-    i += x <= y;
-    j += y <= x;
+  i64 i = 0, n = 0;
+  for (i64 j = 0; j < b_n; j++) {
+    for (; i < a_n && a[i] < b[j]; i++) KEEP(a[i], a_minute[i]);
+    i32 minute = b_minute[j];
+    if (i < a_n && a[i] == b[j]) {
+      if (a_minute[i] > minute) minute = a_minute[i];
+      i++;
+    }
+    KEEP(b[j], minute);
   }
-  for (; i < a_n; i++) { out[n] = a[i]; out_minute[n] = a_minute[i]; n += a_minute[i] >= oldest; }
-  for (; j < b_n; j++) { out[n] = b[j]; out_minute[n] = b_minute[j]; n += b_minute[j] >= oldest; }
+  for (; i < a_n; i++) KEEP(a[i], a_minute[i]);
   return n;
 }
 

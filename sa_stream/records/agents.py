@@ -151,9 +151,7 @@ def _resolver() -> tuple[Callable[..., Any], Any]:
 _NO_COMPUTER = re.compile(
     r"TV(?<!\wTV)\b|SmartTV|SMART-TV|BRAVIA|AFT(?<!\wAFT)[A-Z]|CrKey|Xbox|PlayStation|Nintendo|OculusBrowser|VR(?<!\wVR)\b"
 )
-_TABLETS = re.compile(
-    r"iPad|Tablet|SM-(?<!\wSM-)[TX]\d|KF(?<!\wKF)[A-Z]{2,}\b|Nexus (?:7|9|10)\b|Tab(?<!\wTab)\b"
-)
+_TABLETS = re.compile(r"iPad|Tablet|SM-(?<!\wSM-)[TX]\d|KF(?<!\wKF)[A-Z]{2,}\b|Nexus (?:7|9|10)\b|Tab(?<!\wTab)\b")
 
 
 def _device(system: str, text: str) -> str:
