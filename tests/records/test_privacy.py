@@ -1,13 +1,16 @@
 """What is taken out of texts before they are stored or shown, and that the cheap test misses none of it."""
 
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from sa_stream.errors import Config_Error
+from sa_stream.records import privacy
 from sa_stream.records.privacy import (
     MAYBE_NORMALIZED,
     MAYBE_PERSONAL,
@@ -353,3 +356,13 @@ class Test_path_rules:
         start = time.process_time()
         Path_Rules.parse('[["^(a+)+$", "x"]]').apply(pl.Series(["a" * 100_000 + "!"]))
         assert time.process_time() - start < 5
+
+
+def test_the_rules_that_are_read_of_the_list_of_top_level_domains_say_what_all_of_them_say() -> None:
+    rules = [line for line in Path(PSLFILE).read_text("utf-8").split("\n") if line and not line.startswith("//")]
+    labels = {label for rule in rules for label in rule.removeprefix("!").split(".")} | {"example", "x", "png"}
+    labels |= {label.encode("idna").decode() for label in labels if not label.isascii()}
+    assert len(labels) > 5_000
+    every = PublicSuffixList(accept_unknown=False)
+    for label in labels:
+        assert privacy._is_top_level(label) == (every.publicsuffix(f"example.{label}") is not None)
