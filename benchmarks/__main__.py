@@ -54,9 +54,10 @@ bytes.
   of the real reconciler on a clock that nobody waits for (benchmarks/closing.py). **s3-month**: the calls of an hour of
   steady traffic at list prices. **state-objects**: a life of 31 simulated days.
 - **api-week**: seven days by half hours, in days of 60 KB, from a cache service in the same process that was not asked
-  before, by CPU; **api-week-reads** of it; **api-week-remote**: from one that takes 30 ms for an answer, by the clock;
-  **api-warm**: the same once more. **api-50-clients-…**: the API in the process of engine-10k, which goes on all the
-  time, while 50 dashboards ask for summary and timeseries every ten seconds from another process, by the clock.
+  before, by CPU; **api-week-reads** of it; **api-week-remote**: from one that takes 30 ms for an answer, its work for
+  it included, by the clock; **api-warm**: the same once more. **api-50-clients-…**: the API in the process of
+  engine-10k, which goes on all the time, while 50 dashboards ask for summary and timeseries every ten seconds from
+  another process, by the clock.
 - **archive-list-…**: the list requests that find a window's files among a month's, for each layout, with Firehose's
   names. **archive-small-files**: one window from 2,000 files, from an emulated S3 (moto) on another core, which takes
   2 ms of that core for an answer: from the first list request until the window is there.
