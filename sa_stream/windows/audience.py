@@ -5,6 +5,7 @@ Everything works on distinct values. How many agents of a window are classified 
 16,384 different ones are, whoever sends more of them counts as unknown; so it is with the origins of referers.
 """
 
+import threading
 from collections import Counter
 from functools import cache, lru_cache
 
@@ -33,9 +34,11 @@ ORIGIN = r"^[A-Za-z-]+://[^/?#]*"  # all of a referer that its host depends on, 
 
 
 class _Classes:
-    """What agents are, as numbers by which they are counted. Remembers over windows, a bounded number of them."""
+    """What agents are, as numbers by which they are counted. Remembers over windows, a bounded number of them. Any
+    thread may ask."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._remembered = Agents_Remembered()
         self._numbers: dict[Agent, int] = {}
         self._of_hash = Remembered()
@@ -51,15 +54,16 @@ class _Classes:
 
     def of(self, agents: Coded, places: Int64s, hashes: UInt64s) -> Int64s:
         """The numbers of some agents; a hash that was seen need not have its text looked up."""
-        if len(self._of_hash) > HASHES_REMEMBERED:
-            self._of_hash.forget()
-        found = self._of_hash.of(hashes)
-        fresh = np.flatnonzero(found == 0)
-        if len(fresh):
-            texts = agents.some(places[fresh])
-            found[fresh] = [1 + self._number(text.encode()) for text in texts]
-            self._of_hash.put(hashes[fresh], found[fresh])
-        return found - 1
+        with self._lock:
+            if len(self._of_hash) > HASHES_REMEMBERED:
+                self._of_hash.forget()
+            found = self._of_hash.of(hashes)
+            fresh = np.flatnonzero(found == 0)
+            if len(fresh):
+                texts = agents.some(places[fresh])
+                found[fresh] = [1 + self._number(text.encode()) for text in texts]
+                self._of_hash.put(hashes[fresh], found[fresh])
+            return found - 1
 
 
 @cache

@@ -2,6 +2,7 @@
 they come out. The same few thousand come again and again, so what is said of one is remembered by its hash.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import compress
@@ -38,9 +39,11 @@ class Facts(NamedTuple):
 
 
 class _Known_Paths:
-    """What was said of paths under one hash secret and some rules."""
+    """What was said of paths under one hash secret and some rules. For who holds its lock: the records of a stream are
+    folded by one thread, and those of its archive by others."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self._said = Remembered()
         self._forget()
 
@@ -91,6 +94,11 @@ def _known_paths(rules: Path_Rules, seed: int) -> _Known_Paths:
 def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, UInt64s, Facts]:
     """Paths as they may be stored, their hashes under a month's secret, and what is said of each."""
     known = _known_paths(rules, seed)
+    with known.lock:
+        return _clean_and_known(paths, known, rules, seed)
+
+
+def _clean_and_known(paths: Coded, known: _Known_Paths, rules: Path_Rules, seed: int) -> tuple[Coded, UInt64s, Facts]:
     known.make_room()
     hashes = hashes_of(paths, seed)
     said = known.said_of(hashes)
