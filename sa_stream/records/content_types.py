@@ -1,6 +1,7 @@
 """What was asked for: the content type of an answer and a path come in, the plain type and its kind go out."""
 
 import re
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ OTHER_TYPE = "(other)"
 PAGE, API, ASSET, DOWNLOAD, OTHER = "page", "api", "asset", "download", "other"
 
 _BYTES_MAX = 512
+_CACHED_BYTES_MAX = 64
 # Two names of RFC 6838, 4.2, of which no registered one is nearly as long.
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,95}")
 
@@ -20,11 +22,18 @@ _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0
 def type_of(content_type: bytes) -> str:
     """`text/html` of `Text/HTML;%20charset=utf-8`: in lower case, without parameters. '' for none (or `-`), '(other)'
     for what has not the form of a type, or an address in it."""
+    return (_type_cached if len(content_type) <= _CACHED_BYTES_MAX else _type_of)(content_type)
+
+
+def _type_of(content_type: bytes) -> str:
     text = decoded(content_type[:_BYTES_MAX].decode("utf-8", "replace"))
     if text.strip() in MISSING:
         return ""
     plain = re.split("[;,]", text, maxsplit=1)[0].strip().lower()
     return plain if _TYPE.fullmatch(plain) and scrub(plain) == plain else OTHER_TYPE
+
+
+_type_cached = lru_cache(maxsize=1_024)(_type_of)
 
 
 def _table(kinds: dict[str, str]) -> dict[str, str]:
