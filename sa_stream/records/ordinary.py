@@ -24,6 +24,7 @@ PATH = "cs-uri-stem"
 RECORD_BYTES = 120  # about, of a record beside its texts and id, while it waits for others; with its number
 TEXT_BYTES = 32  # beside what it says
 WHOLE_RECORD_BYTES = 400  # as columns
+OTHERS_BYTES_MAX = 16 << 20  # of lines that are not ordinary, until all are folded
 
 type As_Columns = Callable[[list[Decoded], list[Dropped], Int64s], Columns]
 type Judged = Callable[[Sequence[bytes], Int64s], Columns]
@@ -102,6 +103,7 @@ class Reading:
         self._list: Ordinary | None = None
         self._rows: Rows | None = None
         self._others: list[_Other] = []
+        self._others_bytes = 0
 
     def add(self, payloads: Packed_Payloads, arrivals_ms: Int64s) -> None:
         """Read payloads, each of which came at a time. They are not needed any more."""
@@ -160,14 +162,15 @@ class Reading:
                 yield from self._judged(part, begin, stopped, line)
             else:
                 self._others += others
-                if stopped < len(part.buffer):
+                self._others_bytes += sum(len(other.text) for other in others)
+                if stopped < len(part.buffer) or self._others_bytes > OTHERS_BYTES_MAX:
                     yield from self.ended()
             begin, line = stopped, next_line
 
     def ended(self, rows_max: int | None = None) -> Iterator[Columns]:
         """Columns of what was read and not given, if there is something; of no more than so many ordinary lines."""
         listed, rows, others = self._list, self._rows, self._others
-        self._list, self._rows, self._others = None, None, []
+        self._list, self._rows, self._others, self._others_bytes = None, None, [], 0
         if listed is None or rows is None:
             return
         try:
@@ -183,7 +186,7 @@ class Reading:
     @property
     def size_bytes(self) -> int:
         """About what it holds of memory."""
-        whole = sum(map(len, self._whole)) * WHOLE_RECORD_BYTES
+        whole = sum(map(len, self._whole)) * WHOLE_RECORD_BYTES + self._others_bytes
         if self._rows is None:
             return whole
         numbers = self._rows.numbers

@@ -19,7 +19,7 @@ from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
 from sa_stream.records.referrers import OTHER, host_of_referrer
-from sa_stream.windows.remembered import Remembered
+from sa_stream.windows.remembered import Remembered, own_secret
 from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct
 from sa_stream.windows.tables import Table, hashes_of, paired
 from sa_stream.windows.window import Window
@@ -83,7 +83,8 @@ def add_agents(window: Window, table: Table, views: Bools, seed: int) -> None:
     chosen = np.flatnonzero(_chosen(window, agents, of_each, present.copy()))
     window.unique_agents.add(of_each[present])
     numbers = np.full(len(agents), classes.nobody)
-    numbers[chosen] = classes.of(agents, chosen, of_each[chosen])
+    by_secret = of_each if seed else hashes_of(agents, own_secret())
+    numbers[chosen] = classes.of(agents, chosen, by_secret[chosen])
     totals = np.zeros((len(classes.agents), 3), np.int64)
     added = (agents.numbers(), agents.numbers(table.sizes), agents.numbers(rows=views))
     np.add.at(totals, numbers, np.stack(added, axis=1))

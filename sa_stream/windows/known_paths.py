@@ -16,7 +16,7 @@ from sa_stream.records.columns import Int64s
 from sa_stream.records.content_types import sort_of, sorts_of
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_paths
-from sa_stream.windows.remembered import Remembered
+from sa_stream.windows.remembered import Remembered, own_secret
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 from sa_stream.windows.tables import hashes_of
 
@@ -92,10 +92,12 @@ def _known_paths(rules: Path_Rules, seed: int) -> _Known_Paths:
 
 
 def clean_and_known(paths: Coded, rules: Path_Rules, seed: int) -> tuple[Coded, UInt64s, Facts]:
-    """Paths as they may be stored, their hashes under a month's secret, and what is said of each."""
-    known = _known_paths(rules, seed)
+    """Paths as they may be stored, their hashes under a month's secret (0: there is none), and what is said of each."""
+    secret = seed or own_secret()
+    known = _known_paths(rules, secret)
     with known.lock:
-        return _clean_and_known(paths, known, rules, seed)
+        paths, hashes, facts = _clean_and_known(paths, known, rules, secret)
+    return paths, hashes if seed else hashes_of(paths, seed), facts
 
 
 def _clean_and_known(paths: Coded, known: _Known_Paths, rules: Path_Rules, seed: int) -> tuple[Coded, UInt64s, Facts]:

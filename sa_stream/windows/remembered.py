@@ -1,13 +1,23 @@
 """Numbers by hash: what was found out once of a text that comes again and again. Whoever remembers bounds how many."""
 
+import secrets
+from functools import cache
+
 import numpy as np
 
 from sa_stream.records.columns import Bools, Int64s
 from sa_stream.windows.summaries import UInt64s
 
 
+@cache
+def own_secret() -> int:
+    """Of this process, to remember by where hashes have no secret. Whoever knew it could make a text that is taken for
+    another one."""
+    return secrets.randbits(63) + 1
+
+
 class Remembered:
-    """hash -> number above 0."""
+    """hash -> number above 0. The hashes are under a secret."""
 
     __slots__ = ("_hashes", "_numbers")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sa_stream import native
 from sa_stream.bounded.windows import _contents
 from sa_stream.records import decoder
 from sa_stream.records.columns import CODED_COLUMNS
@@ -49,3 +50,22 @@ def test_records_that_differ_in_one_field_have_other_contents(field: str) -> Non
     found = contents([{name: value} for value in values])
     assert len(set(found)) == len(values)
     assert contents([{name: value} for value in values * 2]) == found * 2
+
+
+@pytest.mark.usefixtures("both_ways")
+def test_what_is_behind_a_query_is_no_content_and_a_path_that_begins_like_the_missing_one_is() -> None:
+    paths = ["/a?x", "/a?y", "/a", "-?x", "-?y", "-", "?x", "?y"]
+    found = dict(zip(paths, contents([{"cs-uri-stem": path} for path in paths]), strict=True))
+    assert found["/a?x"] == found["/a?y"] == found["/a"]
+    assert found["?x"] == found["?y"]
+    assert len({found[path] for path in ("-?x", "-?y", "-")}) == 3
+
+
+def test_contents_are_the_same_with_the_kernel_and_without_it() -> None:
+    values = [{"cs-uri-stem": path, "time-taken": taken} for path in ("-?x", "/a?b", "-") for taken in ("0.10", "0.1")]
+    ways = []
+    for available in {False, native.AVAILABLE}:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(native, "AVAILABLE", available)
+            ways.append(contents(values))
+    assert all(way == ways[0] for way in ways)

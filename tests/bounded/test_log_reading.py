@@ -11,10 +11,11 @@ from sa_stream.bounded import log_reading
 from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.replay import read_windows
 from sa_stream.log_file import Log_File, Log_Lines
-from sa_stream.records import parser
+from sa_stream.records import ordinary, parser
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
-from tests.log_lines import NOW_MS, chunked, log_files
+from sa_stream.records.parser import Parser
+from tests.log_lines import NOW_MS, chunked, line_of, log_files
 from tests.oracle import CANONICAL
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -64,3 +65,18 @@ def test_of_more_files_than_are_read_as_one_each_has_its_records() -> None:
     windows, notes = found(files)
     assert [records for records, _ in notes] == [1 + place % 3 for place in range(len(files))]
     assert len(windows) == 1
+
+
+def test_lines_that_the_kernel_does_not_read_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of connections that last for an hour, with queries that nobody stores."""
+    monkeypatch.setattr(ordinary, "OTHERS_BYTES_MAX", 100_000)
+    short = line_of({"timestamp": "1771252200.5"}) + b"\n"
+    long = line_of({"timestamp": "1771252201.5", "time-taken": "3600.5", "cs-uri-stem": "/a?" + "q" * 10_000}) + b"\n"
+    reading = Parser(INTAKE.lists, FUTURE_MS).pieces(NOW_MS)
+    records = 0
+    for _ in range(100):
+        records += sum(map(len, reading.add_lines((short + long) * 2, 0)))
+        if isinstance(reading, ordinary.Reading):
+            assert reading.size_bytes < 500_000
+            assert reading.size_bytes >= sum(len(other.text) for other in reading._others)
+    assert records + sum(map(len, reading.ended())) == 400
