@@ -1,4 +1,4 @@
-"""Without a secret anybody can make two texts with one hash. It changes no more than how many distinct ones there are."""
+"""Without a secret anybody can make two texts with one hash. It changes only how many distinct ones there are."""
 
 import numpy as np
 import pytest
