@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from decimal import Context, Decimal
 
 import numpy as np
-import numpy.typing as npt
 
-from sa_stream.records.coded import FEW_VALUES, Coded
+from sa_stream.records.coded import FEW_VALUES, Coded, Int64s
 
 DURATIONS = ("time-taken", "time-to-first-byte", "origin-fbl")  # in seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -20,8 +19,6 @@ _EXACT = Context(prec=NUMBER_DIGITS_MAX + 6)  # the usual one rounds to 28 digit
 
 # text -> its microseconds: the same few thousand texts come again and again
 _known: dict[str, int] = {}
-
-type Int64s = npt.NDArray[np.int64]
 
 
 def micros_of(text: str | None) -> int:

@@ -7,14 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sa_stream.records.coded import Bools
 from sa_stream.records.fields import NO_VALUE
-from sa_stream.records.hashing import Texts_In, hash_expression, hash_of
+from sa_stream.records.hashing import Int64s, Texts_In, UInt64s, hash_expression, hash_of
 
 REQUEST_ID = "x-edge-request-id"
-
-type Int64s = npt.NDArray[np.int64]
-type UInt64s = npt.NDArray[np.uint64]
-type Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
