@@ -123,7 +123,7 @@ def test_hostile_names_are_escaped() -> None:
 
 
 def test_a_scrape_of_500_shards_takes_at_most_20_ms() -> None:
-    """Of the CPU, as others use this machine too; the best of some."""
+    """Of this thread's CPU, as others use this machine and this process too; the best of some."""
     health = lived_in()
     for number in range(500):
         pen = health.shard(f"shardId-{number:012}")
@@ -132,10 +132,10 @@ def test_a_scrape_of_500_shards_takes_at_most_20_ms() -> None:
         pen.watermark(NOW.wall_ms)
     registry = registry_of(health, lambda: NOW, PROCESS)
     took_s = []
-    for _ in range(15):
-        began_s = time.process_time()
+    for _ in range(40):
+        began_s = time.thread_time()
         text = generate_latest(registry)
-        took_s.append(time.process_time() - began_s)
+        took_s.append(time.thread_time() - began_s)
     assert text.count(b'shard="shardId-') == 500 * 6
     assert min(took_s) <= 0.020
 

@@ -320,9 +320,9 @@ def test_a_thousand_shards_are_copied_in_a_few_milliseconds() -> None:
         shard.counters(dict.fromkeys(("records", "aggregated", "duplicates", "late"), number))
     took_s = []
     for _ in range(20):
-        began_s = time.process_time()
+        began_s = time.thread_time()
         health.view()
-        took_s.append(time.process_time() - began_s)
+        took_s.append(time.thread_time() - began_s)
     assert min(took_s) < 0.010
 
 
