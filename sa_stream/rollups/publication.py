@@ -65,6 +65,8 @@ class Publication:
             if is_final(entry) and any(self.cache.retrieve_entry(NS_SA_AGGREGATE, zero) for zero in zeros):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
+                if entry["provenance"] == S3:
+                    return None  # it lacks a file, and the stream lacked nothing
                 entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms, waits={})
         if is_final(entry) and entry is not found.entry:
             assert found.editions is not None

@@ -22,17 +22,13 @@ from sa_stream.rollups.merging import Merger
 from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings, Worker, Written
 from sa_stream.rollups.periods import (
     HALF_HOUR,
-    MONTHLY,
-    PERIODS,
     ROLLUPS,
     cache_key,
     child_period,
     children,
-    end_of,
     from_iso,
     parents,
     parse_cache_key,
-    start_of,
 )
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.publication import (
@@ -45,6 +41,7 @@ from sa_stream.rollups.publication import (
 )
 from sa_stream.rollups.repairs import Archive_View, Repair, missing_of_steps
 from sa_stream.rollups.status import Slot, slots_of, status_of
+from sa_stream.rollups.unfinished import Strays, unfinished_steps
 from sa_stream.rollups.versions import Brief, brief_of
 from sa_stream.rollups.wanted import (
     REPAIR_GONE,
@@ -72,7 +69,6 @@ PROGRESS_MOVED = "progress-moved"  # records were replaced faster than they coul
 
 OTHERS_PATIENCE = 3  # times the refresh interval: then he who wrote an open entry last is taken for gone
 FINAL_PATIENCE_MS = 15_000  # ... before his entry is made final by another
-MONTHS_MAX = 36  # looked through for entries that are not final, whatever the clocks say
 
 
 class Reconciler:
@@ -104,6 +100,7 @@ class Reconciler:
         self._now_ms = 0
         self._horizon_ms = 0  # no entry begins after it
         self._closed_until_ms = 0  # no entry that ends later is closed
+        self._strays = Strays(self.settings.verify_final_ms)
         self._result = Pass_Result()
 
     @property
@@ -131,10 +128,13 @@ class Reconciler:
         self._horizon_ms = max(now_ms + self.timing.future_ms, stream.passed_ms, *stream.named, 0)
         self._closed_until_ms = self._horizon_ms - self.timing.keep_ms
 
-        todo = yield from self._unfinished(stream)
+        # What the stream has passed tells where to begin, whatever our clock says.
+        from_ms = (stream.passed_ms if stream.passed_ms > 0 else now_ms) - self.timing.keep_ms
+        strays = yield from self._strays.steps(self.store, self._brief, now.moment)
+        todo = yield from unfinished_steps(self._brief, from_ms - self.timing.retention_longest_ms, self._horizon_ms)
         named = {*stream.named, *self._archive.repairs}
         again = [parse_cache_key(key) for key in self.memory.due_keys()]
-        for period, start_ms in [*((HALF_HOUR, window_ms) for window_ms in named), *again]:
+        for period, start_ms in [*((HALF_HOUR, window_ms) for window_ms in named), *again, *strays]:
             todo[period].add(start_ms)
             for parent, parent_ms in parents(period, start_ms):
                 todo[parent].add(parent_ms)
@@ -148,6 +148,7 @@ class Reconciler:
             window_ms: sources for window_ms, sources in result.settled.items() if self._rolled_up(window_ms)
         }
         yield from self._publication.delete_superseded_steps(now.moment, self.settings.grace_ms)
+        self._strays.dealt_with()
         return result
 
     def status(self, result: Pass_Result, worker: Worker) -> Entry | None:
@@ -164,39 +165,21 @@ class Reconciler:
 
     def _find_to_repair(self, stream: Stream_View) -> Steps[None]:
         for window_ms in self._archive.candidates(stream, self.memory.now):
-            brief = yield from self._brief(HALF_HOUR, window_ms)
-            if brief is None and (yield from self._is_final_zero(window_ms)):
+            if (yield from self._is_final_zero(window_ms)):
                 continue
+            brief = yield from self._brief(HALF_HOUR, window_ms)
             if brief is None or not brief.final or brief.provenance == S3:
                 self._result.to_repair[window_ms] = self._archive.repairs.get(window_ms)
 
     def _is_final_zero(self, window_ms: int) -> Steps[bool]:
-        """Whether something final has counted a window without an entry as empty."""
+        """Whether the window has no entry, and something final has counted it as empty."""
+        if (yield from self._brief(HALF_HOUR, window_ms)) is not None:
+            return False
         for period, start_ms in parents(HALF_HOUR, window_ms):
             brief = yield from self._brief(period, start_ms)
             if brief is not None and brief.final:
                 return True
         return False
-
-    def _unfinished(self, stream: Stream_View) -> Steps[dict[str, set[int]]]:
-        """Entries that are not final, found from the months downwards: a window that no map names any more (its
-        partition forgot it, another one is days behind) still has its entry, and everything above that is partial.
-        What the stream has passed tells where to begin, whatever our clock says."""
-        from_ms = stream.passed_ms if stream.passed_ms > 0 else self._now_ms
-        months = [start_of(MONTHLY, from_ms - self.timing.keep_ms - self.timing.retention_longest_ms)]
-        while (next_ms := end_of(MONTHLY, months[-1])) <= self._horizon_ms and len(months) < MONTHS_MAX:
-            months.append(next_ms)
-        todo: dict[str, set[int]] = {period: set() for period in PERIODS}
-        looked_at = months
-        for period in reversed(PERIODS):
-            for start_ms in looked_at:
-                brief = yield from self._brief(period, start_ms)
-                if brief is not None and not brief.final:
-                    todo[period].add(start_ms)
-            if period != HALF_HOUR:
-                below = (child_ms for start_ms in sorted(todo[period]) for child_ms in children(period, start_ms))
-                looked_at = [child_ms for child_ms in below if child_ms <= self._horizon_ms]
-        return todo
 
     # ------------------------------------------------------------------ half hours
 
@@ -206,8 +189,8 @@ class Reconciler:
             self._result.waiting += 1
         key = cache_key(HALF_HOUR, window_ms)
         repair = self._archive.repairs.get(window_ms)
-        if repair is not None and view.final and not repair.whole:
-            repair = None  # the stream has all of it, the archive has not
+        if repair is not None and not repair.whole and (view.final or (yield from self._is_final_zero(window_ms))):
+            repair = None  # the stream has, or had, all of it; the archive has not
         known = self._believed(key)
         if known is not None and known.equal_to == (view, repair) and not self.memory.may_settle(known):
             if known.settled:

@@ -349,6 +349,43 @@ def test_a_crash_between_any_two_calls_changes_nothing_in_the_end():
     assert steps > 20
 
 
+@pytest.mark.parametrize("who", ["a new worker", "the same one, whose call failed", "one that was there before"])
+def test_what_a_pass_that_was_cut_short_has_written_becomes_final_though_no_map_names_it_any_more(who: str):
+    """The partition starts again from a snapshot that covers more and knows nothing of the window."""
+
+    class Cut(BaseException):
+        pass
+
+    steps, partial_ones, other = 0, 0, Stream()
+    while True:
+        stream, left, much_later = Stream("a"), [steps], LATER + 3 * DAY_MS
+        other = stream.fresh()
+        stream.run(W, other)
+        stream.commit("a", 1, LATER, {W: 5}, since_ms=NEXT)
+
+        def cut(operation: Call, left=left):
+            left[0] -= 1
+            result = operation()  # it takes effect, and nobody hears of it
+            if left[0] < 0:
+                raise Cut
+            return result
+
+        steps += 1
+        try:
+            stream.run(LATER, perform=cut)
+        except Cut:
+            partial_ones += HALF in stream.entries
+            stream.maps["a"].clear()
+            stream.commit("a", 2, much_later, lineage="m")
+            worker = {"a": stream.fresh(), "t": stream.reconciler, "o": other}[who[0]]
+            stream.settle(much_later, worker)
+            statuses = {key: status(stream, key)[0] for key in stream.entries if not key.startswith("monthly")}
+            assert not statuses or statuses == dict.fromkeys([HALF, HOUR, DAY], "final")
+        else:
+            break
+    assert partial_ones > 5
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_workers_that_interleave_at_every_call_end_with_the_same_entries(seed: int):
     chance = random.Random(seed)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from sa_stream.commits.keys import repair_key
-from sa_stream.commits.operations import drive
+from sa_stream.commits.operations import Call, drive
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.repairs import Repair_Settings, put_repair_steps, repair_of, repairs_steps
@@ -100,6 +100,37 @@ def test_what_was_counted_as_empty_in_something_final_is_not_repaired():
     assert status(stream, HOUR) == ("final", 0, 5)
     stream.commit("a", 2, NEXT + HOUR_MS + 1, {NEXT: 5}, since_ms=NEXT, counters={"retention_gaps": 1})
     assert W not in stream.run(now_ms + MINUTE_MS).to_repair
+
+
+def test_a_broken_repair_takes_the_place_of_nothing_that_was_counted_as_empty_in_something_final():
+    stream = repaired("a")
+    stream.commit("a", 1, NEXT + HOUR_MS, {NEXT: 5})
+    now_ms = NEXT + HOUR_MS + AFTER
+    stream.settle(now_ms)
+    stream.commit("a", 2, NEXT + HOUR_MS + 1, {NEXT: 5}, since_ms=NEXT, counters={"retention_gaps": 1})
+    put(stream, W, files=3, requests=0, broken={"file": "no gzip"})
+    for worker in (stream.reconciler, stream.fresh()):
+        stream.settle(now_ms + 2 * HOUR_MS, worker)
+        assert HALF not in stream.entries
+        assert stream.calls["publish"] == 0
+        assert status(stream, HOUR) == ("final", 0, 5)
+
+
+def test_a_broken_repair_is_not_made_final_by_an_hour_that_became_so_while_it_was_merged():
+    stream, before, now_ms = repaired("a"), repaired("a"), NEXT + HOUR_MS + AFTER
+    stream.commit("a", 1, NEXT + HOUR_MS, {NEXT: 5}, since_ms=NEXT, counters={"retention_gaps": 1})
+    before.commit("a", 1, NEXT + HOUR_MS, {NEXT: 5})
+    before.settle(now_ms)
+    assert status(before, HOUR) == ("final", 0, 5)
+    put(stream, W, files=3, requests=0, broken={"file": "no gzip"})
+
+    def meanwhile(operation: Call):
+        if operation.name.endswith("publish"):
+            stream.cache.store_entry(NS_SA_AGGREGATE, HOUR, before.entries[HOUR])
+        return operation()
+
+    stream.run(now_ms, perform=meanwhile)
+    assert HALF not in stream.entries
 
 
 def test_a_repair_that_cannot_be_read_is_none_and_is_computed_again():
