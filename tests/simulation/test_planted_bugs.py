@@ -50,7 +50,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"settings": False, "replaced": ""},
     ),
     "forgotten_before_it_is_rolled_up": (
-        82,
+        164,
         {"backlog": True, "lost_summaries": 0.2, "cache_outage": True, **NO_OTHER},
     ),
     "lateness_is_only_a_setting": (4, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
