@@ -18,11 +18,11 @@ from benchmarks import rivals
 from benchmarks.archive import AWS, BUCKET, SETTLE_MS, filled_s3, key_of, places
 from benchmarks.data import WINDOW_END_MS
 from benchmarks.measure import TWO_CORES, call
-from consumer.commands.reading import pool_of
+from consumer.commands.reading import started
 from consumer.process.memory import keep_memory
 from sa_stream.archive.files import Archive_File, Stored
 from sa_stream.bounded.files import Counting
-from sa_stream.bounded.pool import Open_Logs
+from sa_stream.bounded.pool import Open_Logs, Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.embedded.generator import Traffic
 from sa_stream.records.fields import resolve_field_lists
@@ -160,7 +160,7 @@ def _counted(open_logs: Open_Logs, files: Sequence[Archive_File], starts: range,
     intake = Intake(resolve_field_lists("canonical", ""))
     counting = Counting(intake, Timing(), seeds, wall_clock_ms(), SETTLE_MS, checked=True)
     began_s = time.perf_counter()
-    with pool_of(jobs) as pool:
+    with Pool(started(jobs)) as pool:
         list(Windows_Of_Files(open_logs, (), (), counting, pool))  # until all have started
         started_s, cpu_s = time.perf_counter(), time.process_time()
         windows = Windows_Of_Files(open_logs, files, starts, counting, pool)

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 W3C_HEADER = b"#Fields:"  # a line that begins so names the columns of those below it
 
@@ -73,4 +74,4 @@ class Log_Table:
 
     file: Log_File
     names: tuple[str, ...]
-    frames: Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+    frames: Callable[[Sequence[str]], Iterator["pl.DataFrame"]]

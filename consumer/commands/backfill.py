@@ -14,7 +14,7 @@ from typing import Any
 from rich import filesize
 
 from consumer.archive.stream import Archive_Stream
-from consumer.commands.reading import jobs_for, pool_of, progress
+from consumer.commands.reading import jobs_for, progress, started
 from consumer.commands.screen import say, wide_console
 from consumer.process.terminal import printable
 from consumer.worker.application import Application
@@ -22,6 +22,7 @@ from consumer.worker.stores import open_cache, open_state
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read, window_of_files
+from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
 from sa_stream.commits.decisions import claim_cache
@@ -217,7 +218,7 @@ class _Backfill:
         """How many records the files have."""
         config, application = self._config, self._application
         open_logs = Archive_Logs(config.logs_bucket)
-        with pool_of(jobs_for(total_bytes, jobs)) as pool:  # its processes start while the lists are looked at
+        with Pool(started(jobs_for(total_bytes, jobs))) as pool:  # its processes start while the lists are looked at
             if not application.fields.checked:
                 decide_fields(application.fields, open_logs(files))
             intake = config.intake(application.fields.lists)

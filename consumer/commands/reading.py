@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from consumer.process.cores import cores_allowed
 from consumer.process.garbage import collect_rarely
 from consumer.process.memory import share_arenas
-from sa_stream.bounded.pool import Pool
+from sa_stream.bounded.processes import Processes
 
 BYTES_A_PROCESS = 16 << 20  # of files: with fewer, to start another process takes longer than it saves
 
@@ -21,15 +21,15 @@ def jobs_for(total_bytes: int, jobs: int | None) -> int:
     return jobs or max(1, min(cores_allowed(), total_bytes // BYTES_A_PROCESS))
 
 
-def pool_of(jobs: int) -> Pool:
+def started(jobs: int) -> Processes:
     """This process and others. The threads that read ahead, new ones for each task, share their memory, and it is given
     back: what is kept for the next buffer would be in pieces after some gigabytes."""
     share_arenas()
-    return Pool(jobs, _begin)
+    return Processes(jobs, _begin)
 
 
 def _begin() -> None:
-    """What every process of a pool does first."""
+    """What every other process does first."""
     share_arenas()
     collect_rarely()
 

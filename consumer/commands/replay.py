@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from consumer.commands.reading import jobs_for, pool_of, progress
+from consumer.commands.reading import jobs_for, progress, started
 from consumer.process.memory import keep_memory
 from consumer.process.terminal import printable
-from sa_stream.bounded.files import Counting
-from sa_stream.bounded.pool import Task, joined
-from sa_stream.bounded.replay import replay_logs, replay_together
 from sa_stream.config import SA__Config
-from sa_stream.log_file import Log_Form, of_whole_files
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table, of_whole_files
 from sa_stream.records.fields import Field_List, setting_of
-from sa_stream.rollups.entry import Entry
+from sa_stream.sources.log_files import Log_Files
 from sa_stream.timing import wall_clock_ms
 
 if TYPE_CHECKING:
-    from sa_stream.log_file import Log_File, Log_Lines, Log_Table
-    from sa_stream.sources.log_files import Log_Files
+    from sa_stream.rollups.entry import Entry
 
 
 # Whole lines for whoever splits lines as Unicode does, too.
@@ -36,9 +32,7 @@ def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) ->
 
     jobs  processes that read; None: as many as are worth it
     """
-    from sa_stream.sources.log_files import Log_Files
-
-    started = time.perf_counter()
+    began_s = time.perf_counter()
     logs = Log_Files(paths)
     many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # nobody else can read standard input
     if many > 1:
@@ -59,12 +53,14 @@ def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) ->
     if "misfits" in summary:
         print(_misfits(summary), file=sys.stderr)
     summary["files"] = [said for file in logs.files if (said := file.summary())]
-    summary["seconds"] = round(time.perf_counter() - started, 3)
+    summary["seconds"] = round(time.perf_counter() - began_s, 3)
     sys.stderr.write(json_line(summary).decode())
     return not any(file.error for file in logs.files)
 
 
-def _alone(logs: "Log_Files", config: SA__Config) -> tuple[Iterator[Entry], dict[str, Any]]:
+def _alone(logs: Log_Files, config: SA__Config) -> tuple[Iterator["Entry"], dict[str, Any]]:
+    from sa_stream.bounded.replay import replay_logs
+
     keep_memory()
     with _progress(logs) as pieces:
         return replay_logs(
@@ -77,18 +73,23 @@ def _alone(logs: "Log_Files", config: SA__Config) -> tuple[Iterator[Entry], dict
         )
 
 
-def _together(logs: "Log_Files", config: SA__Config, jobs: int) -> tuple[Iterator[Entry], dict[str, Any]] | None:
+def _together(logs: Log_Files, config: SA__Config, jobs: int) -> tuple[Iterator["Entry"], dict[str, Any]] | None:
     """The same by several processes; None if names of columns were found within a file, which hold for all that is
     below them: then only who reads it from its beginning can tell."""
+    processes = started(jobs)  # they load the same as this one does now
+    from sa_stream.bounded.files import Counting
+    from sa_stream.bounded.pool import Pool, Task, joined
+    from sa_stream.bounded.replay import replay_together
+
     intake = config.intake(config.field_lists())
     counting = Counting(intake, config.timing(), None, wall_clock_ms(), settle_ms=0)
     sizes = {place.name: place.size_bytes or 0 for place in logs.places}  # of each range, where there are some
     order = {name: number for number, name in enumerate(sizes)}
     ranges = {name for name, times in Counter(place.name for place in logs.places).items() if times > 1}
     tasks = [Task(places) for places in joined(logs.places, lambda place: sizes[place.name], jobs)]
-    with pool_of(jobs) as pool, progress(len(logs.places), logs.total_bytes) as on_read:
+    with Pool(processes) as pool, progress(len(logs.places), logs.total_bytes) as on_read:
 
-        def on_done(files: "Sequence[Log_File]") -> None:
+        def on_done(files: Sequence[Log_File]) -> None:
             logs.files.extend(files)
             for file in files:
                 on_read(1, sizes[file.name], file.records)
@@ -121,7 +122,7 @@ def _tell(fields: Field_List) -> None:
 
 
 @contextmanager
-def _progress(files: "Log_Files") -> Iterator[Iterable["Log_Lines | Log_Table"]]:
+def _progress(files: Log_Files) -> Iterator[Iterable[Log_Lines | Log_Table]]:
     """The files' pieces, with a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield files  # and rich is not even loaded

@@ -13,12 +13,13 @@ from typing import Any
 from rich import filesize
 
 from consumer.commands.backfill import require_archive
-from consumer.commands.reading import jobs_for, pool_of, progress
+from consumer.commands.reading import jobs_for, progress, started
 from consumer.commands.screen import say, wide_console
 from consumer.process.terminal import printable
 from consumer.worker.stores import open_cache, open_state
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read
+from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.verification import Difference, Facts, Rollups, differences, explained
 from sa_stream.commits.decisions import Field_Choice
@@ -126,7 +127,7 @@ class _Verification:
             return report
         files = self._archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
         report.files, report.bytes = len(files), sum(file.size_bytes for file in files)
-        with pool_of(jobs_for(report.bytes, jobs)) as pool, progress(len(files), report.bytes) as on_read:
+        with Pool(started(jobs_for(report.bytes, jobs))) as pool, progress(len(files), report.bytes) as on_read:
 
             def on_file(read: File_Read) -> None:
                 report.records += read.records

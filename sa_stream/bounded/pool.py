@@ -5,24 +5,21 @@ Which duplicates count is asked of this process, which has the keys of all windo
 record first counts it. As duplicates say the same (Bounded_Windows), nothing depends on who that was.
 """
 
-import multiprocessing
-import os
 import queue
 import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from sa_stream.bounded.files import Counting, Recount
+from sa_stream.bounded.processes import END_S, Processes, Worker
 from sa_stream.bounded.windows import Keys, Seen
 from sa_stream.errors import Process_Ended
 from sa_stream.log_file import Log_File, Log_Lines, Log_Table
@@ -34,10 +31,8 @@ from sa_stream.windows.window import Window
 TASK_BYTES_MAX = 4 << 20  # of a task's files as they are stored
 TASKS_A_PROCESS = 4  # at least, as far as there are files: so that all end at about the same time
 FILE_BYTES = 4 << 10  # what a file costs beside its content
-END_S = 0.5  # a process that is told to end has so long
 NAMED_MAX = 3  # files of a process that an error names
 _NO_IDS = np.empty(0, np.uint64)
-_THREADS = "POLARS_MAX_THREADS"
 
 # Files, each with its pieces, which are taken before the next file is.
 type Logs = Iterable[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
@@ -120,8 +115,8 @@ def joined(files: Sequence[Any], size_bytes: Callable[[Any], int], jobs: int) ->
 # ---------------------------------------------------------------------- in a process of the pool
 
 
-def _serve(pipe: Connection, begin: Callable[[], None]) -> None:
-    begin()
+def serve(pipe: Connection) -> None:
+    """Count what comes through the pipe, until it is closed."""
     try:
         with suppress(EOFError, BrokenPipeError):  # nobody wants it any more
             while True:
@@ -179,43 +174,22 @@ def _taken_out(recount: Recount, closes_ms: int) -> list[tuple[Window, UInt64s]]
 # ---------------------------------------------------------------------- in the process that started them
 
 
-@dataclass(slots=True)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    files: Sequence[Any] = ()  # that it has
-
-
-def _nothing() -> None:
-    pass
-
-
 class Pool:
-    """This process and as many others as make `jobs`. They are started at once: before this one has threads that hold
-    locks, and while it prepares their work.
-
-    begin  called first in each of them; something that pickle can say
-
-    Ctrl-C means nothing to them: whoever started them ends them.
+    """Counts files in this process and in others (None: in this one alone), which it ends when it is closed.
 
     counting  how the last results were counted, with the field lists that were found
     """
 
     counting: Counting
 
-    def __init__(self, jobs: int = 1, begin: Callable[[], None] = _nothing) -> None:
-        self.jobs = jobs
-        self._workers: list[_Worker] = []
+    def __init__(self, processes: Processes | None = None) -> None:
+        self._processes = processes or Processes()
         self._threads: list[threading.Thread] = []
-        self._results: queue.Queue[tuple[int, Done | Counted | BaseException]] = queue.Queue(2 * jobs)
-        context = multiprocessing.get_context("spawn")
-        with _inherited():
-            for number in range(1, jobs):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, begin), name=f"count-{number}", daemon=True)
-                process.start()
-                theirs.close()
-                self._workers.append(_Worker(process, ours))
+        self._results: queue.Queue[tuple[int, Done | Counted | BaseException]] = queue.Queue(2 * self.jobs)
+
+    @property
+    def jobs(self) -> int:
+        return self._processes.jobs
 
     def __enter__(self) -> Self:
         return self
@@ -225,16 +199,11 @@ class Pool:
 
     def close(self) -> None:
         """End the processes, whatever they are at."""
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(END_S)
-            if worker.process.exitcode is None:
-                worker.process.kill()
+        self._processes.end()
         while any(thread.is_alive() for thread in self._threads):  # they may wait for room in the queue
             with suppress(queue.Empty):
                 self._results.get(timeout=0.01)
-        for worker in self._workers:
+        for worker in self._processes.others:
             worker.pipe.close()
 
     def results(self, setup: Setup, tasks: Sequence[Task]) -> Iterator[Done | Counted]:
@@ -258,7 +227,7 @@ class Pool:
         closes_ms = [BEGINNING_MS] * self.jobs
         self._threads = [
             threading.Thread(target=self._talk, args=(number, worker, setup, plan), daemon=True)
-            for number, worker in enumerate(self._workers)
+            for number, worker in enumerate(self._processes.others)
         ]
         for thread in self._threads:
             thread.start()
@@ -279,7 +248,7 @@ class Pool:
         while min(closes_ms) < NEVER_MS:
             yield told(*self._results.get())
 
-    def _talk(self, number: int, worker: _Worker, setup: Setup, plan: "_Plan") -> None:
+    def _talk(self, number: int, worker: Worker, setup: Setup, plan: "_Plan") -> None:
         try:
             worker.pipe.send(setup)
             for result in _count_there(worker, plan):
@@ -288,22 +257,6 @@ class Pool:
             self._results.put((number, _ended(worker)))
         except BaseException as error:  # noqa: BLE001 - raised by whoever asks for results
             self._results.put((number, error))
-
-
-@contextmanager
-def _inherited() -> Iterator[None]:
-    """What processes that are started meanwhile have: a core each, and no ear for Ctrl-C."""
-    threads_before = os.environ.get(_THREADS)
-    os.environ[_THREADS] = "1"
-    resource_tracker.ensure_running()  # of multiprocessing: to start it would end the masking
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        del os.environ[_THREADS]
-        if threads_before is not None:
-            os.environ[_THREADS] = threads_before
 
 
 def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
@@ -321,7 +274,7 @@ def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done 
     yield Counted(NEVER_MS, _taken_out(recount, NEVER_MS))
 
 
-def _count_there(worker: _Worker, plan: "_Plan") -> Iterator[Done | Counted]:
+def _count_there(worker: Worker, plan: "_Plan") -> Iterator[Done | Counted]:
     """The same in another process: everything that is said to it, and what it says for others."""
     number, task = plan.take()
     worker.pipe.send(task.files if task else ())
@@ -342,7 +295,7 @@ def _count_there(worker: _Worker, plan: "_Plan") -> Iterator[Done | Counted]:
     yield _unpacked(_answer(worker))
 
 
-def _answer(worker: _Worker) -> Any:
+def _answer(worker: Worker) -> Any:
     answer = worker.pipe.recv()
     if isinstance(answer, BaseException):
         raise answer
@@ -387,7 +340,7 @@ class _Plan:
         return next(iter(self._open.values())).closes_ms if self._open else BEGINNING_MS
 
 
-def _ended(worker: _Worker) -> Process_Ended:
+def _ended(worker: Worker) -> Process_Ended:
     worker.process.join(END_S)
     code = worker.process.exitcode
     how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"

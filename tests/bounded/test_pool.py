@@ -21,6 +21,7 @@ from sa_stream.archive.files import Archive_File
 from sa_stream.archive.layout import LAYOUTS, Places
 from sa_stream.bounded.files import Recount, Window_Read
 from sa_stream.bounded.pool import Open_Logs, Parts, Pool, Setup, Task, _taken_out, joined
+from sa_stream.bounded.processes import Processes
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.windows import Seen
 from sa_stream.embedded.memory_archive import Memory_Archive
@@ -71,7 +72,7 @@ def test_any_number_of_processes_gives_the_same_windows_and_notes(jobs: int, tmp
     }
     archive = written(tmp_path, OBJECTS | odd)
     alone, late = counted(tmp_path, archive, None)
-    with Pool(jobs) as pool:
+    with Pool(Processes(jobs)) as pool:
         together, late_together = counted(tmp_path, archive, pool)
     assert told(together) == told(alone)
     assert late_together == late == {STARTS[0]: 1}
@@ -103,7 +104,7 @@ def test_whoever_counts_which_file_and_when_the_windows_are_the_same(data: st.Da
 def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> None:
     first, second = key(STARTS[0] + 1_000), key(STARTS[0] + 2_000)
     archive = written(tmp_path, {second: line(STARTS[0] + 8, "a") * 300, first: line(STARTS[0] + 7, "a")} | OBJECTS)
-    with Pool(2) as pool:
+    with Pool(Processes(2)) as pool:
         for _ in range(3):
             together = counted(tmp_path, archive, pool)
             assert told(together[0]) == told(counted(tmp_path, archive, None)[0])
@@ -150,7 +151,7 @@ def pids(folder: Path) -> list[int]:
 
 
 def test_a_process_that_is_killed_is_an_error_that_names_its_files(tmp_path: Path) -> None:
-    with Pool(3) as pool:
+    with Pool(Processes(3)) as pool:
         thread, errors = waiting(tmp_path, pool)
         os.kill(pids(tmp_path)[0], signal.SIGKILL)
         thread.join(5)
@@ -161,7 +162,7 @@ def test_a_process_that_is_killed_is_an_error_that_names_its_files(tmp_path: Pat
 
 
 def test_to_close_a_pool_ends_everything_within_a_second(tmp_path: Path) -> None:
-    pool = Pool(3)
+    pool = Pool(Processes(3))
     waiting(tmp_path, pool)
     began_s = time.monotonic()
     pool.close()
@@ -180,12 +181,12 @@ def broken(here: int, files: Sequence[Archive_File]):
 
 
 def test_a_mistake_in_a_process_is_raised_here(tmp_path: Path) -> None:
-    with Pool(2) as pool, pytest.raises(AttributeError):
+    with Pool(Processes(2)) as pool, pytest.raises(AttributeError):
         counting(pool, partial(broken, os.getpid()), written(tmp_path, OBJECTS))
 
 
 def test_ctrl_c_means_nothing_to_any_other_process() -> None:
-    with Pool(3) as pool:
+    with Pool(Processes(3)) as pool:
         for child in multiprocessing.active_children():
             blocked = re.search(r"SigBlk:\s*([0-9a-f]+)", Path(f"/proc/{child.pid}/status").read_text())
             assert blocked is not None

@@ -1,0 +1,84 @@
+"""Processes that work beside this one: started, with a pipe to each, and ended. What they do is in `pool.py`.
+
+It loads nothing that takes long, so that they can be started before their parent has loaded what it needs itself: all
+load that at the same time then.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+END_S = 0.5  # a process that is told to end has so long
+_THREADS = "POLARS_MAX_THREADS"
+
+
+@dataclass(slots=True)
+class Worker:
+    process: BaseProcess
+    pipe: Connection
+    files: Sequence[Any] = ()  # that it has
+
+
+def _nothing() -> None:
+    pass
+
+
+class Processes:
+    """This process and as many others as make `jobs`. They are started at once: before this one has threads that hold
+    locks, and while it prepares their work.
+
+    begin  called first in each of them; something that pickle can say
+
+    Ctrl-C means nothing to them: whoever started them ends them.
+    """
+
+    def __init__(self, jobs: int = 1, begin: Callable[[], None] = _nothing) -> None:
+        self.jobs = jobs
+        self.others: list[Worker] = []
+        context = multiprocessing.get_context("spawn")
+        with _inherited():
+            for number in range(1, jobs):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, begin), name=f"count-{number}", daemon=True)
+                process.start()
+                theirs.close()
+                self.others.append(Worker(process, ours))
+
+    def end(self) -> None:
+        """Whatever they are at. Their pipes stay open for who still reads."""
+        for worker in self.others:
+            worker.process.terminate()
+        for worker in self.others:
+            worker.process.join(END_S)
+            if worker.process.exitcode is None:
+                worker.process.kill()
+
+
+def _work(pipe: Connection, begin: Callable[[], None]) -> None:
+    begin()
+    from sa_stream.bounded.pool import serve
+
+    serve(pipe)
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What processes that are started meanwhile have: a core each, and no ear for Ctrl-C."""
+    threads_before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    resource_tracker.ensure_running()  # of multiprocessing: to start it would end the masking
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        del os.environ[_THREADS]
+        if threads_before is not None:
+            os.environ[_THREADS] = threads_before
