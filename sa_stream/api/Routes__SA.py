@@ -44,6 +44,12 @@ class Routes__SA(Fast_API__Routes):
 
     # fmt: on
 
+    def setup(self) -> "Routes__SA":
+        self.setup_routes()
+        # A plain string: what is put behind their own kind of text loses the slash at its end, as of `/dashboard/`.
+        self.app.include_router(self.router, prefix=self.prefix.__str__(), tags=[self.tag])
+        return self
+
     def setup_routes(self) -> "Routes__SA":
         self.now_ms = self.now_ms or wall_clock_ms
         client = self.send_cache_client or getattr(self.sa_pipeline, "send_cache_client", None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key, end_of, from_iso, start_of
+from sa_stream.errors import Store_Unavailable
+from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key, end_of, from_iso, start_of, time_key
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import IN_SLOTS, SUMMED
 from sa_stream.services.traffic_slots import (
@@ -63,6 +64,12 @@ class Series_Reader:
         """Entries by their keys."""
         return self._read(keys)
 
+    def newest(self, period: str) -> Entry | None:
+        """The latest entry of a period that has begun, however old; None if there is none, or nobody can list them."""
+        begun = time_key(period, start_of(period, self.now_ms))
+        names = [name for name in self._names_in(period) or () if name <= begun]
+        return self._read([key := f"{period}/{max(names)}"])[key] if names else None
+
     def series(self, span: Span, names: Sequence[str]) -> Read_Series:
         """The slots of a span. names: the metrics that are needed."""
         if span.period == MINUTE:
@@ -114,18 +121,28 @@ class Series_Reader:
 
     def _silent_days(self, starts: Sequence[int], period: str) -> dict[int, Slot]:
         """Slots of days that have no entry, from before the time that `status/stream` tells about: their month tells
-        whether they are zero."""
+        whether they are zero. Nobody tells of those that have an entry of their own all the same: where half hours were
+        computed on demand, and their day was not."""
         old = [start_ms for start_ms in starts if start_ms < self.now_ms - STATUS_LOOKS_BACK_MS]
         if not old:
             return {}
         days = self.slots(DAILY, start_of(DAILY, old[0]), old[-1] + 1, IN_SLOTS)
         of_day = {day.start_ms: day for day in days}
+        silent = [start_ms for start_ms in old if of_day[start_of(DAILY, start_ms)].state in (ZERO, MISSING)]
+        there = self._names_in(period) if any(of_day[start_of(DAILY, each)].state == MISSING for each in silent) else ()
         found = {}
-        for start_ms in old:
+        for start_ms in silent:
             day = of_day[start_of(DAILY, start_ms)]
-            if day.state in (ZERO, MISSING):
+            if day.state == ZERO or (there is not None and time_key(period, start_ms) not in there):
                 found[start_ms] = Slot(start_ms, end_of(period, start_ms), day.state, day.reason, day.values)
         return found
+
+    def _names_in(self, period: str) -> set[str] | None:
+        """Time keys of all entries of a period; None where the cache service cannot list them."""
+        try:
+            return set(self._cache.names_in(period))
+        except Store_Unavailable:
+            return None  # then each is looked up: slower, and no less right
 
     def _own(
         self, starts: Sequence[int], told: Mapping[int, Slot], parents: Mapping[int, Entry], columns_suffice: bool

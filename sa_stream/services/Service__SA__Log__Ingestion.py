@@ -16,6 +16,7 @@ from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.timing import HOUR_MS, WINDOW_MS, wall_clock_ms
 
 FILES_AT_ONCE = 200
+_FUTURE = "future"  # of records.columns.REASONS, which loads what services do without
 BATCH_RECORDS = 5_000  # the cache service takes some 80 ms for a body of this size
 
 type Result = dict[str, Any]
@@ -25,7 +26,8 @@ type Result = dict[str, Any]
 
 class Service__SA__Log__Ingestion(Type_Safe):
     """Results go to `sa-cloudfront-raw`, one a file, under `2026-02-16/14-30/HASH`: the half hour of its oldest record,
-    and a hash of what it is. A file whose result is there is not read again, unless it could not be read.
+    and a hash of what it is. A file whose result is there is not read again, unless it could not be
+    read, or had records that were still to come.
 
     store_raw  its records too, under `…/HASH-0` and so on, without query strings, addresses, request ids and agents
     """
@@ -36,9 +38,12 @@ class Service__SA__Log__Ingestion(Type_Safe):
 
     # fmt: on
 
-    def execute(self, log_file_key: str = "", now_ms: int | None = None) -> Schema__SA__Ingestion__Result:
+    def execute(
+        self, log_file_key: str = "", now_ms: int | None = None, until_ms: int | None = None
+    ) -> Schema__SA__Ingestion__Result:
         """log_file_key: the one file to read, or empty: every file that may have records of the collector's last
-        `lookback_hours`; then the result is the sum of theirs, and its key what all of theirs begin with.
+        `lookback_hours` before `until_ms` (None: now); then the result is the sum of theirs, and its key what all of
+        theirs begin with.
 
         `errors` has {reason, records} for lines that are no records, and {file, error} for what could not be read.
         Raises Config_Error, Source_Error (the bucket is missing or forbidden), Store_Unavailable (S3 or the cache
@@ -46,8 +51,9 @@ class Service__SA__Log__Ingestion(Type_Safe):
         """
         cache, archive = cache_of(self.send_cache_client), self.logs_collector.archive()
         now_ms = wall_clock_ms() if now_ms is None else now_ms
-        from_ms = now_ms - int(self.logs_collector.lookback_hours) * HOUR_MS
-        files = [archive.file(log_file_key)] if log_file_key else archive.files_between(from_ms, now_ms)
+        until_ms = now_ms if until_ms is None else until_ms
+        from_ms = until_ms - int(self.logs_collector.lookback_hours) * HOUR_MS
+        files = [archive.file(log_file_key)] if log_file_key else archive.files_between(from_ms, until_ms)
         results, unread = [], []
         for file in files:
             known = cache.retrieve_entry(NS_SA_RAW, _key(file))
@@ -72,7 +78,8 @@ class Service__SA__Log__Ingestion(Type_Safe):
         return {"files": len(files), "unread": unread}
 
     def _is_done(self, result: Result) -> bool:
-        read = all("error" not in error for error in result["errors"])
+        # what was ahead of the clock then need not be so now
+        read = all("error" not in error and error["reason"] != _FUTURE for error in result["errors"])
         return read and (not self.store_raw or result["records_stored"] > 0 or result["records_parsed"] == 0)
 
     def _ingest(self, cache: Send__Cache__Client, archive: Any, files: Any, intake: Any, now_ms: int) -> list[Result]:

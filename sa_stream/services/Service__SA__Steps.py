@@ -117,8 +117,10 @@ class Service__SA__Steps(Type_Safe):
         if step == AGGREGATE:
             found = self.sa_pipeline.aggregation.execute(DAILY, key, now_ms).json()
             return {"time_key": key, "status": found["status"], "total_requests": found["total_requests"]}
-        found = self._ingestion(hours=1).execute("", end_of(HOURLY, start_ms)).json()
-        return {"time_key": key, "records_parsed": found["records_parsed"], "errors": len(found["errors"])}
+        found = self._ingestion(hours=1).execute("", now_ms, end_of(HOURLY, start_ms)).json()
+        # lines that are no records, and files that could not be read
+        errors = sum(error.get("records", 1) for error in found["errors"])
+        return {"time_key": key, "records_parsed": found["records_parsed"], "errors": errors}
 
     def _ingestion(self, hours: int) -> Any:
         """The step, looking back this far: the pipeline's own collector is everybody's."""

@@ -122,7 +122,8 @@ class Service__SA__Traffic(Type_Safe):
         series, status = reader.series(span, needed(metrics)), reader.status
         as_of_ms = _as_of_ms(series, status)
         if as_of_ms is not None:
-            series.slots = [slot for slot in series.slots if slot.start_ms <= as_of_ms]
+            known = [slot for slot in series.slots if slot.start_ms <= as_of_ms]
+            series.slots = known or series.slots  # nothing is known of all these minutes, and they say so
         return {
             **_series_answer(series, span, metrics, status),
             "as_of": None if as_of_ms is None else iso(as_of_ms),
@@ -154,6 +155,8 @@ class Service__SA__Traffic(Type_Safe):
         (slot,) = reader.slots(period, starts[0], starts[0] + 1, IN_SLOTS)
         if slot.state == ZERO:
             return period, starts[0], zero_entry(period, starts[0])
+        if at == LATEST and (newest := reader.newest(period)) is not None:
+            return period, from_iso(newest["window_start"]), newest
         key = cache_key(period, starts[0])
         raise Not_There(f"There is no entry {key}: {slot.reason or 'it is not published'} (see docs/entries.md)", "at")
 

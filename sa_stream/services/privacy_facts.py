@@ -23,6 +23,17 @@ REDUCED = {
 REMEMBERED_MS = 10 * MINUTE_MS  # a month's secret comes and goes with the month
 
 
+def _kept(config: SA__Config) -> str:
+    days = {
+        "half hours": config.retain_30min_days,
+        "hours": config.retain_hourly_days,
+        "days": config.retain_daily_days,
+    }
+    said = ", ".join(f"{name} after {number} days" for name, number in days.items() if number)
+    pruned = f", or until `sa-stream archive` prunes them ({said})" if said else ""
+    return f"as long as the cache service keeps them{pruned}"
+
+
 class Privacy_Facts:
     """state: the state store; None: this program has none, so nothing is known of secrets."""
 
@@ -33,9 +44,9 @@ class Privacy_Facts:
 
     def shown(self) -> dict[str, Any]:
         """As `privacy` in the answer of `cloudfront/status`. secret_months: null where they are not known."""
-        config = self._config
+        config, lists = self._config, self._config.field_lists()
         return {
-            "never_read": sorted(FORBIDDEN_FIELDS),
+            "never_read": sorted(FORBIDDEN_FIELDS - lists.allowed),
             "dropped_fields": [name.strip() for name in config.drop_fields.split(",") if name.strip()],
             "reduced": [f"{field}: {what}" for field, what in REDUCED.items()],
             "path_rules": config.path_rules.strip(),
@@ -45,7 +56,7 @@ class Privacy_Facts:
                 "dead letters": f"{config.dead_letter_days} days",
                 "request ids, as hashes": f"{-(-config.dedupe_horizon_s // 60)} minutes",
                 "the secret of a month": f"until it is final, and {config.allowed_lateness_s / 3600:g} hours more",
-                "entries": "as long as the cache service keeps them; no address, id or agent is in them",
+                "entries": f"{_kept(config)}; no address, id or agent is in them",
             },
         }
 

@@ -2,7 +2,7 @@
 Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -49,9 +49,9 @@ def _traffic(report: Report) -> list[str]:
         ("people", _number(totals["human"]), _change(now, before, "human")),
         ("bots", _number(totals["bots"]), _change(now, before, "bots")),
         ("bytes", _bytes(totals["bytes"]), _change(now, before, "bytes")),
-        ("answered from the cache", _percent(rates["cache_hit_rate"]), _points(now, before)),
-        ("4xx", _percent(rates["status_4xx"]), _change(now, before, "status_4xx")),
-        ("5xx", _percent(rates["status_5xx"]), _change(now, before, "status_5xx")),
+        ("answered from the cache", _percent(rates["cache_hit_rate"]), _points(now, before, _hit_rate)),
+        ("4xx", _percent(rates["status_4xx"]), _points(now, before, _rate_of("status_4xx"))),
+        ("5xx", _percent(rates["status_5xx"]), _points(now, before, _rate_of("status_5xx"))),
         ("slowest twentieth (p95)", _seconds(times.get("p95")), _change(now, before, "p95")),
     ]
     return ["## Traffic", _table(("", "", "against before"), rows)]
@@ -120,9 +120,24 @@ def _change(now: Mapping[str, Any], before: Mapping[str, Any], name: str) -> str
     return f"{100 * (mine - theirs) / theirs:+.1f}%"
 
 
-def _points(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    mine, theirs = now.get("hit_rate"), before.get("hit_rate")
-    return NOT_KNOWN if mine is None or theirs is None or not before["requests"] else f"{mine - theirs:+.2f} points"
+def _points(
+    now: Mapping[str, Any], before: Mapping[str, Any], rate: Callable[[Mapping[str, Any]], float | None]
+) -> str:
+    """How a rate changed: what became of its count says nothing where requests changed as well."""
+    mine, theirs = rate(now), rate(before)
+    return NOT_KNOWN if mine is None or theirs is None else f"{mine - theirs:+.2f} points"
+
+
+def _hit_rate(values: Mapping[str, Any]) -> float | None:
+    return values.get("hit_rate") if values.get("requests") else None
+
+
+def _rate_of(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    def rate(values: Mapping[str, Any]) -> float | None:
+        number, requests = values.get(name), values.get("requests")
+        return None if number is None or not requests else 100 * number / requests
+
+    return rate
 
 
 def _number(value: float | None) -> str:

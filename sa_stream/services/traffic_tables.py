@@ -24,6 +24,8 @@ _SORTS: dict[str, tuple[str, ...]] = {
 }
 SORTS = tuple(_SORTS)
 _PATH_FIELDS = ("path", "count", "bytes", "hits", "misses", "status_4xx", "status_5xx", "avg_time_taken")
+# Of agents that were too many to be classified, all that agents tell is unknown.
+_BOUNDS = dict.fromkeys(("bots", "browsers", "systems", "devices"), "agent_classes")  # field -> its name in `errors`
 # dimension -> (field of an entry, what its shares are of)
 REQUESTS, HUMANS = "requests", "human requests"
 DIMENSIONS: dict[str, tuple[str, str]] = {
@@ -120,7 +122,7 @@ def breakdown(entry: Entry, dimension: str, limit: int) -> dict[str, Any]:
         "shown": len(shown or ()),
         "total": None if rows is None else len(rows),
         "share_of": base,
-        "error_bound": (entry.get("errors") or {}).get(field, 0),
+        "error_bound": (entry.get("errors") or {}).get(_BOUNDS.get(field, field), 0),
     }
 
 

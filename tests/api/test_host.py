@@ -17,6 +17,8 @@ from sa_stream.services.SA__Pipeline__Setup import SA__Pipeline__Setup
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client as Our__Cache__Client
 from sa_stream.timing import HOUR_MS
 from tests.api.test_routes import path_of, refused
+from tests.firehose import plain
+from tests.oracle import recount
 from tests.services.place import BEGIN_MS, DAY_KEY, NOW_MS, Place
 
 KEY_NAME, KEY = "x-host-key", "the-key-of-the-host"
@@ -127,6 +129,19 @@ def test_the_other_steps_too(client: TestClient, step: str):
     assert max(answer["result"][0].get(name, 0) for name in ("records_parsed", "total_requests")) > 100
 
 
+def test_a_file_that_goes_on_into_the_next_hour_is_ingested_whole():
+    place = Place()
+    app = Fast_API__Host(sa_pipeline=place.pipeline())
+    app.config.enable_api_key = False
+    client = TestClient(app.setup().app(), raise_server_exceptions=False)
+    span = {"from": iso(BEGIN_MS - HOUR_MS), "to": iso(BEGIN_MS + 3 * HOUR_MS)}
+    done = client.post("/api/sa/cloudfront/ingest", params=span, headers=CONFIRMED).json()["result"]
+    expected = recount(list(map(plain, place.objects.values())), now_ms=NOW_MS)
+    found = {file["log_file_key"]: file for file in map(place.ingested, place.objects)}
+    assert sum(file["records_parsed"] for file in found.values()) == expected.records - sum(expected.invalid.values())
+    assert sum(each["errors"] for each in done) >= sum(expected.invalid.values()) > 0, "in records"
+
+
 def test_files_are_moved_by_the_command_line_alone(client: TestClient):
     refused(client.post("/api/sa/cloudfront/archive?dry_run=false", headers=CONFIRMED), 409, "conflict")
     refused(client.post("/api/sa/cloudfront/archive?dry_run=perhaps", headers=CONFIRMED), 400, "bad_parameter")
@@ -148,6 +163,13 @@ def test_the_pipeline_is_any_that_has_a_cache_client(place: Place):
     app.config.enable_api_key = False
     client = TestClient(app.setup().app(), raise_server_exceptions=False)
     assert client.get("/api/sa/cache/stats").json()["entries"] > 0
+
+
+def test_the_dashboards_address_leads_to_its_first_page(client: TestClient):
+    for address in ("/api/sa/dashboard", "/api/sa/dashboard/"):
+        page = client.get(address, headers=SENT)
+        assert (page.status_code, page.url.path) == (200, "/api/sa/dashboard/")
+        assert "<title>" in page.text
 
 
 def test_the_dashboard_stands_behind_the_hosts_own_key_too(client: TestClient):

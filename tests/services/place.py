@@ -49,6 +49,10 @@ class Place:
         collector = CloudFront__Logs__Collector(logs_bucket="memory").use(Log_Archive(self.store, config))
         return SA__Pipeline__Setup(send_cache_client=self.cache, logs_collector=collector, state_url=self.state_url)
 
+    def ingested(self, key: str) -> dict[str, Any]:
+        """What ingestion has kept of a file; it is not read again."""
+        return dict(self.pipeline().ingestion.execute(key, NOW_MS).json())
+
     def aggregate(self, period: str, time_key: str, now_ms: int = NOW_MS) -> dict[str, Any]:
         return dict(self.pipeline().aggregation.execute(period, time_key, now_ms).json())
 

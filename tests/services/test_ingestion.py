@@ -7,9 +7,10 @@ import pytest
 from sa_stream.errors import SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.schemas.namespaces import NS_SA_RAW
 from sa_stream.services.Service__SA__Log__Ingestion import Service__SA__Log__Ingestion
+from sa_stream.timing import HOUR_MS, MINUTE_MS
 from tests.firehose import plain
 from tests.oracle import recount
-from tests.services.place import NOW_MS, Place
+from tests.services.place import BEGIN_MS, NOW_MS, Place
 from tests.services.test_collector import KEY, record
 
 
@@ -97,3 +98,16 @@ def test_a_file_that_could_not_be_read_is_named_and_read_again():
     errors.clear()
     result = ingestion_of(place).execute(now_ms=NOW_MS).json()
     assert (result["records_parsed"], result["errors"]) == (1, [])
+
+
+def test_files_of_a_time_that_is_over_are_judged_by_the_clock_and_not_by_the_end_of_that_time():
+    place = Place(b"")
+    place.put({KEY: record(0) + record(HOUR_MS // 1000)})  # opened before the hour was over, and written to after that
+    until_ms = BEGIN_MS + HOUR_MS
+    early = ingestion_of(place).execute(now_ms=until_ms - 10 * MINUTE_MS, until_ms=until_ms).json()
+    assert (early["records_parsed"], early["errors"]) == (1, [{"reason": "future", "records": 1}])
+    result = ingestion_of(place).execute(now_ms=NOW_MS, until_ms=until_ms).json()
+    assert (result["records_parsed"], result["errors"]) == (2, []), "what was still to come has come by now"
+    reads = reads_of(place)
+    assert ingestion_of(place).execute(now_ms=NOW_MS, until_ms=until_ms).json() == result
+    assert not reads

@@ -45,3 +45,13 @@ def test_without_a_state_store_or_while_it_fails_the_months_are_unknown(monkeypa
 
     monkeypatch.setattr(state, "list", fails)
     assert facts(state, [0]).shown()["secret_months"] is None
+
+
+def test_what_is_allowed_is_not_among_what_is_never_read() -> None:
+    assert "c-country" in facts(None, [0]).shown()["never_read"]
+    assert "c-country" not in facts(None, [0], ALLOW_FIELDS="c-country").shown()["never_read"]
+
+
+def test_it_says_what_is_pruned() -> None:
+    said = facts(None, [0], RETAIN_30MIN_DAYS="30", RETAIN_HOURLY_DAYS="0", RETAIN_DAILY_DAYS="365").shown()
+    assert "(half hours after 30 days, days after 365 days)" in said["retention"]["entries"]

@@ -45,6 +45,14 @@ def test_a_day_is_compared_with_the_same_day_of_the_week_before():
     )
 
 
+def test_beside_a_rate_stands_how_the_rate_changed_and_not_what_became_of_its_count():
+    """As many errors as before, and half of the requests: the rate has doubled."""
+    text = report_of(with_last_week(), day="2026-02-27", format="md")
+    entry = expected()["daily/2026-02-27"]
+    rate = 100 * entry["status_breakdown"]["4xx"] / entry["total_requests"]
+    assert f"| 4xx | {rate:.2f}% | {rate / 2:+.2f} points |" in text
+
+
 def test_a_week_is_the_sum_of_its_days_and_a_month_its_entry():
     week = report_of(World(), week="2026-W09")
     days = [expected()[f"daily/{day}"] for day in ("2026-02-27", "2026-02-28", "2026-03-01")]

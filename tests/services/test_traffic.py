@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from sa_stream.errors import Bad_Parameter, Not_There
+from sa_stream.errors import Bad_Parameter, Not_There, Store_Unavailable
 from sa_stream.rollups.periods import cache_key, from_iso, iso
 from sa_stream.rollups.status import STATUS_KEY as PUBLISHED_KEY
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.services.Series_Reader import READS_LEAN, STATUS_KEY
+from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import COUNTS, METRICS, OF_MINUTES, values_of
 from sa_stream.services.traffic_tables import DIMENSIONS
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
@@ -244,6 +246,47 @@ def test_a_period_without_an_entry_is_zero_where_that_is_known_and_else_not_ther
             world.traffic.summary({"period": "30min", "at": at}, NOW_MS)
 
 
+@pytest.mark.parametrize("lists", [True, False], ids=["listed", "one by one"])
+@pytest.mark.parametrize("period", ["30min", "hourly", "minute"])
+def test_half_hours_of_a_day_without_an_entry_are_there_if_they_have_entries_of_their_own(
+    period: str, lists: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """As where they were computed on demand, and their day was not."""
+
+    def cannot(path: str) -> list[str]:
+        raise Store_Unavailable("this storage cannot list")
+
+    world = World()
+    if not lists:
+        monkeypatch.setattr(world, "list_folders", cannot)
+    start_ms = BEGIN_MS + 8 * HOUR_MS
+    for key in list(world.store.entries(NS_SA_AGGREGATE)):
+        if key not in (cache_key("30min", start_ms), cache_key("30min", start_ms + WINDOW_MS)):
+            del world.store.bodies[NS_SA_AGGREGATE, key]
+    words = {"from": iso(start_ms), "to": iso(start_ms + 2 * HOUR_MS), "period": period}
+    answer = world.traffic.timeseries(words, start_ms + 6 * DAY_MS)
+    asked = sum(row[1] or 0 for row in answer["rows"])
+    assert asked == sum(truth("30min", start_ms + half * WINDOW_MS, "requests") for half in (0, 1)) > 0
+    assert answer["slots"][-1] == "missing"
+
+
+def test_the_latest_is_the_newest_that_there_is_however_old():
+    world = World()
+    del world.store.bodies[NS_SA_AGGREGATE, "daily/2026-03-01"]
+    answer = world.traffic.summary({"period": "daily"}, NOW_MS + 40 * DAY_MS)
+    assert answer["cache_key"] == "daily/2026-02-28"
+
+
+def test_of_agents_that_were_too_many_nothing_is_exact():
+    world = World()
+    entry = world.cache.get("daily/2026-02-27")
+    world.put("daily/2026-02-27", {**entry, "errors": {**entry["errors"], "agent_classes": 50_000}})
+    world.cache = world.traffic.cache = Service__SA__Cache(send_cache_client=world)
+    for dimension in ("agents", "bots", "browsers", "systems", "devices"):
+        assert world.traffic.breakdown(dimension, {"at": "2026-02-27"}, NOW_MS)["error_bound"] == 50_000
+    assert world.traffic.breakdown("hosts", {"at": "2026-02-27"}, NOW_MS)["error_bound"] == 0
+
+
 @pytest.mark.parametrize("clock", ["00:10", "11:50", "12:10", "23:50"])
 def test_a_week_without_requests_is_zero_at_any_time_of_the_day(clock: str):
     world = World()
@@ -325,6 +368,14 @@ def test_live_says_until_when_it_knows():
     assert answer["rows"][-1][0] == "2026-03-01T18:39:00Z"
     open_entry = expected()["30min/2026-03-01-1830"]
     assert [row[1] for row in answer["rows"]][-10:] == open_entry["per_minute"]["requests"][:10]
+
+
+def test_live_is_not_final_where_nothing_is_known_of_its_minutes():
+    world = World()
+    answer = world.traffic.live({"minutes": "10"}, NOW_MS + 3 * HOUR_MS)
+    assert answer["status"] == "partial"
+    assert answer["delay_s"] == 3 * 3600 + 20
+    assert {*answer["slots"]} == {"missing"}
 
 
 def test_sums_are_of_what_can_be_added():
