@@ -144,10 +144,16 @@ def test_ranges_come_from_presets_and_from_a_form(reader: Reader) -> None:
     assert page.locator("summary.range").inner_text() == "16 Feb 2026 08:00 – 12:30"
 
 
-def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader: Reader) -> None:
+def in_zone(reader: Reader, zone: str, choice: str = "utc") -> None:
+    """From now on the browser is in this zone. choice: as `session.zone` in session.js."""
     reader.page.add_init_script(
-        "Intl.DateTimeFormat.prototype.resolvedOptions = () => ({timeZone: 'America/New_York'})"
+        f"Intl.DateTimeFormat.prototype.resolvedOptions = () => ({{timeZone: '{zone}'}});"
+        f"localStorage.setItem('sa-zone', '{choice}')"
     )
+
+
+def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader: Reader) -> None:
+    in_zone(reader, "America/New_York")
     page = reader.open("overview")
     zone = page.get_by_label("Time zone")
     assert zone.locator("option").all_inner_texts() == [
@@ -162,6 +168,23 @@ def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader
     reader.drawn()
     assert page.locator("summary.range").inner_text() == "16 Feb 2026"
     assert [url for url in reader.asked if "from=2026-02-16T05%3A00%3A00Z&to=2026-02-17T05" in url]
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "begin", "end"),
+    [
+        ("Africa/Cairo", "2026-04-23T20:30:00Z", "2026-04-22T22", "2026-04-23T22"),
+        ("America/Havana", "2026-03-07T20:00:00Z", "2026-03-07T05", "2026-03-08T05"),
+        ("Atlantic/Azores", "2026-03-28T20:00:00Z", "2026-03-28T01", "2026-03-29T01"),
+    ],
+)
+def test_a_local_day_ends_where_the_next_begins_also_if_clocks_change_at_midnight(
+    reader: Reader, zone: str, now: str, begin: str, end: str
+) -> None:
+    reader.page.clock.set_fixed_time(now)
+    in_zone(reader, zone, "days")
+    reader.open("overview")
+    assert [url for url in reader.asked if f"from={begin}%3A00%3A00Z&to={end}%3A00" in url]
 
 
 def test_a_table_is_sorted_filtered_and_taken_away(reader: Reader) -> None:
