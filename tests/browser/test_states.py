@@ -192,7 +192,37 @@ def test_without_a_shard_the_pipeline_says_so(reader: Reader) -> None:
 def test_where_health_is_closed_the_pipeline_shows_what_the_cache_knows(reader: Reader) -> None:
     reader.page.route("**/health", lambda route: route.fulfill(json={"status": "ready"}))
     page = reader.open("pipeline")
-    assert page.locator(".verdict").inner_text() == "Both shards are read, lag 60 s, final until 14:00."
+    assert page.locator(".verdict").inner_text() == "Both shards are read, lag 60 s, final until 14:00 but for 1 gap."
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"gaps": []}, "is-good", "Both shards are read, lag 60 s, final until 14:00."),
+        ({}, "is-good", "Both shards are read, lag 60 s, final until 14:00 but for 1 gap."),
+        (
+            {"gaps": [], "computed_at": "2026-02-16T09:38:20Z"},
+            "is-bad",
+            "Nobody has published for 5 h, final until 14:00.",
+        ),
+        ({"gaps": [], "lag_s": 18_000}, "is-bad", "The slowest shard is 5 h behind, final until 14:00."),
+    ],
+)
+def test_in_a_host_without_health_the_age_of_what_was_published_decides(
+    reader: Reader, changes: dict[str, Any], kind: str, said: str
+) -> None:
+    status = answers.status()
+    reader.answers("cloudfront/status", {**status, "stream": {**status["stream"], **changes}})
+    page = reader.open("api/sa/dashboard/pipeline")
+    verdict = page.locator(".verdict")
+    assert verdict.inner_text() == said
+    assert verdict.get_attribute("class") == f"verdict {kind}"
+
+
+def test_a_process_that_is_not_ready_and_says_no_more_is_not_called_well(reader: Reader) -> None:
+    reader.page.route("**/health", lambda route: route.fulfill(json={"status": "not ready"}))
+    page = reader.open("pipeline")
+    assert page.locator(".verdict").inner_text().startswith("Not ready, for a reason that is not told here")
 
 
 def test_an_entry_that_is_not_there_is_said_not_to_be(reader: Reader) -> None:
