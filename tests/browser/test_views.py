@@ -1,10 +1,14 @@
 """Every view of the dashboard in a real browser: drawn, readable for everybody, in both themes, by keyboard alone."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright.sync_api import Route
 
+from tests.browser import answers
 from tests.browser.conftest import KEY, Reader
 
 pytestmark = pytest.mark.timeout(60)
@@ -241,6 +245,31 @@ def test_no_page_is_wider_than_its_window(reader: Reader, width: int) -> None:
     for view in PAGES:
         page = reader.open(view)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+def test_the_timeline_marks_what_is_from_s3_back_to_its_first_day(reader: Reader) -> None:
+    begin = datetime(2026, 2, 1, tzinfo=UTC)
+    keys = [f"30min/{begin + n * timedelta(minutes=30):%Y-%m-%d-%H%M}" for n in range(16 * 48)][::-1]
+    browsed = []
+
+    def page_of(route: Route) -> None:
+        words = parse_qs(urlsplit(route.request.url).query)
+        browsed.append(after := words.get("after", ["~"])[0])
+        left = [key for key in keys if key < after]
+        rows = [{"key": key, "provenance": "s3"} for key in left[: int(words["limit"][0])]]
+        route.fulfill(json={"rows": rows, "shown": len(rows), "total": len(keys), "more": len(left) > len(rows)})
+
+    def from_s3(route: Route) -> None:
+        words = {name: values[0] for name, values in parse_qs(urlsplit(route.request.url).query).items()}
+        route.fulfill(json={**answers.timeseries(words), "provenance": "mixed"})
+
+    reader.page.route("**/cache/browse/30min*", page_of)
+    reader.page.route("**/traffic/timeseries*", from_s3)
+    page = reader.open("pipeline")
+    marked = page.locator(".slot", has=page.locator("rect.bots"))
+    places = marked.evaluate_all("(slots) => slots.map((slot) => Number(slot.dataset.place))")
+    assert places[: 6 * 48] == list(range(6 * 48))
+    assert len(browsed) == 2
 
 
 def test_inside_an_admin_shell_views_are_elements_that_take_its_colours(reader: Reader) -> None:

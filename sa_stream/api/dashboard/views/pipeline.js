@@ -11,6 +11,7 @@ import { View } from '../parts/view.js';
 
 const DAYS = 7;
 const KEYS = 200; // the most that the API lists at once: four days of half hours
+const PAGES_MAX = 3; // a week is two; one more, as entries may come while it is read
 const SILENT_S = 5 * 60; // `status/stream` is written every minute: if it is older, nobody publishes
 const BEHIND_S = 75 * 60; // as for what is final: a half hour that is waited for began longer ago than that
 // Counters of records that are in no entry. Each leaves a dead letter, of at most 60 a minute and shard.
@@ -39,17 +40,19 @@ export class Pipeline extends View {
       get('traffic/timeseries', { from: iso(from), to: iso(from + DAYS * DAY), period: '30min', metrics: 'requests' }),
     ]);
     // Which half hours were repaired, only their own entries say; so they are asked where there is one at all.
-    const repaired = ['s3', 'mixed'].includes(windows.provenance) ? await maybe('cache/browse/30min', { limit: KEYS }) : null;
-    return { known, status, windows, repaired };
+    const repaired = ['s3', 'mixed'].includes(windows.provenance);
+    const provenances = repaired ? await provenancesFrom(keyOf('30min', from), maybe) : new Map();
+    return { known, status, windows, provenances };
   }
 
-  draw({ known, status, windows, repaired }, { now }) {
+  draw({ known, status, windows, provenances }, { now }) {
     const stream = streamOf(status);
     this.#say(known, stream, now);
     const lines = series(windows);
     const begun = lines.starts.filter((start) => start <= now).length;
     const cut = (column) => column.slice(0, begun);
-    this.timeline.show({ starts: cut(lines.starts), states: cut(lines.states), reasons: cut(lines.reasons), provenances: provenancesOf(lines.starts, repaired), zone: 'UTC' });
+    const origins = lines.starts.map((start) => provenances.get(keyOf('30min', start)));
+    this.timeline.show({ starts: cut(lines.starts), states: cut(lines.states), reasons: cut(lines.reasons), provenances: origins, zone: 'UTC' });
     this.shards.show(shardTable(known, stream));
     this.stores.show(storeTable(known));
     this.gaps.show(gapTable(stream));
@@ -101,10 +104,19 @@ function readWords(known, stream) {
   return `${{ 1: 'The only shard is', 2: 'Both shards are' }[number] ?? `All ${number} shards are`} read${lagWords}`;
 }
 
-const provenancesOf = (starts, browse) => {
-  const told = new Map((browse?.rows ?? []).map((row) => [row.key, row.provenance]));
-  return starts.map((start) => told.get(keyOf('30min', start)));
-};
+/** The provenance of each half hour by its key, back to the one of the first key. */
+async function provenancesFrom(first, maybe) {
+  const told = new Map();
+  let after = null;
+  for (let page = 0; page < PAGES_MAX && (after === null || after > first); page += 1) {
+    const { rows, more } = (await maybe('cache/browse/30min', { limit: KEYS, after })) ?? { rows: [], more: false };
+    for (const row of rows) told.set(row.key, row.provenance);
+    if (!more || !rows.length) break;
+    after = rows.at(-1).key;
+  }
+  return told;
+}
+
 const streamOf = (status) => status?.stream ?? null;
 const when = (text) => (text ? moment(Date.parse(text), session.labels) : '–');
 const text = (name, label) => ({ name, label, wrap: true });
