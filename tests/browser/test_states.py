@@ -225,6 +225,19 @@ def test_a_process_that_is_not_ready_and_says_no_more_is_not_called_well(reader:
     assert page.locator(".verdict").inner_text().startswith("Not ready, for a reason that is not told here")
 
 
+def test_what_is_to_come_is_not_drawn_as_final_in_the_timeline(reader: Reader) -> None:
+    end = "2026-02-16T14:38:00Z"
+    series = answers.timeseries({"from": "2026-02-10T00:00:00Z", "to": end, "period": "30min", "metrics": "requests"})
+    series["slots"][-1], series["rows"][-1][1] = "missing", None
+    series["gaps"].append({"from": series["rows"][-1][0], "to": "2026-02-16T15:00:00Z", "reason": "open"})
+    reader.answers("traffic/timeseries", series)
+    page = reader.open("pipeline")
+    assert page.locator(".slot").last.locator("rect").count() == 1
+    assert page.locator(".slot").last.locator("rect.bar").count() == 0
+    page.locator(".slot").last.hover()
+    assert page.locator("sa-timeline .note").inner_text() == "Mon 16 Feb, 14:30, to come"
+
+
 def test_an_entry_that_is_not_there_is_said_not_to_be(reader: Reader) -> None:
     page = reader.open("entries/30min/2026-02-16-0300")
     assert "There is no entry 30min/2026-02-16-0300" in page.locator(".absent").inner_text()
