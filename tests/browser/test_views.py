@@ -1,6 +1,7 @@
 """Every view of the dashboard in a real browser: drawn, readable for everybody, in both themes, by keyboard alone."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -172,6 +173,32 @@ def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader
     reader.drawn()
     assert page.locator("summary.range").inner_text() == "16 Feb 2026"
     assert [url for url in reader.asked if "from=2026-02-16T05%3A00%3A00Z&to=2026-02-17T05" in url]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+def test_a_local_day_opens_the_day_of_utc_that_most_of_it_lies_in(reader: Reader, zone: str) -> None:
+    in_zone(reader, zone, "days")
+    reader.page.route("**/traffic/timeseries*period=daily*", local_days(zone))
+    page = reader.open("overview?range=7d")
+    chart = page.locator("sa-chart", has=page.get_by_role("heading", name="Serve time"))
+    plot = chart.locator(".plot")
+    plot.focus()
+    page.keyboard.press("Home")
+    assert plot.get_attribute("aria-valuetext").startswith("Tue 10 Feb, 00:00")  # type: ignore[union-attr]
+    assert chart.locator(".tip .note").inner_text() == "Enter or click: entry daily/2026-02-10"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/entries/daily/2026-02-10")
+
+
+def local_days(zone: str) -> Callable[[Route], None]:
+    """Days of this zone in place of those of UTC."""
+
+    def answer(route: Route) -> None:
+        words = {name: values[0] for name, values in parse_qs(urlsplit(route.request.url).query).items()}
+        assert words["tz"] == zone
+        route.fulfill(json=answers.timeseries(words))
+
+    return answer
 
 
 @pytest.mark.parametrize(

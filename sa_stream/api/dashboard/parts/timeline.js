@@ -86,7 +86,8 @@ export class Timeline extends HTMLElement {
 
   #open() {
     if (this.#at === null) return;
-    const detail = { start: this.#data.starts[this.#at], period: '30min' };
+    const start = this.#data.starts[this.#at];
+    const detail = { start, end: start + HALF_HOUR, period: '30min' };
     this.dispatchEvent(new CustomEvent('sa-open', { bubbles: true, detail }));
   }
 }
