@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -131,6 +132,19 @@ def test_without_a_key_there_is_a_form_and_the_tab_remembers_only_if_ticked(read
     page.reload()
     reader.drawn()
     assert page.get_by_role("form", name="API key").count() == int(not keep)
+
+
+def test_a_key_behind_the_address_of_an_open_page_is_taken_too(reader: Reader) -> None:
+    page = reader.open("overview", key="")
+    page.evaluate("window.same = true")
+    page.goto(f"{reader.site}/overview#key={quote(KEY)}")
+    page.wait_for_selector(".tile .value:text-matches('[0-9]')")
+    assert page.evaluate("window.same") is True
+    assert page.get_by_role("form", name="API key").count() == 0
+    assert page.url == f"{reader.site}/overview"
+    page.go_back()
+    assert page.url == f"{reader.site}/overview"
+    assert page.evaluate("sessionStorage.length") == 0
 
 
 def test_a_wrong_key_is_refused_with_the_api_s_own_sentence(reader: Reader) -> None:
