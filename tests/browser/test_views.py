@@ -250,6 +250,16 @@ def test_paths_are_asked_for_by_prefix_and_sort_and_shown_as_sent_on_demand(read
     page.wait_for_url("**sort=status_5xx*")
 
 
+@pytest.mark.parametrize("typed", ["/café", "/caf%C3%A9/m", "/caf%c3%a9", "/%63afé/men%C3%BC", "/caf%C3"])
+def test_a_path_is_found_as_it_is_shown_and_as_it_was_sent(reader: Reader, typed: str) -> None:
+    page = reader.open("paths")
+    page.get_by_label("Begins with").fill(typed)
+    page.wait_for_url("**prefix=*")
+    reader.drawn()
+    assert [row.split("\t")[0] for row in page.locator("tbody tr").all_inner_texts()] == ["/café/menü"]
+    assert page.get_by_label("Begins with").input_value() == typed
+
+
 def test_each_chart_has_a_sentence_and_a_table_behind_it(reader: Reader) -> None:
     page = reader.open("overview")
     for chart in page.locator("sa-chart").all():
