@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -133,6 +134,19 @@ def test_without_a_key_there_is_a_form_and_the_tab_remembers_only_if_ticked(read
     assert page.get_by_role("form", name="API key").count() == int(not keep)
 
 
+def test_a_key_behind_the_address_of_an_open_page_is_taken_too(reader: Reader) -> None:
+    page = reader.open("overview", key="")
+    page.evaluate("window.same = true")
+    page.goto(f"{reader.site}/overview#key={quote(KEY)}")
+    page.wait_for_selector(".tile .value:text-matches('[0-9]')")
+    assert page.evaluate("window.same") is True
+    assert page.get_by_role("form", name="API key").count() == 0
+    assert page.url == f"{reader.site}/overview"
+    page.go_back()
+    assert page.url == f"{reader.site}/overview"
+    assert page.evaluate("sessionStorage.length") == 0
+
+
 def test_a_wrong_key_is_refused_with_the_api_s_own_sentence(reader: Reader) -> None:
     page = reader.open("overview", key="wrong%zz")
     assert page.get_by_text("The key is missing or wrong").is_visible()
@@ -192,7 +206,50 @@ def test_without_a_shard_the_pipeline_says_so(reader: Reader) -> None:
 def test_where_health_is_closed_the_pipeline_shows_what_the_cache_knows(reader: Reader) -> None:
     reader.page.route("**/health", lambda route: route.fulfill(json={"status": "ready"}))
     page = reader.open("pipeline")
-    assert page.locator(".verdict").inner_text() == "Both shards are read, lag 60 s, final until 14:00."
+    assert page.locator(".verdict").inner_text() == "Both shards are read, lag 60 s, final until 14:00 but for 1 gap."
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"gaps": []}, "is-good", "Both shards are read, lag 60 s, final until 14:00."),
+        ({}, "is-good", "Both shards are read, lag 60 s, final until 14:00 but for 1 gap."),
+        (
+            {"gaps": [], "computed_at": "2026-02-16T09:38:20Z"},
+            "is-bad",
+            "Nobody has published for 5 h, final until 14:00.",
+        ),
+        ({"gaps": [], "lag_s": 18_000}, "is-bad", "The slowest shard is 5 h behind, final until 14:00."),
+    ],
+)
+def test_in_a_host_without_health_the_age_of_what_was_published_decides(
+    reader: Reader, changes: dict[str, Any], kind: str, said: str
+) -> None:
+    status = answers.status()
+    reader.answers("cloudfront/status", {**status, "stream": {**status["stream"], **changes}})
+    page = reader.open("api/sa/dashboard/pipeline")
+    verdict = page.locator(".verdict")
+    assert verdict.inner_text() == said
+    assert verdict.get_attribute("class") == f"verdict {kind}"
+
+
+def test_a_process_that_is_not_ready_and_says_no_more_is_not_called_well(reader: Reader) -> None:
+    reader.page.route("**/health", lambda route: route.fulfill(json={"status": "not ready"}))
+    page = reader.open("pipeline")
+    assert page.locator(".verdict").inner_text().startswith("Not ready, for a reason that is not told here")
+
+
+def test_what_is_to_come_is_not_drawn_as_final_in_the_timeline(reader: Reader) -> None:
+    end = "2026-02-16T14:38:00Z"
+    series = answers.timeseries({"from": "2026-02-10T00:00:00Z", "to": end, "period": "30min", "metrics": "requests"})
+    series["slots"][-1], series["rows"][-1][1] = "missing", None
+    series["gaps"].append({"from": series["rows"][-1][0], "to": "2026-02-16T15:00:00Z", "reason": "open"})
+    reader.answers("traffic/timeseries", series)
+    page = reader.open("pipeline")
+    assert page.locator(".slot").last.locator("rect").count() == 1
+    assert page.locator(".slot").last.locator("rect.bar").count() == 0
+    page.locator(".slot").last.hover()
+    assert page.locator("sa-timeline .note").inner_text() == "Mon 16 Feb, 14:30, to come"
 
 
 def test_an_entry_that_is_not_there_is_said_not_to_be(reader: Reader) -> None:

@@ -1,10 +1,15 @@
 """Every view of the dashboard in a real browser: drawn, readable for everybody, in both themes, by keyboard alone."""
 
 import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright.sync_api import Route
 
+from tests.browser import answers
 from tests.browser.conftest import KEY, Reader
 
 pytestmark = pytest.mark.timeout(60)
@@ -144,10 +149,16 @@ def test_ranges_come_from_presets_and_from_a_form(reader: Reader) -> None:
     assert page.locator("summary.range").inner_text() == "16 Feb 2026 08:00 – 12:30"
 
 
-def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader: Reader) -> None:
+def in_zone(reader: Reader, zone: str, choice: str = "utc") -> None:
+    """From now on the browser is in this zone. choice: as `session.zone` in session.js."""
     reader.page.add_init_script(
-        "Intl.DateTimeFormat.prototype.resolvedOptions = () => ({timeZone: 'America/New_York'})"
+        f"Intl.DateTimeFormat.prototype.resolvedOptions = () => ({{timeZone: '{zone}'}});"
+        f"localStorage.setItem('sa-zone', '{choice}')"
     )
+
+
+def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader: Reader) -> None:
+    in_zone(reader, "America/New_York")
     page = reader.open("overview")
     zone = page.get_by_label("Time zone")
     assert zone.locator("option").all_inner_texts() == [
@@ -162,6 +173,49 @@ def test_labels_can_be_local_while_days_stay_utc_and_days_only_when_asked(reader
     reader.drawn()
     assert page.locator("summary.range").inner_text() == "16 Feb 2026"
     assert [url for url in reader.asked if "from=2026-02-16T05%3A00%3A00Z&to=2026-02-17T05" in url]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+def test_a_local_day_opens_the_day_of_utc_that_most_of_it_lies_in(reader: Reader, zone: str) -> None:
+    in_zone(reader, zone, "days")
+    reader.page.route("**/traffic/timeseries*period=daily*", local_days(zone))
+    page = reader.open("overview?range=7d")
+    chart = page.locator("sa-chart", has=page.get_by_role("heading", name="Serve time"))
+    plot = chart.locator(".plot")
+    plot.focus()
+    page.keyboard.press("Home")
+    assert plot.get_attribute("aria-valuetext").startswith("Tue 10 Feb, 00:00")  # type: ignore[union-attr]
+    assert chart.locator(".tip .note").inner_text() == "Enter or click: entry daily/2026-02-10"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/entries/daily/2026-02-10")
+
+
+def local_days(zone: str) -> Callable[[Route], None]:
+    """Days of this zone in place of those of UTC."""
+
+    def answer(route: Route) -> None:
+        words = {name: values[0] for name, values in parse_qs(urlsplit(route.request.url).query).items()}
+        assert words["tz"] == zone
+        route.fulfill(json=answers.timeseries(words))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "begin", "end"),
+    [
+        ("Africa/Cairo", "2026-04-23T20:30:00Z", "2026-04-22T22", "2026-04-23T22"),
+        ("America/Havana", "2026-03-07T20:00:00Z", "2026-03-07T05", "2026-03-08T05"),
+        ("Atlantic/Azores", "2026-03-28T20:00:00Z", "2026-03-28T01", "2026-03-29T01"),
+    ],
+)
+def test_a_local_day_ends_where_the_next_begins_also_if_clocks_change_at_midnight(
+    reader: Reader, zone: str, now: str, begin: str, end: str
+) -> None:
+    reader.page.clock.set_fixed_time(now)
+    in_zone(reader, zone, "days")
+    reader.open("overview")
+    assert [url for url in reader.asked if f"from={begin}%3A00%3A00Z&to={end}%3A00" in url]
 
 
 def test_a_table_is_sorted_filtered_and_taken_away(reader: Reader) -> None:
@@ -196,6 +250,16 @@ def test_paths_are_asked_for_by_prefix_and_sort_and_shown_as_sent_on_demand(read
     page.wait_for_url("**sort=status_5xx*")
 
 
+@pytest.mark.parametrize("typed", ["/café", "/caf%C3%A9/m", "/caf%c3%a9", "/%63afé/men%C3%BC", "/caf%C3"])
+def test_a_path_is_found_as_it_is_shown_and_as_it_was_sent(reader: Reader, typed: str) -> None:
+    page = reader.open("paths")
+    page.get_by_label("Begins with").fill(typed)
+    page.wait_for_url("**prefix=*")
+    reader.drawn()
+    assert [row.split("\t")[0] for row in page.locator("tbody tr").all_inner_texts()] == ["/café/menü"]
+    assert page.get_by_label("Begins with").input_value() == typed
+
+
 def test_each_chart_has_a_sentence_and_a_table_behind_it(reader: Reader) -> None:
     page = reader.open("overview")
     for chart in page.locator("sa-chart").all():
@@ -218,6 +282,31 @@ def test_no_page_is_wider_than_its_window(reader: Reader, width: int) -> None:
     for view in PAGES:
         page = reader.open(view)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+def test_the_timeline_marks_what_is_from_s3_back_to_its_first_day(reader: Reader) -> None:
+    begin = datetime(2026, 2, 1, tzinfo=UTC)
+    keys = [f"30min/{begin + n * timedelta(minutes=30):%Y-%m-%d-%H%M}" for n in range(16 * 48)][::-1]
+    browsed = []
+
+    def page_of(route: Route) -> None:
+        words = parse_qs(urlsplit(route.request.url).query)
+        browsed.append(after := words.get("after", ["~"])[0])
+        left = [key for key in keys if key < after]
+        rows = [{"key": key, "provenance": "s3"} for key in left[: int(words["limit"][0])]]
+        route.fulfill(json={"rows": rows, "shown": len(rows), "total": len(keys), "more": len(left) > len(rows)})
+
+    def from_s3(route: Route) -> None:
+        words = {name: values[0] for name, values in parse_qs(urlsplit(route.request.url).query).items()}
+        route.fulfill(json={**answers.timeseries(words), "provenance": "mixed"})
+
+    reader.page.route("**/cache/browse/30min*", page_of)
+    reader.page.route("**/traffic/timeseries*", from_s3)
+    page = reader.open("pipeline")
+    marked = page.locator(".slot", has=page.locator("rect.bots"))
+    places = marked.evaluate_all("(slots) => slots.map((slot) => Number(slot.dataset.place))")
+    assert places[: 6 * 48] == list(range(6 * 48))
+    assert len(browsed) == 2
 
 
 def test_inside_an_admin_shell_views_are_elements_that_take_its_colours(reader: Reader) -> None:

@@ -9,6 +9,7 @@ import { Timeline } from './parts/timeline.js';
 import { VIEWS } from './views/all.js';
 
 takeKey();
+addEventListener('hashchange', takeKey); // an address that differs in its key alone loads nothing anew
 const elements = { 'sa-chart': Chart, 'sa-spark': Spark, 'sa-table': Table, 'sa-timeline': Timeline };
 for (const view of VIEWS) elements[`sa-${view.view}`] = view;
 for (const [name, element] of Object.entries({ ...elements, 'sa-dashboard': Frame })) {

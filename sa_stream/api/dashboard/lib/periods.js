@@ -20,5 +20,8 @@ export function keyOf(period, ms) {
   return `${kept}/${new Date(start).toISOString().slice(0, LENGTHS[kept]).replace('T', '-').replace(':', '')}`;
 }
 
-/** The same without its period, which is what `at` takes. */
+/** Key of the entry that a slot is shown by. A local day begins in another day of UTC: most of it lies in one. */
+export const keyOfSlot = (period, startMs, endMs) => keyOf(period, (startMs + endMs) / 2);
+
+/** Key of the entry that a time is in without its period, which is what `at` takes. */
 export const timeKey = (period, ms) => keyOf(period, ms).split('/')[1];

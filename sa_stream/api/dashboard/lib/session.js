@@ -36,6 +36,7 @@ export function takeKey() {
   } catch {
     key = found[1]; // no escapes, but a per cent sign
   }
+  tell();
 }
 
 export const session = {

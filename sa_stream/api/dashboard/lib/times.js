@@ -55,15 +55,22 @@ export function offset(ms, zone) {
   return shown - Math.floor(ms / 1000) * 1000;
 }
 
+/**
+ * The first instant at which the clocks of this zone show a local time (ms, as if it were of UTC), or what is after it
+ * where they skip it. Summer time begins at midnight in some zones, so the offsets of before and after are both tried.
+ */
+export function instantOf(local, zone) {
+  const tried = [local - DAY, local + DAY].map((ms) => local - offset(ms, zone)).sort((one, other) => one - other);
+  return tried.find((ms) => ms + offset(ms, zone) >= local) ?? tried[1];
+}
+
 /** When the day of this zone began in which a time is, or the one `later` days after. */
 export function dayStart(ms, zone, later = 0) {
-  const midnight = Math.floor((ms + offset(ms, zone)) / DAY) * DAY + later * DAY;
-  return midnight - offset(midnight - offset(ms, zone), zone);
+  return instantOf(Math.floor((ms + offset(ms, zone)) / DAY) * DAY + later * DAY, zone);
 }
 
 /** When the month of this zone began in which a time is, or the one `later` months after. */
 export function monthStart(ms, zone, later = 0) {
   const local = new Date(ms + offset(ms, zone));
-  const midnight = Date.UTC(local.getUTCFullYear(), local.getUTCMonth() + later, 1);
-  return midnight - offset(midnight - offset(ms, zone), zone);
+  return instantOf(Date.UTC(local.getUTCFullYear(), local.getUTCMonth() + later, 1), zone);
 }

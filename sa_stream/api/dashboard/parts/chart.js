@@ -2,12 +2,13 @@
 //
 // Gets `data`: {title, kind: stack or lines, series: [{name, label, role, pattern, values}], period, starts, ends,
 // states, reasons, late, format}. Tells its view with events: `sa-cursor` {start}, `sa-select` {from, to},
-// `sa-open` {start, period}.
+// `sa-open` {start, end, period}.
 
 import { missingNote, slotWords, summary } from './words.js';
 import { ensurePatterns } from './patterns.js';
 import { geometry, plot } from './plot.js';
 import { exact } from '../lib/numbers.js';
+import { keyOfSlot } from '../lib/periods.js';
 import { el, setText, svg } from '../lib/dom.js';
 import { iso } from '../lib/times.js';
 import { session } from '../lib/session.js';
@@ -44,6 +45,7 @@ export class Chart extends HTMLElement {
 
   set data(data) {
     this.#data = data;
+    if (this.#cursor >= data.starts.length) this.#cursor = null; // a shorter range has no such slot
     setText(this.caption, data.title);
     setText(this.sentence, summary(data));
     this.plot.setAttribute('aria-label', `${data.title}: arrow keys move through ${data.starts.length} slots`);
@@ -100,10 +102,12 @@ export class Chart extends HTMLElement {
   }
 
   #drawTip(x) {
+    const { period, starts, ends } = this.#data;
+    const key = keyOfSlot(period, starts[this.#cursor], ends[this.#cursor]);
     this.tip.replaceChildren(
       el('strong', {}, slotWords(this.#data, this.#cursor)),
       el('dl', {}, ...this.#values().flatMap(([label, text]) => [el('dt', {}, label), el('dd', {}, text)])),
-      el('p', { class: 'note' }, this.#mark === null ? 'Enter or click: its entry' : 'Enter: look at this stretch'),
+      el('p', { class: 'note' }, this.#mark === null ? `Enter or click: entry ${key}` : 'Enter: look at this stretch'),
     );
     const right = x > this.plot.clientWidth / 2;
     this.tip.style.left = right ? 'auto' : `${x + 12}px`;
@@ -167,7 +171,7 @@ export class Chart extends HTMLElement {
     const from = this.#mark ?? place;
     this.#mark = null;
     const told = from === place
-      ? new CustomEvent('sa-open', { bubbles: true, detail: { start: starts[place], period } })
+      ? new CustomEvent('sa-open', { bubbles: true, detail: { start: starts[place], end: ends[place], period } })
       : new CustomEvent('sa-select', { bubbles: true, detail: { from: starts[Math.min(from, place)], to: ends[Math.max(from, place)] } });
     this.dispatchEvent(told);
   }

@@ -3,7 +3,7 @@
 import { button, el, setText } from '../lib/dom.js';
 import { PRESETS, queryOf, words } from '../lib/range.js';
 import { session } from '../lib/session.js';
-import { offset } from '../lib/times.js';
+import { instantOf, offset } from '../lib/times.js';
 
 const field = (name, label) => {
   const input = el('input', { type: 'datetime-local', name, required: true, step: 60 });
@@ -19,7 +19,7 @@ export function rangeBar(choose) {
   const note = el('p', { class: 'note' });
   const form = el('form', { onsubmit: (event) => {
     event.preventDefault();
-    const times = [fromInput, toInput].map((input) => fromLocal(input.value, session.labels));
+    const times = [fromInput, toInput].map((input) => instantOf(Date.parse(`${input.value}Z`), session.labels));
     if (!(times[0] < times[1])) return setText(note, 'The end must be after the beginning.');
     setText(note, '');
     free.open = false;
@@ -39,8 +39,3 @@ export function rangeBar(choose) {
 }
 
 const toLocal = (ms, zone) => new Date(ms + offset(ms, zone)).toISOString().slice(0, 16);
-
-function fromLocal(text, zone) {
-  const plain = Date.parse(`${text}Z`);
-  return plain - offset(plain - offset(plain, zone), zone);
-}

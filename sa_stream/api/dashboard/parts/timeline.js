@@ -86,7 +86,8 @@ export class Timeline extends HTMLElement {
 
   #open() {
     if (this.#at === null) return;
-    const detail = { start: this.#data.starts[this.#at], period: '30min' };
+    const start = this.#data.starts[this.#at];
+    const detail = { start, end: start + HALF_HOUR, period: '30min' };
     this.dispatchEvent(new CustomEvent('sa-open', { bubbles: true, detail }));
   }
 }
@@ -94,6 +95,7 @@ export class Timeline extends HTMLElement {
 /** Each state has a form of its own, beside its colour. */
 function square(x, y, size, state) {
   const box = (attributes) => svg('rect', { x, y, width: size, height: size, rx: 2, ...attributes });
+  if (state === 'open') return [box({ fill: 'transparent' })]; // nothing, but for a pointer
   if (state === 'missing') return [box({ fill: 'url(#sa-hatch)', class: 'missing' })];
   if (state === 'zero') return [box({ class: 'hollow' }), svg('path', { d: `M${x + 3} ${y + size / 2}h${size - 6}`, class: 'zeroline' })];
   if (state === 's3') return [box({ class: 'bar bots' }), box({ fill: 'url(#sa-dots)' })];

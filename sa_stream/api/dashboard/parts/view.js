@@ -4,7 +4,7 @@
 import { Api_Error, dashboardPath, get } from '../lib/api.js';
 import { el, setText } from '../lib/dom.js';
 import { plural } from '../lib/numbers.js';
-import { keyOf } from '../lib/periods.js';
+import { keyOfSlot } from '../lib/periods.js';
 import { Poller } from '../lib/poll.js';
 import { queryOf, rangeOf } from '../lib/range.js';
 import { session } from '../lib/session.js';
@@ -67,7 +67,7 @@ export class View extends HTMLElement {
     this.build?.(this.content);
     this.content.addEventListener('sa-cursor', (event) => this.#share(event.detail.start));
     this.content.addEventListener('sa-select', (event) => this.choose(queryOf({ name: null, ...event.detail })));
-    this.content.addEventListener('sa-open', ({ detail }) => this.place.go({ view: 'entries', rest: keyOf(detail.period, detail.start) }));
+    this.content.addEventListener('sa-open', ({ detail }) => this.place.go({ view: 'entries', rest: keyOfSlot(detail.period, detail.start, detail.end) }));
     this.addEventListener('keydown', (event) => event.key === 'Escape' && this.back());
   }
 

@@ -11,6 +11,9 @@ import { View } from '../parts/view.js';
 
 const DAYS = 7;
 const KEYS = 200; // the most that the API lists at once: four days of half hours
+const PAGES_MAX = 3; // a week is two; one more, as entries may come while it is read
+const SILENT_S = 5 * 60; // `status/stream` is written every minute: if it is older, nobody publishes
+const BEHIND_S = 75 * 60; // as for what is final: a half hour that is waited for began longer ago than that
 // Counters of records that are in no entry. Each leaves a dead letter, of at most 60 a minute and shard.
 const DROPPED = ['too_long', 'fields', 'timestamp', 'status', 'columns', 'future', 'too_late', 'set_aside_records'];
 
@@ -37,17 +40,19 @@ export class Pipeline extends View {
       get('traffic/timeseries', { from: iso(from), to: iso(from + DAYS * DAY), period: '30min', metrics: 'requests' }),
     ]);
     // Which half hours were repaired, only their own entries say; so they are asked where there is one at all.
-    const repaired = ['s3', 'mixed'].includes(windows.provenance) ? await maybe('cache/browse/30min', { limit: KEYS }) : null;
-    return { known, status, windows, repaired };
+    const repaired = ['s3', 'mixed'].includes(windows.provenance);
+    const provenances = repaired ? await provenancesFrom(keyOf('30min', from), maybe) : new Map();
+    return { known, status, windows, provenances };
   }
 
-  draw({ known, status, windows, repaired }, { now }) {
+  draw({ known, status, windows, provenances }, { now }) {
     const stream = streamOf(status);
     this.#say(known, stream, now);
     const lines = series(windows);
     const begun = lines.starts.filter((start) => start <= now).length;
     const cut = (column) => column.slice(0, begun);
-    this.timeline.show({ starts: cut(lines.starts), states: cut(lines.states), reasons: cut(lines.reasons), provenances: provenancesOf(lines.starts, repaired), zone: 'UTC' });
+    const origins = lines.starts.map((start) => provenances.get(keyOf('30min', start)));
+    this.timeline.show({ starts: cut(lines.starts), states: cut(lines.states), reasons: cut(lines.reasons), provenances: origins, zone: 'UTC' });
     this.shards.show(shardTable(known, stream));
     this.stores.show(storeTable(known));
     this.gaps.show(gapTable(stream));
@@ -57,26 +62,61 @@ export class Pipeline extends View {
   }
 
   #say(known, stream, now) {
-    const shards = Object.values(known?.shards ?? {});
-    const reasons = known?.reasons ?? [];
-    const until = stream?.final_until ? `, final until ${recent(Date.parse(stream.final_until), now, session.labels)}` : '';
-    const lags = shards.map((shard) => shard.lag_ms).filter((lag) => lag !== null && lag !== undefined);
-    const lag = lags.length ? Math.max(...lags) / 1000 : stream?.lag_s;
-    const lagWords = typeof lag === 'number' ? `, lag ${span(lag)}` : '';
-    const ready = known ? (known.ready ?? known.status === 'ready') : stream && !stream.gaps?.length;
-    const number = shards.length || stream?.partitions || 0;
-    const well = number ? `${{ 1: 'The only shard is', 2: 'Both shards are' }[number] ?? `All ${number} shards are`} read` : 'No shard is read by this process';
-    setText(this.verdict, reasons.length ? `Not ready: ${reasons[0]}.` : ready ? `${well}${lagWords}${until}.` : `Nothing is known of shards${until}.`);
-    this.verdict.className = `verdict ${reasons.length ? 'is-bad' : ready ? 'is-good' : ''}`;
-    const more = [...reasons.slice(1), ...(known?.notes ?? [])];
+    const { kind, words } = verdictOf(known, stream, now);
+    setText(this.verdict, words);
+    this.verdict.className = `verdict ${kind}`;
+    const more = [...(known?.reasons ?? []).slice(1), ...(known?.notes ?? [])];
     this.reasons.replaceChildren(...more.map((each) => el('li', {}, `${each[0].toUpperCase()}${each.slice(1)}.`)));
   }
 }
 
-const provenancesOf = (starts, browse) => {
-  const told = new Map((browse?.rows ?? []).map((row) => [row.key, row.provenance]));
-  return starts.map((start) => told.get(keyOf('30min', start)));
-};
+/** Whether all is well, in a sentence. A process that tells of itself knows best; else the cache has to do. */
+function verdictOf(known, stream, now) {
+  const bad = (words) => ({ kind: 'is-bad', words });
+  if (known?.reasons?.length) return bad(`Not ready: ${known.reasons[0]}.`);
+  const until = untilWords(stream, now);
+  const ready = known && (known.ready ?? known.status === 'ready');
+  if (known && !ready) return bad(`Not ready, for a reason that is not told here${until}.`);
+  if (!known && !stream) return { kind: '', words: 'Nothing is known of shards.' };
+  if (!known) {
+    const silent_s = (now - Date.parse(stream.computed_at)) / 1000;
+    if (!(silent_s < SILENT_S)) return bad(`Nobody has published for ${span(silent_s)}${until}.`);
+    if (stream.lag_s > BEHIND_S) return bad(`The slowest shard is ${span(stream.lag_s)} behind${until}.`);
+  }
+  return { kind: 'is-good', words: `${readWords(known, stream)}${until}.` };
+}
+
+/** Until when all is final. Gaps have been said by then, and nobody need do anything: they make nothing unready. */
+function untilWords(stream, now) {
+  if (!stream?.final_until) return '';
+  const gaps = stream.gaps?.length ? ` but for ${plural(stream.gaps.length, 'gap')}` : '';
+  return `, final until ${recent(Date.parse(stream.final_until), now, session.labels)}${gaps}`;
+}
+
+/** 'Both shards are read, lag 3.2 s' */
+function readWords(known, stream) {
+  const shards = Object.values(known?.shards ?? {});
+  const lags = shards.map((shard) => shard.lag_ms).filter((lag) => lag !== null && lag !== undefined);
+  const lag = lags.length ? Math.max(...lags) / 1000 : stream?.lag_s;
+  const lagWords = typeof lag === 'number' ? `, lag ${span(lag)}` : '';
+  const number = shards.length || stream?.partitions || 0;
+  if (!number) return `No shard is read${known ? ' by this process' : ''}${lagWords}`;
+  return `${{ 1: 'The only shard is', 2: 'Both shards are' }[number] ?? `All ${number} shards are`} read${lagWords}`;
+}
+
+/** The provenance of each half hour by its key, back to the one of the first key. */
+async function provenancesFrom(first, maybe) {
+  const told = new Map();
+  let after = null;
+  for (let page = 0; page < PAGES_MAX && (after === null || after > first); page += 1) {
+    const { rows, more } = (await maybe('cache/browse/30min', { limit: KEYS, after })) ?? { rows: [], more: false };
+    for (const row of rows) told.set(row.key, row.provenance);
+    if (!more || !rows.length) break;
+    after = rows.at(-1).key;
+  }
+  return told;
+}
+
 const streamOf = (status) => status?.stream ?? null;
 const when = (text) => (text ? moment(Date.parse(text), session.labels) : '–');
 const text = (name, label) => ({ name, label, wrap: true });
