@@ -189,7 +189,7 @@ class Stream_View:
         for own in living.values():
             for parent in own.followed:
                 if parent not in self.retired and (parent not in living or not living[parent].ended):
-                    lost[parent] = max(lost.get(parent, BEGINNING_MS), own.began_ms)
+                    lost[parent] = max(lost.get(parent, BEGINNING_MS), _vouches_from_ms(own))
         return lost
 
     def _is_over(self, partition: str) -> bool:
@@ -251,7 +251,7 @@ class Stream_View:
                 return own.since_ms
             # an unreadable record knows nothing; who went on knows from when on it did
             own_ms = BEGINNING_MS if own.since_ms == NEVER_MS else own.since_ms
-            return max([own_ms, *(self.progress[child].began_ms for child in self._consumed(partition))])
+            return max([own_ms, *(_vouches_from_ms(self.progress[child]) for child in self._consumed(partition))])
         if partition in self._lost:
             return self._lost[partition]
         if partition not in self._sinces:
@@ -341,6 +341,11 @@ class Stream_View:
         if own is None:
             return NOT_STARTED
         return WAITING_FOR_CHILDREN if own.ended else LAGGING
+
+
+def _vouches_from_ms(child: Progress) -> int:
+    """From when on a child has all records of its parents' time: what arrived when it began was still theirs."""
+    return child.began_ms if child.began_ms == BEGINNING_MS else child.began_ms + 1
 
 
 def view(

@@ -176,6 +176,11 @@ class Memory:
         while len(self._looks) > self._keys_max:
             self._looks.popitem(last=False)
 
+    def look_at(self, key: str) -> None:
+        """Look again, unless that is to come anyway: its second look must not be put off for ever."""
+        if key not in self._looks:
+            self.look_again(key)
+
     def due(self, key: str) -> int:
         look = self._looks.get(key)
         if look is None or look.pass_number == self.pass_number:

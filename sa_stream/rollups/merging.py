@@ -45,7 +45,7 @@ class Merger:
     stream: Stream_View
 
     def steps(self, period: str, start_ms: int, parts: Sequence[Part], sources: Json_List) -> Steps[Merged]:
-        result = Merged(sources)
+        result = Merged(sources, None if parts else Window(start_ms))
         for group in batched(parts, MERGED_AT_ONCE):
             windows = [] if result.window is None else [result.window]
             found = yield from together(call(self.store.get, part.key) for part in group)

@@ -65,7 +65,7 @@ class Publication:
             if is_final(entry) and any(self.cache.retrieve_entry(NS_SA_AGGREGATE, zero) for zero in zeros):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
-                if entry["provenance"] == S3:
+                if period == HALF_HOUR and entry["provenance"] == S3:
                     return None  # it lacks a file, and the stream lacked nothing
                 entry = with_status(entry, final=True, sources=entry["sources"], missing=[], at_ms=now_ms, waits={})
         if is_final(entry) and entry is not found.entry:
@@ -142,11 +142,11 @@ def is_open_repair(entry: Entry | None) -> bool:
 
 def is_settled(stream: Stream_View, view: Window_View, found: Found) -> bool:
     """Whether nothing that the stream names of a window is still to be published: the entry lists all of it; or it is
-    final, and will never be amended, as the stream does not vouch for that time (NEVER_MS: that is not known yet)."""
+    final, or of the archive, and the stream, which does not vouch for that time, will never make more of it (NEVER_MS:
+    that is not known yet)."""
     if found.gone_back:
         return False
+    never_by_stream = not view.covered and stream.since_ms != NEVER_MS
     if found.shown is not None and found.shown.get("provenance") != STREAM:
-        return is_final(found.shown) or found.shown.get("provenance") not in OURS
-    if lists(found.shown, view.sources):
-        return True
-    return is_final(found.shown) and not view.covered and stream.since_ms != NEVER_MS
+        return is_final(found.shown) or found.shown.get("provenance") not in OURS or never_by_stream
+    return lists(found.shown, view.sources) or (is_final(found.shown) and never_by_stream)

@@ -52,6 +52,7 @@ from sa_stream.rollups.wanted import (
     wanted_of_children,
     wanted_of_repair,
     wanted_of_window,
+    with_counted_zeros,
     with_forgotten,
 )
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
@@ -168,7 +169,8 @@ class Reconciler:
             if (yield from self._is_final_zero(window_ms)):
                 continue
             brief = yield from self._brief(HALF_HOUR, window_ms)
-            if brief is None or not brief.final or brief.provenance == S3:
+            done = brief is not None and brief.provenance == S3 and self._archive.is_done(stream, window_ms)
+            if brief is None or not brief.final or (brief.provenance == S3 and not done):
                 self._result.to_repair[window_ms] = self._archive.repairs.get(window_ms)
 
     def _is_final_zero(self, window_ms: int) -> Steps[bool]:
@@ -247,10 +249,11 @@ class Reconciler:
             return
         found = yield from self._look(period, start_ms, stream)
         while not found.gone_back:
-            if self._nothing_to_write(key, found.entry, wanted):
+            counted = with_counted_zeros(wanted, found.entry)
+            if self._nothing_to_write(key, found.entry, counted):
                 self.memory.equal(key, wanted)
                 return
-            if self._throttled(period, key, found, wanted):
+            if self._throttled(period, key, found, counted):
                 return
             if found.editions is None:
                 found = yield from self._with_editions(key, found)
@@ -266,7 +269,7 @@ class Reconciler:
             if gone_back:
                 self._result.skipped[CHILD_GONE] += 1
             else:
-                yield from self._write(stream, period, start_ms, found, wanted)
+                yield from self._write(stream, period, start_ms, found, counted)
             return
         yield from self._restore(period, start_ms, found)
 
@@ -336,6 +339,8 @@ class Reconciler:
             return not wanted.sources
         if current.get("provenance") not in OURS:
             return True
+        if is_open_repair(current) and wanted.final:
+            return False  # also where the stream knows that there was nothing
         if not wanted.sources or (current["status"] == FINAL and not wanted.final):
             self._anew.discard(key)
             return True
@@ -473,4 +478,5 @@ class Reconciler:
                 yield from self._archive.forget_steps(start_ms, merged.failed.key)
             if merged.failed.owner:
                 self._anew.add(merged.failed.owner)
+                self.memory.look_at(merged.failed.owner)  # whether or not a map names its windows
         return merged.window

@@ -154,6 +154,7 @@ class Archive_View:
         self._shards: Sequence[Shard_Info] = ()  # as last listed
         self._passed_ms = BEGINNING_MS  # when the stream last answered
         self._lost: dict[int, Moment] = {}  # window -> since when something that it is made of is not to be had
+        self._done: set[int] = set()  # windows of which no other file can come, and whose repairs were forgotten
         self.repairs: dict[int, Repair] = {}
 
     def stream_steps(
@@ -187,6 +188,15 @@ class Archive_View:
         else:
             self._lost.setdefault(window_ms, now)
 
+    def is_done(self, stream: Stream_View, window_ms: int) -> bool:
+        """Whether a window whose entry is final from the archive needs no other look: no late record can come any more,
+        and its repair was forgotten. It is no candidate from then on."""
+        late_ms = stream.now_ms - self._timing.allowed_lateness_ms - WINDOW_MS
+        if window_ms in self.repairs or window_ms >= late_ms:
+            return False
+        self._done.add(window_ms)
+        return True
+
     def forget_steps(self, window_ms: int, key: str) -> Steps[None]:
         """A repair that cannot be read is none: where one is needed it is computed again, under the same key."""
         yield call(self._store.delete, key)
@@ -219,7 +229,11 @@ class Archive_View:
             begin_ms = max(archive.only_from_ms, min(self.repairs, default=archive.only_from_ms))
             first_ms = max(first_ms, -(-archive.only_from_ms // WINDOW_MS) * WINDOW_MS)
         older = range(-(-begin_ms // WINDOW_MS) * WINDOW_MS, min(first_ms, last_ms + 1), WINDOW_MS)
-        left = (start_ms for start_ms in older if not self._is_whole(start_ms) and is_candidate(start_ms))
+        left = (
+            start_ms
+            for start_ms in older
+            if start_ms not in self._done and not self._is_whole(start_ms) and is_candidate(start_ms)
+        )
         return [*islice(left, LEFT_OUT_MAX), *filter(is_candidate, range(first_ms, last_ms + 1, WINDOW_MS))]
 
     def _is_whole(self, window_ms: int) -> bool:

@@ -37,10 +37,11 @@ from sa_stream.commits.protocol import restore_end_steps
 from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
 from sa_stream.rollups.editions import close_steps
-from sa_stream.rollups.entry import FINAL
+from sa_stream.rollups.entry import FINAL, S3, Entry
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, MONTHLY, cache_key, end_of, parse_cache_key, start_of
-from sa_stream.rollups.repairs import best_repairs
+from sa_stream.rollups.repairs import Repair, best_repairs
+from sa_stream.rollups.versions import names_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
 
@@ -173,7 +174,7 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
         if window_ms >= old_ms or (stream.archive and window_ms + WINDOW_MS not in best):
             break
         entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(HALF_HOUR, window_ms))
-        if repair.whole and entry is not None and entry["status"] == FINAL:
+        if entry is not None and entry["status"] == FINAL and _shows(entry, repair):
             folder = f"{REPAIRS_PREFIX}{window_label(window_ms)}/"  # all of them, or a lesser one would count
             gone |= {item.key: None for item in listed if item.key.startswith(folder)}
         elif stream.archive:
@@ -188,6 +189,13 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     ):
         yield from _delete_steps(store, keys)
     return len(gone)
+
+
+def _shows(entry: Entry, repair: Repair) -> bool:
+    """Whether an entry says what a repair does, or is the stream's, which a repair does not replace."""
+    if entry.get("provenance") != S3:
+        return True
+    return repair.whole and names_of(entry).get(S3) == repair.name
 
 
 def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:

@@ -3,10 +3,11 @@ windows any more.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from sa_stream.commits.keys import SUMMARIES_PREFIX
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.ports import Store
+from sa_stream.commits.ports import Listed, Store
 from sa_stream.rollups.periods import HALF_HOUR, MONTHLY, PERIODS, children, end_of, parents, parse_cache_key, start_of
 from sa_stream.rollups.versions import Brief
 from sa_stream.timing import Moment
@@ -37,9 +38,10 @@ def unfinished_steps(brief_of: Briefs, from_ms: int, until_ms: int) -> Steps[dic
 
 
 class Strays:
-    """Entries of which nothing above tells, as the pass that wrote them, of whatever worker, ended before it came to
-    that. Each has a summary, which was put first. They are looked for in the first pass, after one that failed, and now
-    and then, as another worker may be gone for ever.
+    """Entries of which the one above does not tell, or tells an older version: the pass that wrote them, of whatever
+    worker, ended before it came to that, and no map need name their windows by now. Each has a summary, which was put
+    first. They are looked for in the first pass, after one that failed, and now and then, as another worker may be gone
+    for ever.
     """
 
     def __init__(self, again_ms: int) -> None:
@@ -56,11 +58,11 @@ class Strays:
         self._sought = now
         strays = []
         for period in PERIODS[:-1]:
-            folders: Sequence[str] = yield call(store.list_folders, f"{SUMMARIES_PREFIX}{period}")
-            for folder in folders:
-                key = parse_cache_key(folder.removeprefix(SUMMARIES_PREFIX))
-                if (yield from _is_stray(brief_of, *key)):
-                    strays.append(key)
+            listed: Sequence[Listed] = yield call(store.list, f"{SUMMARIES_PREFIX}{period}/")
+            for key, items in groupby((item.key for item in listed), lambda key: key.rpartition("/")[0]):
+                start_ms = parse_cache_key(key.removeprefix(SUMMARIES_PREFIX))[1]
+                if (yield from _is_stray(brief_of, period, start_ms, set(items))):
+                    strays.append((period, start_ms))
         return strays
 
     def dealt_with(self) -> None:
@@ -68,10 +70,11 @@ class Strays:
         self._dealt_with = True
 
 
-def _is_stray(brief_of: Briefs, period: str, start_ms: int) -> Steps[bool]:
-    """Whether the way down to it from its month ends at an entry that is not there. What is final needs no way."""
-    for parent, parent_ms in reversed([*parents(period, start_ms)]):
-        brief = yield from brief_of(parent, parent_ms)
-        if brief is None or brief.final:
-            return brief is None
-    return False
+def _is_stray(brief_of: Briefs, period: str, start_ms: int, summaries: set[str]) -> Steps[bool]:
+    above = yield from brief_of(*next(iter(parents(period, start_ms))))
+    if above is None:
+        return True
+    if summaries <= above.parts:
+        return False
+    brief = yield from brief_of(period, start_ms)  # what else there is was replaced, or is not written yet
+    return brief is not None and brief.summary not in above.parts

@@ -12,7 +12,7 @@ from sa_stream.rollups.slots import waits_of
 @dataclass(frozen=True, slots=True)
 class Brief:
     """What roll-ups need of an entry, and how many requests it has counted. `missing`: of an hour, the half hours that
-    are not final, and why."""
+    are not final, and why; `parts`: of a roll-up, the summaries that it is made of."""
 
     final: bool
     revision: int
@@ -20,6 +20,7 @@ class Brief:
     provenance: str = STREAM
     requests: int = 0
     missing: tuple[tuple[str, str], ...] = ()
+    parts: frozenset[str] = frozenset()
 
 
 def version_of(entry: Entry | None) -> object:
@@ -43,6 +44,7 @@ def brief_of(entry: Entry | None) -> Brief | None:
         entry.get("provenance", STREAM),
         entry.get("total_requests", 0),
         missing,
+        frozenset(source["summary"] for source in entry["sources"] if "summary" in source),
     )
 
 

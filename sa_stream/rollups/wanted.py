@@ -2,7 +2,7 @@
 says now come in. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sa_stream.commits.keys import partial_key
@@ -164,6 +164,18 @@ def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: 
     origins = {brief.provenance for brief in briefs.values() if brief is not None}
     provenance = origins.pop() if len(origins) == 1 else _mixed(origins)
     return Wanted(not missing, sources, missing, parts, zeros, provenance, _waits(stream, period, briefs, missing))
+
+
+def with_counted_zeros(wanted: Wanted, current: Entry | None) -> Wanted:
+    """What a roll-up should say whose final version has counted some of its parts as empty: they stay so for it, though
+    the stream may vouch for their time no longer. Else what became new in its other parts would never be in it."""
+    if current is None or current["status"] != FINAL or wanted.final:
+        return wanted
+    listed = {source["time_key"] for source in current["sources"]}
+    counted = {key.partition("/")[2] for key in wanted.zeros} - listed
+    if any(each["time_key"] not in counted for each in wanted.missing):
+        return wanted
+    return replace(wanted, final=True, missing=[], waits={})
 
 
 def _waits(stream: Stream_View, period: str, briefs: Mapping[int, Brief | None], missing: Json_List) -> Waits:

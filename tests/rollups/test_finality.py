@@ -18,7 +18,7 @@ from sa_stream.rollups.finality import (
     Window_View,
     view,
 )
-from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
+from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.partition_state import GONE, RETENTION_GAPS, SET_ASIDE_RECORDS
 
 TIMING = Timing()
@@ -320,7 +320,7 @@ def test_a_parent_whose_end_is_lost_is_not_taken_for_one_that_nobody_read(since_
         assert (found.passed, found.covered) == (True, False)
         assert reason_of(found, "p") == NOT_COVERED
     for own in children.values():
-        own.began_ms = W - 5 * MINUTE_MS  # all that came later was theirs
+        own.began_ms = W - 5 * MINUTE_MS - 1  # all that came later was theirs
     assert look(listed, **records).final
 
 
@@ -367,3 +367,14 @@ def test_shards_that_were_passed_over_at_the_start_follow_those_that_are_read_ov
     assert not look(shards, **read).passed
     read[last] = progress(E)  # lacks nothing of its own, and says nothing of what was never read
     assert not look(shards, **read).covered
+
+
+def test_a_lost_parent_may_have_had_a_record_that_arrived_when_its_child_began():
+    """Its event is up to five minutes ahead of that."""
+    timing = Timing()
+    parents = [Shard_Info("p", (), True), Shard_Info("c", ("p",), False)]
+    for began_ms, final in ((W - timing.coverage_margin_ms, False), (W - timing.coverage_margin_ms - 1, True)):
+        child = Progress(
+            "c", "5", "m", W + DAY_MS, BEGINNING_MS, False, position_ms=W + DAY_MS, followed=("p",), began_ms=began_ms
+        )
+        assert Stream_View(parents, {"c": child}, timing, W + DAY_MS).window(W).final == final

@@ -386,6 +386,86 @@ def test_what_a_pass_that_was_cut_short_has_written_becomes_final_though_no_map_
     assert partial_ones > 5
 
 
+@pytest.mark.parametrize("counted", ["hour", "day"])
+@pytest.mark.parametrize("who", ["a new worker", "the same one, whose call failed", "one that was there before"])
+def test_a_late_record_of_what_was_counted_as_empty_comes_into_all_above_though_its_pass_was_cut_short(
+    counted: str, who: str
+):
+    class Cut(BaseException):
+        pass
+
+    late_ms = NEXT + WINDOW_MS if counted == "hour" else W + 14 * HOUR_MS
+    steps = written = 0
+    while True:
+        stream, left = Stream("a"), [steps]
+        other = stream.fresh()
+        stream.commit("a", 1, late_ms, {NEXT: 5} if counted == "hour" else {W + 5 * HOUR_MS: 5})
+        stream.settle(late_ms)
+        stream.run(late_ms, other)
+        stream.commit("a", 2, late_ms, {W: 7})
+
+        def cut(operation: Call, left=left):
+            left[0] -= 1
+            result = operation()  # it takes effect, and nobody hears of it
+            if left[0] < 0:
+                raise Cut
+            return result
+
+        steps += 1
+        try:
+            stream.run(late_ms + 1, perform=cut)
+        except Cut:
+            if HALF in stream.entries:
+                written += 1
+                stream.maps["a"].clear()
+                stream.commit("a", 3, late_ms + DAY_MS, lineage="m")
+                worker = {"a": stream.fresh(), "t": stream.reconciler, "o": other}[who[0]]
+                for hours in range(6):
+                    stream.run(late_ms + DAY_MS + hours * HOUR_MS, worker)
+                assert [status(stream, key)[2] for key in (HOUR, DAY)] == [12 if counted == "hour" else 7, 12]
+        else:
+            break
+    assert written > 10
+
+
+def test_a_half_that_a_final_hour_has_counted_as_empty_stays_so_for_it_when_nobody_vouches_for_that_time_any_more():
+    stream = Stream("a")
+    stream.commit("a", 1, NEXT + HOUR_MS, {W: 5})
+    stream.settle(NEXT + HOUR_MS)
+
+    class Cut(BaseException):
+        pass
+
+    def cut(operation: Call):
+        result = operation()
+        if operation.name.endswith("publish"):
+            raise Cut
+        return result
+
+    stream.commit("a", 2, NEXT + HOUR_MS, {W: 7})
+    with pytest.raises(Cut):
+        stream.run(NEXT + HOUR_MS + 1, perform=cut)
+    stream.commit("a", 3, NEXT + HOUR_MS + 2, since_ms=NEXT + HOUR_MS, lineage="m")  # it has lost what it knew
+    stream.settle(NEXT + HOUR_MS + 3, stream.fresh())
+    assert [status(stream, key) for key in (HALF, HOUR)] == [("final", 1, 7)] * 2
+
+
+def test_a_summary_that_was_lost_is_made_again_though_no_map_names_its_window():
+    stream = Stream("a", "b")
+    stream.commit("a", 1, LATER, {NEXT: 5})
+    stream.commit("b", 1, LATER, {W: 3})
+    stream.settle(LATER)
+    stream.settle(LATER + 2 * GRACE)
+    much_later = LATER + 60 * HOUR_MS
+    stream.commit("a", 2, much_later, forget=(NEXT,))
+    stream.store.delete(stream.entries[HALF2]["summary"])
+    stream.commit("b", 2, much_later, {W: 4})
+    for hours in range(1, 5):
+        stream.run(much_later + hours * HOUR_MS)
+    assert status(stream, HOUR) == ("final", 1, 9)
+    assert stream.holds(stream.entries[HALF2]["summary"])
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_workers_that_interleave_at_every_call_end_with_the_same_entries(seed: int):
     chance = random.Random(seed)

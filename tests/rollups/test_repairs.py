@@ -11,7 +11,7 @@ from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.repairs import Repair_Settings, put_repair_steps, repair_of, repairs_steps
 from sa_stream.rollups.retirement import forget_repairs_steps
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
 from tests.rollups.rollup_stream import Stream, window_of
 from tests.rollups.test_reconciler import DAY, HALF, HALF2, HOUR, NEXT, W, status
 
@@ -131,6 +131,92 @@ def test_a_broken_repair_is_not_made_final_by_an_hour_that_became_so_while_it_wa
 
     stream.run(now_ms, perform=meanwhile)
     assert HALF not in stream.entries
+
+
+def test_a_repair_reaches_a_day_that_has_counted_its_whole_hour_as_empty():
+    stream, day_ms = repaired("a"), W // DAY_MS * DAY_MS
+    now_ms = day_ms + DAY_MS + HOUR_MS
+    counted = {start_ms: 1 for start_ms in range(day_ms, day_ms + DAY_MS, WINDOW_MS) if start_ms not in (W, NEXT)}
+    stream.commit("a", 1, now_ms, counted)
+    stream.settle(now_ms)
+    assert status(stream, DAY) == ("final", 0, 46)
+    stream.maps["a"].clear()
+    stream.commit("a", 2, now_ms, lineage="m", since_ms=now_ms, counters={"retention_gaps": 1})
+    put(stream, W, files=3, requests=7)
+    stream.settle(now_ms + HOUR_MS, stream.fresh())
+    assert [status(stream, key) for key in (HALF, HOUR, DAY)] == [("final", 0, 7), ("final", 0, 7), ("final", 1, 53)]
+
+
+@pytest.mark.parametrize("requests", [0, 2])
+def test_a_broken_repair_gives_way_to_a_stream_that_knows_that_there_was_nothing(requests: int):
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=2, requests=requests, broken={"file": "denied"})
+    stream.settle(due_ms)
+    assert status(stream, HALF) == ("partial", 0, requests)
+    stream.maps["a"].clear()
+    stream.commit("a", 2, NEXT + HOUR_MS, {NEXT: 4}, lineage="m")  # it begins again from a state that covers all
+    for worker in (stream.reconciler, stream.fresh()):
+        stream.settle(due_ms + HOUR_MS, worker)
+        assert status(stream, HALF) == ("final", 0, 0)
+        assert (stream.entries[HALF]["provenance"], status(stream, HOUR)) == ("stream", ("final", 0, 4))
+
+
+def test_a_repair_that_no_entry_shows_yet_is_not_forgotten():
+    stream = repaired("a")
+    lossy(stream)
+    later_ms = W + 3 * DAY_MS
+    stream.commit("a", 2, later_ms, {W + 26 * HOUR_MS: 5}, since_ms=W + HOUR_MS)
+    put(stream, W, files=3, requests=5)
+    stream.settle(later_ms)
+    found = stream.run(later_ms).stream
+    put(stream, W, files=4, requests=9)  # between a pass and its clean-up
+    assert drive(forget_repairs_steps(stream.store, stream.cache, found)) == 0
+    stream.settle(later_ms + HOUR_MS)
+    assert status(stream, HALF) == ("final", 1, 9)
+    assert drive(forget_repairs_steps(stream.store, stream.cache, stream.run(later_ms + HOUR_MS).stream)) == 2
+
+
+def test_a_broken_repair_that_gave_way_to_the_stream_is_forgotten():
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=3, requests=2, broken={"file": "no gzip"})
+    stream.settle(due_ms)
+    later_ms = W + 30 * DAY_MS
+    stream.commit("a", 2, later_ms, {W: 6})
+    stream.settle(later_ms)
+    assert status(stream, HALF) == ("final", 0, 6)
+    assert drive(forget_repairs_steps(stream.store, stream.cache, stream.run(later_ms).stream)) == 1
+    assert not [item.key for folder in ("repairs/", "repair-files/") for item in stream.store.list(folder)]
+
+
+def test_what_the_stream_will_never_make_final_is_settled_by_a_broken_repair_too():
+    """Else the shard would name it for ever, and never be retired."""
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=3, requests=2, broken={"file": "no gzip"})
+    stream.settle(due_ms)
+    stream.run(due_ms + 2 * MINUTE_MS)
+    assert W in stream.run(due_ms + DAY_MS).settled
+
+
+def test_what_was_repaired_and_forgotten_is_not_computed_again():
+    stream = Stream("a", archive=Repair_Settings(), timing=Timing(retention_ms=7 * DAY_MS))
+    now_ms = W + 100 * DAY_MS
+    since_ms = now_ms - 30 * MINUTE_MS
+    stream.commit("a", 1, now_ms, {now_ms - WINDOW_MS: 5}, since_ms=since_ms)
+    computed = []
+    for number in range(2, 8):
+        wanted = [start_ms for start_ms, known in stream.run(now_ms).to_repair.items() if known is None]
+        for start_ms in wanted:
+            put(stream, start_ms, files=3, requests=2)
+        computed.append(len(wanted))
+        stream.settle(now_ms + 1)
+        now_ms += 10 * MINUTE_MS
+        stream.commit("a", number, now_ms, since_ms=since_ms)
+        drive(forget_repairs_steps(stream.store, stream.cache, stream.run(now_ms).stream))
+    assert computed[0] > 7 * 48
+    assert sum(computed[1:]) <= 2  # of what ended meanwhile
 
 
 def test_a_repair_that_cannot_be_read_is_none_and_is_computed_again():
