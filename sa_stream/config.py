@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
@@ -18,7 +17,7 @@ from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import Field_Lists, resolve_field_lists
 from sa_stream.secrecy import HIDDEN, hide, hide_passing
-from sa_stream.timing import DAY_MS, Timing
+from sa_stream.timing import DAY_MS, Timing, zone_of
 
 if TYPE_CHECKING:
     from sa_stream.records.intake import Intake  # loads polars
@@ -125,10 +124,8 @@ def _logs_place(value: str) -> str:
 
 
 def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (OSError, ValueError, ZoneInfoNotFoundError):
-        raise _Wrong("a time zone that this machine knows, such as UTC or Europe/Berlin") from None
+    if zone_of(value) is None:
+        raise _Wrong("the IANA name of a time zone, such as UTC or Europe/Berlin")
     return value
 
 

@@ -42,6 +42,7 @@ def config(**variables: str) -> SA__Config:
         ("PATH_RULES", '[["^/u/[0-9]+(/.*)?$", "/u/[id]"]]'),
         ("FIELDS", "timestamp,sc-status,cs-uri-stem"),
         ("HTTP_HOST", "::1"),
+        ("LOGS_TIME_ZONE", "Europe/Berlin"),
     ],
 )
 def test_a_value_comes_out_as_it_went_in(name: str, value: str) -> None:
@@ -89,6 +90,9 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("STATE_URL", "gs://bucket", "s3://bucket/prefix, file:///path or memory://"),
         ("STATE_URL", "/var/state", "s3://bucket/prefix, file:///path or memory://"),
         ("CACHE_MODE", "disk", "local_disk or memory"),
+        ("LOGS_TIME_ZONE", "Mars/Olympus", "the IANA name of a time zone"),
+        ("LOGS_TIME_ZONE", "right/Europe/London", "the IANA name of a time zone"),
+        ("LOGS_TIME_ZONE", "localtime", "the IANA name of a time zone"),
         ("LOG_FORMAT", "xml", "json or text"),
     ],
 )

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sa_stream.errors import Bad_Parameter
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, PERIODS, end_of, start_of, utc
-from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, zone_of
 
 MINUTE = "minute"
 AUTO = "auto"
@@ -73,12 +72,10 @@ def parse_time(text: str, parameter: str, zone: tzinfo = UTC) -> int:
 
 def parse_zone(text: str) -> tzinfo:
     """A zone by its IANA name. Raises Bad_Parameter."""
-    try:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9_+-]{1,31}){0,2}", text):
-            raise ValueError
-        return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Bad_Parameter("tz", "tz is no zone: expected an IANA name such as Europe/London or UTC") from None
+    zone = zone_of(text)
+    if zone is None:
+        raise Bad_Parameter("tz", "tz is no zone: expected an IANA name such as Europe/London or UTC")
+    return zone
 
 
 def parse_period(text: str, allowed: tuple[str, ...] = PERIODS) -> str:
