@@ -71,7 +71,9 @@ def parse_time(text: str, parameter: str, zone: tzinfo = UTC) -> int:
 
 
 def parse_zone(text: str) -> tzinfo:
-    """A zone by its IANA name. Raises Bad_Parameter."""
+    """A zone by its IANA name; UTC is the one that entries are of. Raises Bad_Parameter."""
+    if text == "UTC":
+        return UTC
     zone = zone_of(text)
     if zone is None:
         raise Bad_Parameter("tz", "tz is no zone: expected an IANA name such as Europe/London or UTC")
@@ -87,12 +89,12 @@ def parse_period(text: str, allowed: tuple[str, ...] = PERIODS) -> str:
 
 def parse_span(words: Mapping[str, str], now_ms: int) -> Span:
     """The slots that `from`, `to`, `period` and `tz` ask for: from the one that holds `from` to the last that begins
-    before `to` and has begun. Without `from` it is the 24 hours before `to`, without `to` it ends now.
+    before `to` and has begun. Without `from` it is the 24 hours before `to`, without `to` it ends now, and `tz` is UTC.
 
     Raises Bad_Parameter, also for more than 750 slots.
     """
-    local = "tz" in words
-    zone = parse_zone(words["tz"]) if local else UTC
+    zone = parse_zone(words.get("tz", "UTC"))
+    local = zone is not UTC
     to_ms = parse_time(words["to"], "to", zone) if "to" in words else now_ms
     from_ms = parse_time(words["from"], "from", zone) if "from" in words else to_ms - DAY_MS
     if from_ms >= to_ms:
