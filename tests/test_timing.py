@@ -19,7 +19,9 @@ def test_a_success_begins_anew() -> None:
     assert (backoff.failures, backoff.failed()) == (0, 100)
 
 
-@pytest.mark.parametrize("name", ["UTC", "Europe/London", "Asia/Kolkata", "Etc/GMT+5", "America/Argentina/Buenos_Aires"])
+@pytest.mark.parametrize(
+    "name", ["UTC", "Europe/London", "Asia/Kolkata", "Etc/GMT+5", "America/Argentina/Buenos_Aires"]
+)
 def test_a_zone_is_found_by_its_iana_name(name: str) -> None:
     zone = zone_of(name)
     assert zone is not None
@@ -27,7 +29,8 @@ def test_a_zone_is_found_by_its_iana_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["right/Europe/London", "posix/Europe/London", "localtime", "posixrules", "Factory", "europe/london", "", "\0"]
+    "name",
+    ["right/Europe/London", "posix/Europe/London", "localtime", "posixrules", "Factory", "europe/london", "", "\0"],
 )
 def test_a_file_of_the_database_that_is_nobodys_zone_is_none(name: str) -> None:
     assert zone_of(name) is None

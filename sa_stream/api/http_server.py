@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sa_stream.api.answering import unavailable
 from sa_stream.api.Key_Guard import Key_Guard
 from sa_stream.api.metrics_collector import Process
 from sa_stream.api.Routes__Dashboard import dashboard_routes
@@ -122,9 +123,7 @@ class Work_Limit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._at_work >= self._work_max and scope["path"] != LIVE:
-            headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": b'{"detail": "too many requests at once"}'})
+            await unavailable("Too many requests are being answered already: try again")(scope, receive, send)
             return
         self._at_work += 1
         try:

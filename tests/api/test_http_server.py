@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 import uvicorn
 
 from sa_stream.api.http_server import WAITING_MAX, WORK_MAX, Health_Server, listen, server_settings
@@ -206,7 +207,9 @@ def test_what_is_limited_is_work_and_never_the_sign_of_life(clients: Callable[..
     with running(slow) as port:
         made = clients(port, WORK_MAX, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.5)
-        assert get(port, "/") == 503
+        refused = requests.get(f"http://127.0.0.1:{port}/", timeout=2)
+        assert (refused.status_code, list(refused.json())) == (503, ["detail", "code", "parameter"])
+        assert refused.headers["retry-after"]
         assert get(port, "/health/live") == 200
         release.set()
         assert all(client.recv(15).startswith(b"HTTP/1.1 200") for client in made)
