@@ -93,11 +93,22 @@ def _position(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    try:
+        if not re.fullmatch(r"\S+", value):
+            raise ValueError
+        value.encode("idna")  # as who connects or listens does it: no empty label, and none over 63 characters
+    except ValueError:
+        raise _Wrong("a host name or an address") from None
+    return value
+
+
 def _http_url(value: str) -> str:
     expected = "an http:// or https:// URL such as https://cache.example.com"
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises ValueError for a port that is none
+        (parts.hostname or "").encode("idna")  # as in _host
     except ValueError:
         raise _Wrong(expected) from None
     plain = value.isascii() and not any(character.isspace() or character in "?#" for character in value)
@@ -269,7 +280,7 @@ SETTINGS = (
     Setting(
         "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
     ),
-    Setting("HTTP_HOST", "address that the HTTP server binds to", _pattern(re.compile(r"\S+"), "a host or address")),
+    Setting("HTTP_HOST", "address that the HTTP server binds to", _host),
     Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
     Setting(
         "API_KEY",
