@@ -16,7 +16,7 @@ from osbot_utils.type_safe.Type_Safe import Type_Safe
 from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import Field_Lists, resolve_field_lists
-from sa_stream.secrecy import HIDDEN, hide, hide_passing
+from sa_stream.secrecy import HIDDEN, as_found, hide, hide_passing, quoted
 from sa_stream.timing import DAY_MS, Timing, zone_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _STREAM = re.compile(r"(arn:[a-z0-9-]+:kinesis:[a-z0-9-]+:[0-9]{12}:stream/)?[A-
 _APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # it becomes the name of a DynamoDB table
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_NAME_CHARACTERS_MAX = 100
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 
@@ -421,8 +422,8 @@ def _checked(setting: Setting, value: str) -> Any:
     try:
         return setting.read(value)
     except _Wrong as wrong:
-        secret = setting.attribute in SECRETS or re.search("://.*@", value)  # perhaps a password, in a URL that is none
-        found = "another value" if secret else repr(value)
+        secret = setting.attribute in SECRETS or "@" in value.partition("://")[2]  # perhaps a password, in no URL
+        found = "another value" if secret else as_found(value)
         raise Config_Error(f"{setting.variable}: expected {wrong}, found {found}.") from None
 
 
@@ -438,7 +439,7 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(RESERVED_PREFIX):
             close = get_close_matches(variable, sorted(known), n=1)
             hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all."
-            raise Config_Error(f"{variable} is not a setting: {hint}")
+            raise Config_Error(f"{quoted(variable, _NAME_CHARACTERS_MAX)} is not a setting: {hint}")
 
 
 def settings_table() -> str:

@@ -115,6 +115,45 @@ def test_a_value_that_cannot_work_is_refused_with_its_variable_and_what_was_expe
     assert str(refused.value).endswith(f"found {value!r}.")
 
 
+@pytest.mark.parametrize("name", ["ENABLED", "STREAM", "CACHE_URL", "STATE_URL", "HTTP_PORT", "LOGS_TIME_ZONE"])
+@pytest.mark.parametrize("value", ["x y" * 30_000, "://" * 30_000, "\n" * 90_000])
+def test_a_long_value_that_is_refused_is_quoted_by_its_beginning(name: str, value: str) -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(**{name: value})
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).endswith("… (90,000 characters).")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FIELDS", "timestamp,{}"),
+        ("DROP_FIELDS", "{}"),
+        ("ALLOW_FIELDS", "{}"),
+        ("INTERNAL_HOSTS", "{}"),
+        ("PATH_RULES", '[["({}", "x"]]'),
+        ("PATH_RULES", '[["({})", "${{}}"]]'),
+    ],
+)
+def test_so_is_a_long_part_of_a_value(name: str, value: str) -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(**{name: value.replace("{}", "z" * 90_000)})
+    assert len(str(refused.value)) < 1_500
+    assert "zzz… (90,00" in str(refused.value)
+
+
+def test_a_long_name_that_is_no_setting_is_cut() -> None:
+    with pytest.raises(Config_Error, match="is not a setting") as refused:
+        config(**{"X" * 90_000: "1"})
+    assert len(str(refused.value)) < 300
+
+
+def test_a_secret_in_a_long_value_is_not_cut_in_two() -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(API_KEY="the-secret-key", STREAM="x" * 190 + " the-secret-key" * 10)
+    assert "the-" not in str(refused.value)
+
+
 def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(Config_Error, match=r"SA_STRAEM is not a setting: did you mean SGRAPH_SEND__SA_STREAM\?"):
         config(STRAEM="x")
