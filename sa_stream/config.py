@@ -27,6 +27,7 @@ RESERVED_PREFIX = f"{PREFIX}KCL__"  # handed to the KCL's properties; checked th
 SECRETS = ("cache_api_key_value", "api_key")
 # Secrets that others than this program read from its environment.
 FOREIGN_SECRETS = ("FAST_API__AUTH__API_KEY__VALUE", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+AWS_ENDPOINTS = tuple(f"AWS_ENDPOINT_URL{service}" for service in ("", "_KINESIS", "_DYNAMODB", "_CLOUDWATCH", "_S3"))
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -104,8 +105,8 @@ def _host(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    expected = "an http:// or https:// URL such as https://cache.example.com"
+def _http_url(value: str, example: str) -> str:
+    expected = f"an http:// or https:// URL such as {example}"
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises ValueError for a port that is none
@@ -115,9 +116,17 @@ def _http_url(value: str) -> str:
     plain = value.isascii() and not any(character.isspace() or character in "?#" for character in value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
         raise _Wrong(expected)
-    if parts.username is not None:
+    return value
+
+
+def _cache_url(value: str) -> str:
+    if urlsplit(_http_url(value, "https://cache.example.com")).username is not None:
         raise _Wrong(f"a URL without user and password; the key goes into {PREFIX}CACHE_API_KEY_VALUE")
     return value
+
+
+def _aws_endpoint(value: str) -> str:
+    return _http_url(value, "http://127.0.0.1:4566")
 
 
 def _state_url(value: str) -> str:
@@ -230,7 +239,7 @@ SETTINGS = (
     Setting("RETAIN_HOURLY_DAYS", "... entries of hours, so many days after their day; 0: never", _days),
     Setting("RETAIN_DAILY_DAYS", "... entries of days, so many days after their month; 0: never", _days),
     Setting("SAMPLING_PERCENT", "the sampling rate that the distribution is set to", _integer(1, 100)),
-    Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _http_url),
+    Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _cache_url),
     Setting(
         "CACHE_API_KEY_NAME",
         "header that carries the cache service's API key",
@@ -353,11 +362,15 @@ class SA__Config(Type_Safe):
         """
         hide_secrets(env)
         _refuse_unknown(env)
+        for variable in AWS_ENDPOINTS:  # what reads them panics, or shows a traceback, over one that is none
+            if env.get(variable):
+                _checked(variable, _aws_endpoint, env[variable])
         config = cls()
         for setting in SETTINGS:
             value = env.get(setting.variable, "")
             if value:
-                setattr(config, setting.attribute, _checked(setting, value))
+                secret = setting.attribute in SECRETS
+                setattr(config, setting.attribute, _checked(setting.variable, setting.read, value, secret))
         # A name of its own for each stream: two streams in one lease table would lose each other's shards.
         own_name = f"sa-stream-{config.stream.rpartition('/')[2]}" if config.stream else "sa-stream"
         config.application = config.application or own_name
@@ -418,13 +431,13 @@ class SA__Config(Type_Safe):
     __str__ = __repr__
 
 
-def _checked(setting: Setting, value: str) -> Any:
+def _checked(variable: str, read: Callable[[str], Any], value: str, secret: bool = False) -> Any:
     try:
-        return setting.read(value)
+        return read(value)
     except _Wrong as wrong:
-        secret = setting.attribute in SECRETS or "@" in value.partition("://")[2]  # perhaps a password, in no URL
+        secret = secret or "@" in value.partition("://")[2]  # perhaps a password, in a URL that is none
         found = "another value" if secret else as_found(value)
-        raise Config_Error(f"{setting.variable}: expected {wrong}, found {found}.") from None
+        raise Config_Error(f"{variable}: expected {wrong}, found {found}.") from None
 
 
 def hide_secrets(env: Mapping[str, str]) -> None:

@@ -154,6 +154,19 @@ def test_a_secret_in_a_long_value_is_not_cut_in_two() -> None:
     assert "the-" not in str(refused.value)
 
 
+@pytest.mark.parametrize("service", ["", "_KINESIS", "_DYNAMODB", "_CLOUDWATCH", "_S3"])
+@pytest.mark.parametrize("value", ["nonsense", "localhost:4566", "http://x:99999", "http://[::1", "https://a..b"])
+def test_an_endpoint_of_aws_that_is_no_url_is_refused_as_a_setting_is(service: str, value: str) -> None:
+    variable = f"AWS_ENDPOINT_URL{service}"
+    with pytest.raises(Config_Error) as refused:
+        SA__Config.from_env({variable: value})
+    assert str(refused.value) == (
+        f"{variable}: expected an http:// or https:// URL such as http://127.0.0.1:4566, found {value!r}."
+    )
+    SA__Config.from_env({variable: "http://[::1]:4566/path"})
+    SA__Config.from_env({variable: ""})
+
+
 def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(Config_Error, match=r"SA_STRAEM is not a setting: did you mean SGRAPH_SEND__SA_STREAM\?"):
         config(STRAEM="x")
