@@ -294,8 +294,8 @@ SETTINGS = (
     Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
     Setting(
         "API_KEY",
-        "key of the API, sent in the header `x-api-key`; without one it answers 401 to everything, health and "
-        "dashboard excepted. Beyond this machine (`HTTP_HOST`) the details of health need it too",
+        "key of the API, sent in the header `x-api-key`; without one all of `/api/sa/` is answered by 401. Where "
+        "`HTTP_HOST` is more than this machine, the details of health need it too",
         _pattern(_HEADER_VALUE, _HEADER_TEXT),
     ),
     Setting("LOG_LEVEL", "`debug`, `info`, `warning` or `error`", _choice("debug", "info", "warning", "error")),

@@ -312,6 +312,20 @@ def test_health_says_no_more_than_whether_it_is_ready_where_others_can_ask():
         for path in ("/health", "/health/ready"):
             assert requests.get(server.url + path, timeout=5).json() == {"status": "not ready"}
             assert len(requests.get(server.url + path, headers={"x-api-key": "key"}, timeout=5).json()) > 1
+        assert requests.get(f"{server.url}/health/ready", timeout=5).status_code == 503
         assert requests.get(f"{server.url}/health/live", timeout=5).json() == {"status": "live"}
+        for path in ("/metrics", "/"):
+            assert requests.get(server.url + path, timeout=5).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_where_no_key_is_set_health_says_no_more_to_anybody_there():
+    import requests
+
+    server = Health_Server(Health(moment()), port=0, guard=Key_Guard(""))
+    try:
+        for headers in ({}, {"x-api-key": ""}):
+            assert requests.get(f"{server.url}/health", headers=headers, timeout=5).json() == {"status": "not ready"}
     finally:
         server.stop()
