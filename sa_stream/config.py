@@ -10,15 +10,14 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import Field_Lists, resolve_field_lists
-from sa_stream.secrecy import HIDDEN, hide, hide_passing
-from sa_stream.timing import DAY_MS, Timing
+from sa_stream.secrecy import HIDDEN, as_found, hide, hide_passing, quoted
+from sa_stream.timing import DAY_MS, Timing, zone_of
 
 if TYPE_CHECKING:
     from sa_stream.records.intake import Intake  # loads polars
@@ -28,6 +27,7 @@ RESERVED_PREFIX = f"{PREFIX}KCL__"  # handed to the KCL's properties; checked th
 SECRETS = ("cache_api_key_value", "api_key")
 # Secrets that others than this program read from its environment.
 FOREIGN_SECRETS = ("FAST_API__AUTH__API_KEY__VALUE", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+AWS_ENDPOINTS = tuple(f"AWS_ENDPOINT_URL{service}" for service in ("", "_KINESIS", "_DYNAMODB", "_CLOUDWATCH", "_S3"))
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -37,6 +37,7 @@ _STREAM = re.compile(r"(arn:[a-z0-9-]+:kinesis:[a-z0-9-]+:[0-9]{12}:stream/)?[A-
 _APPLICATION = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # it becomes the name of a DynamoDB table
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_NAME_CHARACTERS_MAX = 100
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 
@@ -94,19 +95,38 @@ def _position(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    expected = "an http:// or https:// URL such as https://cache.example.com"
+def _host(value: str) -> str:
+    try:
+        if not re.fullmatch(r"\S+", value):
+            raise ValueError
+        value.encode("idna")  # as who connects or listens does it: no empty label, and none over 63 characters
+    except ValueError:
+        raise _Wrong("a host name or an address") from None
+    return value
+
+
+def _http_url(value: str, example: str) -> str:
+    expected = f"an http:// or https:// URL such as {example}"
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises ValueError for a port that is none
+        (parts.hostname or "").encode("idna")  # as in _host
     except ValueError:
         raise _Wrong(expected) from None
     plain = value.isascii() and not any(character.isspace() or character in "?#" for character in value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
         raise _Wrong(expected)
-    if parts.username is not None:
+    return value
+
+
+def _cache_url(value: str) -> str:
+    if urlsplit(_http_url(value, "https://cache.example.com")).username is not None:
         raise _Wrong(f"a URL without user and password; the key goes into {PREFIX}CACHE_API_KEY_VALUE")
     return value
+
+
+def _aws_endpoint(value: str) -> str:
+    return _http_url(value, "http://127.0.0.1:4566")
 
 
 def _state_url(value: str) -> str:
@@ -125,10 +145,8 @@ def _logs_place(value: str) -> str:
 
 
 def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (OSError, ValueError, ZoneInfoNotFoundError):
-        raise _Wrong("a time zone that this machine knows, such as UTC or Europe/Berlin") from None
+    if zone_of(value) is None:
+        raise _Wrong("the IANA name of a time zone, such as UTC or Europe/Berlin")
     return value
 
 
@@ -221,7 +239,7 @@ SETTINGS = (
     Setting("RETAIN_HOURLY_DAYS", "... entries of hours, so many days after their day; 0: never", _days),
     Setting("RETAIN_DAILY_DAYS", "... entries of days, so many days after their month; 0: never", _days),
     Setting("SAMPLING_PERCENT", "the sampling rate that the distribution is set to", _integer(1, 100)),
-    Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _http_url),
+    Setting("CACHE_URL", "URL of the cache service; without one it runs in this process", _cache_url),
     Setting(
         "CACHE_API_KEY_NAME",
         "header that carries the cache service's API key",
@@ -272,12 +290,12 @@ SETTINGS = (
     Setting(
         "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
     ),
-    Setting("HTTP_HOST", "address that the HTTP server binds to", _pattern(re.compile(r"\S+"), "a host or address")),
+    Setting("HTTP_HOST", "address that the HTTP server binds to", _host),
     Setting("HTTP_PORT", "its port; 0 takes any free one", _integer(0, 65_535)),
     Setting(
         "API_KEY",
-        "key of the API, sent in the header `x-api-key`; without one it answers 401 to everything, health and "
-        "dashboard excepted. Beyond this machine (`HTTP_HOST`) the details of health need it too",
+        "key of the API, sent in the header `x-api-key`; without one all of `/api/sa/` is answered by 401. Where "
+        "`HTTP_HOST` is more than this machine, the details of health need it too",
         _pattern(_HEADER_VALUE, _HEADER_TEXT),
     ),
     Setting("LOG_LEVEL", "`debug`, `info`, `warning` or `error`", _choice("debug", "info", "warning", "error")),
@@ -344,11 +362,15 @@ class SA__Config(Type_Safe):
         """
         hide_secrets(env)
         _refuse_unknown(env)
+        for variable in AWS_ENDPOINTS:  # what reads them panics, or shows a traceback, over one that is none
+            if env.get(variable):
+                _checked(variable, _aws_endpoint, env[variable])
         config = cls()
         for setting in SETTINGS:
             value = env.get(setting.variable, "")
             if value:
-                setattr(config, setting.attribute, _checked(setting, value))
+                secret = setting.attribute in SECRETS
+                setattr(config, setting.attribute, _checked(setting.variable, setting.read, value, secret))
         # A name of its own for each stream: two streams in one lease table would lose each other's shards.
         own_name = f"sa-stream-{config.stream.rpartition('/')[2]}" if config.stream else "sa-stream"
         config.application = config.application or own_name
@@ -409,13 +431,13 @@ class SA__Config(Type_Safe):
     __str__ = __repr__
 
 
-def _checked(setting: Setting, value: str) -> Any:
+def _checked(variable: str, read: Callable[[str], Any], value: str, secret: bool = False) -> Any:
     try:
-        return setting.read(value)
+        return read(value)
     except _Wrong as wrong:
-        secret = setting.attribute in SECRETS or re.search("://.*@", value)  # perhaps a password, in a URL that is none
-        found = "another value" if secret else repr(value)
-        raise Config_Error(f"{setting.variable}: expected {wrong}, found {found}.") from None
+        secret = secret or "@" in value.partition("://")[2]  # perhaps a password, in a URL that is none
+        found = "another value" if secret else as_found(value)
+        raise Config_Error(f"{variable}: expected {wrong}, found {found}.") from None
 
 
 def hide_secrets(env: Mapping[str, str]) -> None:
@@ -430,7 +452,7 @@ def _refuse_unknown(env: Mapping[str, str]) -> None:
         if variable.startswith(PREFIX) and variable not in known and not variable.startswith(RESERVED_PREFIX):
             close = get_close_matches(variable, sorted(known), n=1)
             hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all."
-            raise Config_Error(f"{variable} is not a setting: {hint}")
+            raise Config_Error(f"{quoted(variable, _NAME_CHARACTERS_MAX)} is not a setting: {hint}")
 
 
 def settings_table() -> str:

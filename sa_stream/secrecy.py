@@ -15,6 +15,7 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 PASSING_MAX = 64  # of the credentials of a role, which is given others every hour
+FOUND_CHARACTERS_MAX = 200  # of a value that is refused
 CHARACTERS_MIN = 7  # a shorter one is guessed sooner than read, and is a word that sentences need
 AWS_SECRET_CHARACTERS_MIN = 16  # AWS's have 40; the `test` of an emulator is a word, and no secret
 
@@ -58,6 +59,13 @@ def without_secrets(text: str) -> str:
 def quoted(text: object, characters_max: int) -> str:
     """Somebody else's text as a part of our sentence: on one line, without secrets, and only then cut."""
     return without_secrets(" ".join(str(text).split()))[:characters_max]
+
+
+def as_found(value: str) -> str:
+    """A value that is refused, as the sentence quotes it: of a long one, its beginning."""
+    if len(value) <= FOUND_CHARACTERS_MAX:
+        return repr(value)
+    return f"{quoted(repr(value), FOUND_CHARACTERS_MAX)}… ({len(value):,} characters)"
 
 
 def _compile() -> None:

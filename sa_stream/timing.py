@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, available_timezones
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
 NEVER_MS = 1 << 62  # after every time: the coverage of a partition that vouches for nothing yet
@@ -17,6 +18,9 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WINDOW_MS = 1_800_000
+
+# Files of the database of zones that are no place's: what this machine is set to, and a sign that nothing was set.
+NO_ZONES = frozenset({"localtime", "Factory"})
 
 CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, a clock is wrong
 
@@ -171,3 +175,14 @@ def start_of_month(month: str) -> int:
 def end_of_month(month: str) -> int:
     """Where the next month begins: at most 31 days on, and never two months."""
     return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """The time zone of an IANA name; None if it is none. `ZoneInfo` alone opens any file of the database, also
+    `right/…`, whose times count leap seconds and are half a minute off everybody else's."""
+    return ZoneInfo(name) if name in _zone_names() else None
+
+
+@cache  # they are found by a look into each file of the database: 80 ms
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones() - NO_ZONES)

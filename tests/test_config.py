@@ -42,6 +42,10 @@ def config(**variables: str) -> SA__Config:
         ("PATH_RULES", '[["^/u/[0-9]+(/.*)?$", "/u/[id]"]]'),
         ("FIELDS", "timestamp,sc-status,cs-uri-stem"),
         ("HTTP_HOST", "::1"),
+        ("HTTP_HOST", "fe80::1%eth0"),
+        ("HTTP_HOST", "0.0.0.0"),
+        ("HTTP_HOST", f"{'a' * 63}.b_c.example."),
+        ("LOGS_TIME_ZONE", "Europe/Berlin"),
     ],
 )
 def test_a_value_comes_out_as_it_went_in(name: str, value: str) -> None:
@@ -86,9 +90,18 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("CACHE_URL", "cache.example.com", "an http:// or https:// URL"),
         ("CACHE_URL", "ftp://cache.example.com", "an http:// or https:// URL"),
         ("CACHE_URL", "http://host:port", "an http:// or https:// URL"),
+        ("CACHE_URL", "http://cache..example.com", "an http:// or https:// URL"),
+        ("CACHE_URL", f"http://{'a' * 64}.example.com/path", "an http:// or https:// URL"),
+        ("HTTP_HOST", "a..b", "a host name or an address"),
+        ("HTTP_HOST", f"{'a' * 64}.example.com", "a host name or an address"),
+        ("HTTP_HOST", "\udcff", "a host name or an address"),
+        ("HTTP_HOST", "two words", "a host name or an address"),
         ("STATE_URL", "gs://bucket", "s3://bucket/prefix, file:///path or memory://"),
         ("STATE_URL", "/var/state", "s3://bucket/prefix, file:///path or memory://"),
         ("CACHE_MODE", "disk", "local_disk or memory"),
+        ("LOGS_TIME_ZONE", "Mars/Olympus", "the IANA name of a time zone"),
+        ("LOGS_TIME_ZONE", "right/Europe/London", "the IANA name of a time zone"),
+        ("LOGS_TIME_ZONE", "localtime", "the IANA name of a time zone"),
         ("LOG_FORMAT", "xml", "json or text"),
     ],
 )
@@ -100,6 +113,58 @@ def test_a_value_that_cannot_work_is_refused_with_its_variable_and_what_was_expe
     assert str(refused.value).startswith(f"{PREFIX}{name}: expected ")
     assert expected in str(refused.value)
     assert str(refused.value).endswith(f"found {value!r}.")
+
+
+@pytest.mark.parametrize("name", ["ENABLED", "STREAM", "CACHE_URL", "STATE_URL", "HTTP_PORT", "LOGS_TIME_ZONE"])
+@pytest.mark.parametrize("value", ["x y" * 30_000, "://" * 30_000, "\n" * 90_000])
+def test_a_long_value_that_is_refused_is_quoted_by_its_beginning(name: str, value: str) -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(**{name: value})
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).endswith("… (90,000 characters).")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FIELDS", "timestamp,{}"),
+        ("DROP_FIELDS", "{}"),
+        ("ALLOW_FIELDS", "{}"),
+        ("INTERNAL_HOSTS", "{}"),
+        ("PATH_RULES", '[["({}", "x"]]'),
+        ("PATH_RULES", '[["({})", "${{}}"]]'),
+    ],
+)
+def test_so_is_a_long_part_of_a_value(name: str, value: str) -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(**{name: value.replace("{}", "z" * 90_000)})
+    assert len(str(refused.value)) < 1_500
+    assert "zzz… (90,00" in str(refused.value)
+
+
+def test_a_long_name_that_is_no_setting_is_cut() -> None:
+    with pytest.raises(Config_Error, match="is not a setting") as refused:
+        config(**{"X" * 90_000: "1"})
+    assert len(str(refused.value)) < 300
+
+
+def test_a_secret_in_a_long_value_is_not_cut_in_two() -> None:
+    with pytest.raises(Config_Error) as refused:
+        config(API_KEY="the-secret-key", STREAM="x" * 190 + " the-secret-key" * 10)
+    assert "the-" not in str(refused.value)
+
+
+@pytest.mark.parametrize("service", ["", "_KINESIS", "_DYNAMODB", "_CLOUDWATCH", "_S3"])
+@pytest.mark.parametrize("value", ["nonsense", "localhost:4566", "http://x:99999", "http://[::1", "https://a..b"])
+def test_an_endpoint_of_aws_that_is_no_url_is_refused_as_a_setting_is(service: str, value: str) -> None:
+    variable = f"AWS_ENDPOINT_URL{service}"
+    with pytest.raises(Config_Error) as refused:
+        SA__Config.from_env({variable: value})
+    assert str(refused.value) == (
+        f"{variable}: expected an http:// or https:// URL such as http://127.0.0.1:4566, found {value!r}."
+    )
+    SA__Config.from_env({variable: "http://[::1]:4566/path"})
+    SA__Config.from_env({variable: ""})
 
 
 def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sa_stream.config import PREFIX, RESERVED_PREFIX, SA__Config
 from sa_stream.errors import Config_Error
+from sa_stream.secrecy import as_found
 
 INTEGERS = frozenset(
     [
@@ -265,7 +266,7 @@ def _check_value(variable: str, name: str, value: str) -> None:
     elif name in CHOICES and value not in CHOICES[name]:
         expected = " or ".join(CHOICES[name])
     if expected:
-        raise Config_Error(f"{variable}: expected {expected}, found {value!r}.")
+        raise Config_Error(f"{variable}: expected {expected}, found {as_found(value)}.")
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from sa_stream.api.endpoints import Endpoint
 from sa_stream.api.Key_Guard import HEADER, Key_Guard
@@ -175,10 +176,13 @@ async def _check_sent(request: Request, endpoint: Endpoint) -> None:
             "X-SA-Confirm", "This changes something: it needs the header X-SA-Confirm, with any value", "confirm"
         )
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise Request_Error(f"The body is larger than {BODY_BYTES_MAX >> 10} KB", "too_large")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_BYTES_MAX:
+                raise Request_Error(f"The body is larger than {BODY_BYTES_MAX >> 10} KB", "too_large")
+    except ClientDisconnect:  # nobody reads this answer: it is counted as the client's, and alarms nobody
+        raise Bad_Parameter("", "The body did not come in full", "body") from None
     if body.strip() not in (b"", b"{}"):
         raise Bad_Parameter("", "Parameters go into the query: send no body", "body")
 

@@ -387,8 +387,10 @@ REFUSALS = {
     400: "a parameter is unknown, malformed or impossible, or X-SA-Confirm is missing",
     401: "no key, or another one",
     404: "it is not there",
+    405: "another method is expected: `Allow` names it",
     409: "it cannot be done as things are, or is being done already",
     413: "the body is larger than 64 KB",
+    500: "a mistake of the program: its log says more",
     503: "a store does not answer, or too much is asked at once: come back after `Retry-After` seconds",
 }
 

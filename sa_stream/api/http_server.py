@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sa_stream.api.answering import unavailable
 from sa_stream.api.Key_Guard import Key_Guard
 from sa_stream.api.metrics_collector import Process
 from sa_stream.api.Routes__Dashboard import dashboard_routes
@@ -122,9 +123,7 @@ class Work_Limit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._at_work >= self._work_max and scope["path"] != LIVE:
-            headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": b'{"detail": "too many requests at once"}'})
+            await unavailable("Too many requests are being answered already: try again")(scope, receive, send)
             return
         self._at_work += 1
         try:
@@ -178,8 +177,8 @@ class Health_Server:
         self._socket.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises In_Use, Config_Error."""
+def listen(host: str, port: int, port_setting: str = f"{PREFIX}HTTP_PORT") -> socket.socket:
+    """A listening socket. port_setting: by what its user chose the port. Raises In_Use, Config_Error."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -189,9 +188,10 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise In_Use(
-                f"Port {port} on {host} is in use: stop what holds it, or set {PREFIX}HTTP_PORT to another port."
+                f"Port {port} on {host} is in use: stop what holds it, or set {port_setting} to another port."
             ) from error
+        forbidden = error.errno in (errno.EACCES, errno.EPERM)
+        advice = f"{port_setting} to a port you may use" if forbidden else f"{PREFIX}HTTP_HOST to one of this machine"
         raise Config_Error(
-            f"Cannot listen on {host}, port {port} ({error.strerror or error}): "
-            f"set {PREFIX}HTTP_HOST to an address of this machine and {PREFIX}HTTP_PORT to a port you may use."
+            f"Cannot listen on the address {host}, port {port} ({error.strerror or error}): set {advice}."
         ) from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sa_stream.errors import Field_List_Error
+from sa_stream.secrecy import as_found
 
 NO_VALUE = "-"  # what CloudFront writes where a field has none
 MISSING = ("", NO_VALUE)
@@ -235,8 +236,8 @@ def resolve_field_lists(setting: str, drop_fields: str, allow_fields: str = "") 
     dropped, allowed = _names(drop_fields), frozenset(_names(allow_fields))
     if other := sorted(allowed.difference(ALLOWABLE_FIELDS)):
         raise Field_List_Error(
-            f"{ALLOW_SETTING} has {other[0]!r}; only {', '.join(ALLOWABLE_FIELDS)} can be chosen, as everything else "
-            "that is not read by itself tells who a visitor is: take it out"
+            f"{ALLOW_SETTING} has {as_found(other[0])}; only {', '.join(ALLOWABLE_FIELDS)} can be chosen, as "
+            "everything else that is not read by itself tells who a visitor is: take it out"
         )
     _refuse_repeated(dropped, f"{DROP_SETTING} names")
     if "timestamp" in dropped:
@@ -250,7 +251,7 @@ def resolve_field_lists(setting: str, drop_fields: str, allow_fields: str = "") 
     for name in dropped:
         if name not in everywhere:
             raise Field_List_Error(
-                f"{DROP_SETTING} names {name!r}, which is {unknown}"
+                f"{DROP_SETTING} names {as_found(name)}, which is {unknown}"
                 f"{_did_you_mean(name, everywhere)}: correct the name or take it out"
             )
     if setting.strip() == "auto":
@@ -278,7 +279,7 @@ def _own_list(text: str, dropped: Sequence[str], allowed: frozenset[str]) -> tup
             "(and ; between several lists)"
         )
     if len(names) != text.count(",") + 1:
-        raise Field_List_Error(f"{FIELDS_SETTING} has an empty name between two commas (after {names[0]!r})")
+        raise Field_List_Error(f"{FIELDS_SETTING} has an empty name between two commas (after {as_found(names[0])})")
     for name in names:
         if name in dropped:
             continue
@@ -292,7 +293,7 @@ def _own_list(text: str, dropped: Sequence[str], allowed: frozenset[str]) -> tup
             raise Field_List_Error(f"{FIELDS_SETTING} has {name!r} beside other lists; auto stands alone")
         if name not in KNOWN_FIELDS:
             raise Field_List_Error(
-                f"{FIELDS_SETTING} has {name!r}, which is no known field of a CloudFront real-time log"
+                f"{FIELDS_SETTING} has {as_found(name)}, which is no known field of a CloudFront real-time log"
                 f"{_did_you_mean(name, (*KNOWN_FIELDS, 'auto', *PRESETS))}; if it is a new one, list it in "
                 f"{DROP_SETTING} as well"
             )

@@ -16,10 +16,12 @@ from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import MISSING
+from sa_stream.secrecy import as_found, quoted
 
 PATH_RULES_SETTING = "SGRAPH_SEND__SA_PATH_RULES"
 PATH_CHARS_MAX = 2_048
 VALUE_CHARS_MAX = 256
+REASON_CHARACTERS_MAX = 600  # why a pattern is none; it repeats the pattern twice
 
 # ------------------------------------------------------------------------------------------------------------ scrub
 
@@ -242,10 +244,10 @@ def _check_rule(number: int, pattern: str, replacement: str) -> None:
         sample.str.replace_all(pattern, replacement)
         groups = {"0", *sample.str.extract_groups(f"({pattern})").struct.fields}
     except pl.exceptions.PolarsError as error:
-        reason = " ".join(str(error).split())
+        reason = quoted(error, REASON_CHARACTERS_MAX)
         raise Config_Error(
-            f"{PATH_RULES_SETTING}: rule {number} has the pattern {pattern!r}, which is no regular expression here "
-            f"({reason}); look-around and back-references are not supported"
+            f"{PATH_RULES_SETTING}: rule {number} has the pattern {as_found(pattern)}, which is no regular expression "
+            f"here ({reason}); look-around and back-references are not supported"
         ) from None
     # A reference to a group that is not there would replace by nothing, silently ("$1x" means the group `1x`).
     known = {str(index) for index in range(len(groups) - 1)} | {name for name in groups if not name.isdigit()}
@@ -253,8 +255,8 @@ def _check_rule(number: int, pattern: str, replacement: str) -> None:
         name = match.group(1) if match.group(1) is not None else match.group(2)
         if name is not None and name not in known:
             raise Config_Error(
-                f"{PATH_RULES_SETTING}: rule {number} refers to the group {name!r}, which its pattern {pattern!r} does "
-                "not have; write ${1} for the first group and $$ for a dollar sign"
+                f"{PATH_RULES_SETTING}: rule {number} refers to the group {as_found(name)}, which its pattern "
+                f"{as_found(pattern)} does not have; write ${{1}} for the first group and $$ for a dollar sign"
             )
 
 

@@ -5,6 +5,7 @@ import re
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import MISSING
 from sa_stream.records.privacy import decoded, scrub
+from sa_stream.secrecy import as_found
 
 INTERNAL_HOSTS_SETTING = "SGRAPH_SEND__SA_INTERNAL_HOSTS"
 
@@ -66,7 +67,7 @@ def internal_hosts(setting: str) -> frozenset[str]:
     for host in sorted(hosts):
         if len(host) > HOST_CHARS_MAX or not _HOST.fullmatch(host):
             raise Config_Error(
-                f"{INTERNAL_HOSTS_SETTING} has {host!r}, which is no host: expected names such as www.example.com, "
-                "with commas between, without https:// and without a path"
+                f"{INTERNAL_HOSTS_SETTING} has {as_found(host)}, which is no host: expected names such as "
+                "www.example.com, with commas between, without https:// and without a path"
             )
     return hosts

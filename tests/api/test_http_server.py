@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import logging
 import socket
 import threading
 import time
@@ -9,11 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 import uvicorn
 
 from sa_stream.api.http_server import WAITING_MAX, WORK_MAX, Health_Server, listen, server_settings
+from sa_stream.api.mounting import mount_api
+from sa_stream.config import SA__Config
+from sa_stream.health.metrics import HTTP_DURATION
 from sa_stream.health.notebook import Health
 from sa_stream.timing import moment
+from tests.services.world import World
 
 MANY = 1_000
 HELLO = bytes.fromhex("16030100c8010000c403035f") + bytes(190)  # how TLS begins
@@ -63,6 +69,29 @@ def ends(client: socket.socket, within_s: float) -> bool:
     except OSError:  # it was reset
         return True
     return True
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_a_body_alarms_nobody(
+    clients: Callable[..., list[socket.socket]], caplog: pytest.LogCaptureFixture
+):
+    health = Health(moment())
+    server = Health_Server(
+        health,
+        port=0,
+        mount=lambda app: mount_api(app, SA__Config(api_key="key"), World()),  # type: ignore[arg-type]
+    )
+    head = b"POST /api/sa/cloudfront/ingest HTTP/1.1\r\nHost: x\r\nx-api-key: key\r\nx-sa-confirm: 1\r\n"
+    try:
+        (client,) = clients(server.port, 1, head + b"Content-Length: 10\r\n\r\n{")
+        time.sleep(0.2)
+        client.close()
+        until_s = time.monotonic() + 10
+        while HTTP_DURATION.name not in health.counts.copy().durations:
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+    finally:
+        server.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +207,9 @@ def test_what_is_limited_is_work_and_never_the_sign_of_life(clients: Callable[..
     with running(slow) as port:
         made = clients(port, WORK_MAX, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.5)
-        assert get(port, "/") == 503
+        refused = requests.get(f"http://127.0.0.1:{port}/", timeout=2)
+        assert (refused.status_code, list(refused.json())) == (503, ["detail", "code", "parameter"])
+        assert refused.headers["retry-after"]
         assert get(port, "/health/live") == 200
         release.set()
         assert all(client.recv(15).startswith(b"HTTP/1.1 200") for client in made)

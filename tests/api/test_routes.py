@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from sa_stream.api.answering import BODY_BYTES_MAX, WORK_MAX
-from sa_stream.api.endpoints import ENDPOINTS, PREFIX, Endpoint
+from sa_stream.api.endpoints import ENDPOINTS, PREFIX, REFUSALS, Endpoint
 from sa_stream.api.http_server import Health_Server
 from sa_stream.api.Key_Guard import Key_Guard
 from sa_stream.api.mounting import is_loopback
@@ -39,6 +39,7 @@ def path_of(endpoint: Endpoint) -> str:
 
 def refused(answer: Any, status_code: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status_code, answer.text
+    assert status_code in REFUSALS, "the table of docs/api.md lacks it"
     body: dict[str, Any] = answer.json()
     assert list(body) == ["detail", "code", "parameter"]
     assert isinstance(body["detail"], str)
@@ -174,10 +175,14 @@ def test_bodies_are_bounded_and_no_parameters(client: TestClient):
     refused(client.post(path, headers=CONFIRMED, json={}), 409, "conflict")
 
 
-@pytest.mark.parametrize("path", ["traffic/nothing", "traffic", "cloudfront/", "cache/entry", "traffic/summary/"])
-def test_an_address_that_is_not_there_says_so_in_the_same_form(client: TestClient, path: str):
-    assert client.get(f"/{PREFIX}/{path}", headers=SENT).json()["detail"]
-    assert client.get(f"/{PREFIX}/{path}", headers=SENT).status_code == 404
+@pytest.mark.parametrize(
+    "path",
+    ["traffic/nothing", "traffic", "cloudfront/", "cache/entry", "traffic/summary/", "nothing", "", "dashboard/"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_address_that_is_not_there_says_so_in_the_same_form(client: TestClient, method: str, path: str):
+    refused(client.request(method, f"/{PREFIX}/{path}", headers=SENT), 404, "no_such_address")
+    refused(client.request(method, f"/{PREFIX}/{path}"), 401, "unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -307,6 +312,20 @@ def test_health_says_no_more_than_whether_it_is_ready_where_others_can_ask():
         for path in ("/health", "/health/ready"):
             assert requests.get(server.url + path, timeout=5).json() == {"status": "not ready"}
             assert len(requests.get(server.url + path, headers={"x-api-key": "key"}, timeout=5).json()) > 1
+        assert requests.get(f"{server.url}/health/ready", timeout=5).status_code == 503
         assert requests.get(f"{server.url}/health/live", timeout=5).json() == {"status": "live"}
+        for path in ("/metrics", "/"):
+            assert requests.get(server.url + path, timeout=5).status_code == 200
+    finally:
+        server.stop()
+
+
+def test_where_no_key_is_set_health_says_no_more_to_anybody_there():
+    import requests
+
+    server = Health_Server(Health(moment()), port=0, guard=Key_Guard(""))
+    try:
+        for headers in ({}, {"x-api-key": ""}):
+            assert requests.get(f"{server.url}/health", headers=headers, timeout=5).json() == {"status": "not ready"}
     finally:
         server.stop()

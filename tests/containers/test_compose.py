@@ -110,6 +110,10 @@ def test_every_port_is_published_on_127_0_0_1_only() -> None:
     assert [port for port in published if not str(port).startswith("127.0.0.1:")] == []
 
 
+def test_whoever_has_started_it_may_see_all_of_health_and_the_dashboard() -> None:
+    assert env(SERVICES["consumer"])[f"{PREFIX}API_KEY"], "the image listens beyond its own container"
+
+
 def test_images_are_pinned_and_our_own_is_built() -> None:
     for name, service in SERVICES.items():
         if "build" in service:

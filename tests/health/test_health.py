@@ -1,5 +1,6 @@
 """Health: what makes a consumer ready, to the millisecond, and how it is told over HTTP."""
 
+import errno
 import json
 import socket
 import time
@@ -252,6 +253,15 @@ def test_the_server_answers_live_ready_and_detail_and_503_with_the_reasons() -> 
 def test_a_port_in_use_is_said_with_the_setting_to_change() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(In_Use, match=r"SGRAPH_SEND__SA_HTTP_PORT"):
         Health_Server(Health(START), port=taken.getsockname()[1])
+
+
+def test_a_port_that_may_not_be_used_is_said_with_the_setting_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuses)  # who runs the tests may use any port
+    with pytest.raises(Config_Error, match=r"SGRAPH_SEND__SA_HTTP_PORT to a port you may use"):
+        Health_Server(Health(START), port=80)
 
 
 def test_an_address_of_another_machine_is_said_with_the_setting_to_change() -> None:

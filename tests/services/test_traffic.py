@@ -99,6 +99,12 @@ def test_days_of_a_zone_are_the_sums_of_its_half_hours(world: World, zone: str, 
     assert row[0].endswith(("+05:30", "-05:00"))
 
 
+@pytest.mark.parametrize("period", ["auto", "30min", "hourly", "daily"])
+def test_utc_is_the_zone_that_is_meant_where_none_is_named(world: World, period: str):
+    words = {"from": "2026-02-27", "to": "2026-03-02", "period": period}
+    assert world.traffic.timeseries(words | {"tz": "UTC"}, NOW_MS) == world.traffic.timeseries(words, NOW_MS)
+
+
 def test_a_day_has_the_hours_that_its_zone_gives_it():
     answer = World().traffic.timeseries(
         {"from": "2026-03-28", "to": "2026-03-31", "tz": "Europe/London"}, ms(2026, 4, 1)
@@ -107,7 +113,13 @@ def test_a_day_has_the_hours_that_its_zone_gives_it():
     assert [(later - earlier) // HOUR_MS for earlier, later in pairwise(starts)] == [24, 23]
 
 
-@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "Mars/Olympus", "../etc/passwd", "", "Europe/London\0"])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("Asia/Kathmandu", "Mars/Olympus", "../etc/passwd", "", "Europe/London\0"),
+        *("right/Europe/London", "posix/Europe/London", "localtime", "posixrules", "Factory"),
+    ],
+)
 def test_a_zone_that_days_cannot_be_made_of_is_refused(zone: str):
     with pytest.raises(Bad_Parameter, match="tz"):
         World().traffic.timeseries({"tz": zone}, NOW_MS)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import tempfile
 import threading
 import time
 import webbrowser
@@ -27,7 +28,7 @@ from consumer.process.log_setup import log_lines_dropped, setup_logging
 from consumer.process.memory import resident_bytes
 from consumer.process.signals import STOPPING
 from consumer.worker.application import Application
-from sa_stream.api.http_server import Health_Server
+from sa_stream.api.http_server import Health_Server, listen
 from sa_stream.api.metrics_collector import Process
 from sa_stream.api.mounting import mount_api
 from sa_stream.config import SA__Config
@@ -61,6 +62,10 @@ def demo(
     """Run until Ctrl-C, or until all past windows are final. Raises SA_Stream_Error; exit 1 if the check finds a
     difference."""
     console = Console()
+    # It takes no settings from the environment, so what cannot work is said of the option that it came from.
+    _check_port(port)
+    if keep:
+        _check_folder(keep)
     config = _config(port, keep)
     setup_logging(config)
     story = Story()
@@ -124,16 +129,24 @@ def _config(port: int, keep: Path | None) -> SA__Config:
         "LOG_LEVEL": "warning",
     }
     if keep:
-        _check_empty(keep)
         settings["CACHE_PATH"] = str(keep.resolve() / "cache")
     return SA__Config.from_env({f"SGRAPH_SEND__SA_{name}": value for name, value in settings.items()})
 
 
-def _check_empty(keep: Path) -> None:
+def _check_port(port: int) -> None:
+    listen(SA__Config().http_host, port, "--port").close()
+
+
+def _check_folder(keep: Path) -> None:
     try:
-        used = keep.exists() and any(keep.iterdir())
+        keep.mkdir(parents=True, exist_ok=True)
+        used = any(keep.iterdir())
+        if not used:
+            tempfile.TemporaryFile(dir=keep).close()
     except OSError as error:
-        raise Config_Error(f"--keep {keep} cannot be used: {error.strerror}") from error
+        raise Config_Error(
+            f"--keep {keep} cannot be used ({error.strerror}): give it a folder that you may write to"
+        ) from error
     if used:
         raise Config_Error(
             f"--keep {keep} is not empty: every demo has a stream of its own, so give it a folder that is empty or not "
