@@ -204,6 +204,17 @@ def test_a_version_that_comes_days_later_does_not_replace_that_of_a_closed_day()
     assert stream.entries[key] == entry
 
 
+def test_an_entry_of_a_closed_day_gets_its_next_version_although_the_lateness_was_raised_since() -> None:
+    stream = Stream("a")
+    now_ms = closed_day(stream)
+    stream.timing = Timing(allowed_lateness_ms=7 * DAY_MS)
+    start_ms = start_of_month("2026-03") + 9 * HOUR_MS
+    assert start_ms + DAY_MS > now_ms - stream.timing.keep_ms
+    stream.commit("a", 3, now_ms, {start_ms: 5}, position_ms=now_ms)
+    stream.settle(now_ms, stream.fresh())
+    assert status(stream, cache_key(HALF_HOUR, start_ms)) == ("final", 1, 5)
+
+
 def test_an_edition_after_those_of_a_closed_day_has_the_next_number_and_counts() -> None:
     stream = Stream("a")
     closed_day(stream)
