@@ -251,8 +251,8 @@ REPAIR_WAITS = Event(
 )
 REPAIR_IMPOSSIBLE = Event(
     *("repair_impossible", ERROR, "yes"),
-    "a window cannot be computed by itself any more, as its month's hash secret is destroyed: it stays as it is, until "
-    "the whole month is computed anew by a `backfill`",
+    "a window, and others of its month, cannot be computed any more, as the month's hash secret is destroyed: they "
+    "stay as they are",
 )
 LATE_FILE = Event(
     *("late_file", INFO, "no"),

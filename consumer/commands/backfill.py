@@ -26,8 +26,9 @@ from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
 from sa_stream.commits.decisions import claim_cache
+from sa_stream.commits.keys import DESTROYED_SECRETS_PREFIX
 from sa_stream.commits.operations import drive
-from sa_stream.commits.ports import Cache
+from sa_stream.commits.ports import Cache, Store
 from sa_stream.commits.secrets import Secrets
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error
@@ -95,7 +96,7 @@ def backfill(config: SA__Config, starts: Sequence[int], jobs: int | None, dry_ru
     if dry_run:
         archive, now_ms = open_archive(config), right_now().wall_ms
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        summary = _plan(starts, files, drive(repairs_steps(open_state(config))), open_cache(config), archive, now_ms)
+        summary = _plan(starts, files, open_state(config), open_cache(config), archive, now_ms)
     else:
         summary = _Backfill(config, starts).run(jobs)
     summary.seconds = round(time.perf_counter() - started_s, 3)
@@ -118,13 +119,14 @@ def require_archive(config: SA__Config) -> None:
 def _plan(
     starts: Sequence[int],
     files: Sequence[Archive_File],
-    repairs: dict[int, Repair],
+    state: Store,
     cache: Cache,
     archive: Archive,
     now_ms: int,
 ) -> Summary:
     """What is to become of each window, and what is to be read for it."""
-    entries = _Entries(cache)
+    entries, repairs = _Entries(cache), drive(repairs_steps(state))
+    destroyed = {item.key.removeprefix(DESTROYED_SECRETS_PREFIX) for item in state.list(DESTROYED_SECRETS_PREFIX)}
     summary = Summary()
     wanted: set[int] = set()
     found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
@@ -136,6 +138,8 @@ def _plan(
             outcome = KEPT_REPAIR
         else:
             outcome = entries.outcome(start_ms)
+        if outcome == REBUILD and month_of(start_ms) in destroyed:
+            outcome = NO_SECRET
         if outcome == REBUILD:
             wanted.add(start_ms)
         summary.windows.append(Window_Result(iso(start_ms), outcome, found[start_ms]))
@@ -197,11 +201,11 @@ class _Backfill:
     def run(self, jobs: int | None) -> Summary:
         application, starts, archive = self._application, self._starts, self._archive
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        summary = _plan(starts, files, self._repairs, application.cache, archive, application.now().wall_ms)
+        summary = _plan(starts, files, application.store, application.cache, archive, application.now().wall_ms)
         self._results = dict(zip(starts, summary.windows, strict=True))
         drive(self._secrets.load_steps(sorted({month_of(start_ms) for start_ms in self._to_rebuild()})))
         for start_ms in self._to_rebuild():
-            if month_of(start_ms) in self._secrets.destroyed:
+            if month_of(start_ms) in self._secrets.destroyed:  # since it was planned
                 self._results[start_ms].outcome = NO_SECRET
         wanted = self._to_rebuild()
         read = files_of(files, set(wanted), archive.settle_ms)

@@ -16,7 +16,7 @@ from consumer.worker.engine import Engine
 from consumer.worker.lane import Lane
 from consumer.worker.publisher import PUBLISH_S
 from sa_stream.commits.decisions import claim_runner
-from sa_stream.commits.keys import CHECKPOINTS_PREFIX, checkpoint_key
+from sa_stream.commits.keys import CHECKPOINTS_PREFIX, PROGRESS_PREFIX, checkpoint_key, parse_progress_key
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import Lease_Lost, Shard_Gone, Store_Unavailable, Superseded
 from sa_stream.health.notebook import Shard_Health
@@ -32,7 +32,7 @@ from sa_stream.log import (
     UNFINISHED,
     Log,
 )
-from sa_stream.partitions import END, NOTHING_READ, Batch, Shard_Info
+from sa_stream.partitions import END, NOTHING_READ, RETIRED, Batch, Shard_Info
 from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Shard_Reader
 from sa_stream.storage.state_lock import REFRESH_S, hold_lock
@@ -132,7 +132,7 @@ class Local_Runner:
             self._finder = Shard_Finder(
                 application,
                 self._checkpoint,
-                self._checkpoints,
+                self._begun,
                 _now_and_then(lock.refresh, REFRESH_S),
             )
             self._finder.start()
@@ -168,8 +168,14 @@ class Local_Runner:
             )
         return NOTHING_READ
 
-    def _checkpoints(self) -> list[str]:
-        return [item.key.removeprefix(CHECKPOINTS_PREFIX) for item in self._application.store.list(CHECKPOINTS_PREFIX)]
+    def _begun(self) -> set[str]:
+        """Partitions that have a checkpoint, or progress alone, as one of which no record has come: it would hold up
+        every window for ever if nobody ended it."""
+        store = self._application.store
+        begun = {item.key.removeprefix(CHECKPOINTS_PREFIX) for item in store.list(CHECKPOINTS_PREFIX)}
+        progress = [parse_progress_key(item.key)[:2] for item in store.list(PROGRESS_PREFIX)]
+        over = {partition for partition, number in progress if number in (END, RETIRED)}
+        return begun | {partition for partition, _ in progress} - over
 
     def _open(self, info: Shard_Info, checkpoint: str | None) -> None:
         shard = self._shards[info.shard_id] = _Shard(info)

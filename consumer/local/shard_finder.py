@@ -1,5 +1,5 @@
-"""Finds the shards that this process may read: the stream's list and the checkpoints come in, shards to open go out.
-A shard that has a checkpoint is opened although the list does not name it: it may be an old list, and if the stream has
+"""Finds the shards that this process may read: the stream's list and what was begun before come in, shards to open go
+out. A shard that was begun is opened although the list does not name it: it may be an old list, and if the stream has
 really lost the shard, somebody has to end it.
 
 It has a thread of its own, since a source or a store that hangs must not hold up what is being read already. Before the
@@ -26,7 +26,7 @@ class Shard_Finder:
     `again` says that it is to be opened anew.
 
     checkpoint    the committed number of a partition, None before the first; may raise Store_Unavailable
-    checkpoints   every partition that has one; may raise Store_Unavailable
+    begun         every partition that was begun and has not ended; may raise Store_Unavailable
     every_round   called every few seconds, in this thread
     failure       what ended the thread, if something did
     """
@@ -35,7 +35,7 @@ class Shard_Finder:
         self,
         application: Application,
         checkpoint: Callable[[str], str | None],
-        checkpoints: Callable[[], Iterable[str]],
+        begun: Callable[[], Iterable[str]],
         every_round: Callable[[], None],
     ) -> None:
         self.found: queue.SimpleQueue[tuple[Shard_Info, str | None]] = queue.SimpleQueue()
@@ -43,10 +43,10 @@ class Shard_Finder:
         self._application = application
         self._scout = Field_Scout(application)
         self._checkpoint = checkpoint
-        self._checkpoints = checkpoints
+        self._begun = begun
         self._every_round = every_round
         self._known: dict[str, Shard_Info] = {}
-        self._remembered = False  # those that only have a checkpoint are known: after the start there are no new ones
+        self._remembered = False  # those that were begun before are known: after the start there are no new ones
         self._handed_out: set[str] = set()
         self._ended: set[str] = set()  # read and committed to the end, which they stay for ever
         self._wake = threading.Event()
@@ -90,10 +90,10 @@ class Shard_Finder:
             log.tell(DISCOVERY_WAITS, f"shards wait to be opened: {error}")
 
     def _hand_out(self) -> None:
-        """A shard is known once a list has named it, or has a checkpoint from before: one list that lacks it, be it old
+        """A shard is known once a list has named it, or was begun before: one list that lacks it, be it old
         or right, takes none of them away. Whether the stream still has it, only reading it tells."""
         if not self._remembered:
-            for partition in self._checkpoints():
+            for partition in self._begun():
                 if not self._has_ended(partition):
                     progress = self._application.progress(partition)
                     parents = () if progress is None else progress.parents

@@ -62,7 +62,7 @@ def repair_steps(
         log.tell(
             REPAIR_IMPOSSIBLE,
             f"the window of {iso(window_ms)}, and others of its month, are not repaired: the hash secret of {month} is "
-            "destroyed, so only the whole month can be computed anew (sa-stream backfill)",
+            "destroyed, so they stay as they are",
         )
         return None
     computed: Computed = yield call(files.compute, window_ms, tuple(found), secrets.seeds[month])

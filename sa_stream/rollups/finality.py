@@ -80,6 +80,7 @@ class Stream_View:
         self.progress = {partition: own for partition, own in living.items() if partition not in self._lost}
         self.timing = timing
         self.now_ms = now_ms
+        self.archive_from_ms = archive_from_ms
         self.any_listed = False
         self._listed: dict[str, Shard_Info] = {}
         for shard in shards:

@@ -127,7 +127,7 @@ class Reconciler:
         self.memory.passed_ms = stream.passed_ms
         # Our clock may be days behind: what the stream has passed, and what it names, is there all the same.
         self._horizon_ms = max(now_ms + self.timing.future_ms, stream.passed_ms, *stream.named, 0)
-        self._closed_until_ms = self._horizon_ms - self.timing.keep_ms
+        self._closed_until_ms = self._horizon_ms - self.timing.map_keep_ms  # whatever the lateness was when it closed
 
         # What the stream has passed tells where to begin, whatever our clock says.
         from_ms = (stream.passed_ms if stream.passed_ms > 0 else now_ms) - self.timing.keep_ms

@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 import xxhash
 
-from sa_stream.commits.keys import REPAIRS_PREFIX, parse_repair_key, repair_files_key, repair_key
+from sa_stream.commits.keys import (
+    DESTROYED_SECRETS_PREFIX,
+    REPAIRS_PREFIX,
+    parse_repair_key,
+    repair_files_key,
+    repair_key,
+)
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Listed, Store
 from sa_stream.commits.progress import Progress
@@ -22,12 +28,14 @@ from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Partial_Name, Shard_Info, number_of
 from sa_stream.rollups.entry import S3
 from sa_stream.rollups.finality import BEFORE_START, NOT_COVERED, OPEN, SET_ASIDE, Stream_View, Window_View
-from sa_stream.timing import BEGINNING_MS, MINUTE_MS, WINDOW_MS, Moment, Now, Timing
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Moment, Now, Timing, month_of
 
 WHOLE = "whole"  # every file of the window was read
 BROKEN = "broken"  # some could not be: they are named beside it
 FILE_UNREADABLE = "file-unreadable"  # why such a window is not final
 LEFT_OUT_MAX = 1_000  # old windows that are computed in one go
+DESTROYED_LOOK_MS = 10 * MINUTE_MS  # between two looks for months whose secret is destroyed; clean-ups are as rare
+IMPOSSIBLE_FOR_MS = HOUR_MS  # windows of such a month are left out so long after it was found: then that was told
 NEVER_BY_ITSELF = (NOT_COVERED, BEFORE_START, SET_ASIDE)  # what the stream cannot make up for
 
 
@@ -84,6 +92,13 @@ def best_repairs(listed: Iterable[Listed]) -> dict[int, Repair]:
         found = Repair(int(number_of(number)), lineage.endswith(f"-{WHOLE}"), lineage)
         best[window_ms] = max(found, best.get(window_ms, found))
     return best
+
+
+def computed_from_ms(only_from_ms: int, repairs: Iterable[int]) -> int:
+    """Where there is no stream: from when on windows are computed. Older ones than the oldest repair were, or are to be
+    left: repairs are forgotten from there on (`forget_repairs_steps`). Of what a backfill made before, nothing follows.
+    """
+    return min((window_ms for window_ms in repairs if window_ms >= only_from_ms), default=only_from_ms)
 
 
 def put_repair_steps(
@@ -155,6 +170,8 @@ class Archive_View:
         self._passed_ms = BEGINNING_MS  # when the stream last answered
         self._lost: dict[int, Moment] = {}  # window -> since when something that it is made of is not to be had
         self._done: set[int] = set()  # windows of which no other file can come, and whose repairs were forgotten
+        self._destroyed: dict[str, Moment] = {}  # month whose hash secret is destroyed -> since when we know that
+        self._destroyed_at: Moment | None = None  # when that was last looked up
         self.repairs: dict[int, Repair] = {}
 
     def stream_steps(
@@ -167,6 +184,7 @@ class Archive_View:
             shards: Iterable[Shard_Info] = yield call(list_shards)
             return Stream_View(shards, progress, self._timing, now.wall_ms)
         self.repairs = yield from repairs_steps(self._store)
+        yield from self._destroyed_steps(now.moment)
         answers = True
         try:
             shards = yield call(list_shards)
@@ -180,6 +198,13 @@ class Archive_View:
         if answers:
             self._passed_ms = stream.passed_ms
         return stream
+
+    def _destroyed_steps(self, now: Moment) -> Steps[None]:
+        if self._destroyed_at is None or now - self._destroyed_at >= DESTROYED_LOOK_MS:
+            listed: Sequence[Listed] = yield call(self._store.list, DESTROYED_SECRETS_PREFIX)
+            months = [item.key.removeprefix(DESTROYED_SECRETS_PREFIX) for item in listed]
+            self._destroyed = {month: self._destroyed.get(month, now) for month in months}
+            self._destroyed_at = now
 
     def merged(self, window_ms: int, not_lost: bool, now: Moment) -> None:
         """Whether all that a window is made of was there."""
@@ -206,13 +231,17 @@ class Archive_View:
         """Windows that ended a while ago and that the stream does not make final, oldest first. As long as a late
         record may come, those that were computed before are among them, as another of their files may come; older ones
         as long as nobody has computed them as a whole: of a stream as far back as a standstill for its whole retention
-        goes, without one from the beginning on."""
+        goes, without one from the beginning on. A month's secret stays for as long (`forget_secrets_steps`); where it
+        is gone all the same, its windows keep no others from their turn."""
         archive = self._archive
         if archive is None:
             return []
         standing = self._standstills.standing(now, archive.after_ms)
 
         def is_candidate(window_ms: int) -> bool:
+            gone = self._destroyed.get(month_of(window_ms))
+            if gone is not None and now - gone >= IMPOSSIBLE_FOR_MS:
+                return False
             if archive.only_from_ms is not None or window_ms in self.repairs:
                 return True
             if (since := self._lost.get(window_ms)) is not None and now - since >= archive.after_ms:
@@ -225,16 +254,21 @@ class Archive_View:
         last_ms = stream.now_ms - archive.after_ms - WINDOW_MS
         if archive.only_from_ms is None:
             begin_ms = oldest_ms - self._timing.retention_longest_ms
-        else:  # older ones than the oldest repair are computed: they are forgotten from there (`forget_repairs_steps`)
-            begin_ms = max(archive.only_from_ms, min(self.repairs, default=archive.only_from_ms))
+        else:
+            begin_ms = computed_from_ms(archive.only_from_ms, self.repairs)
             first_ms = max(first_ms, -(-archive.only_from_ms // WINDOW_MS) * WINDOW_MS)
         older = range(-(-begin_ms // WINDOW_MS) * WINDOW_MS, min(first_ms, last_ms + 1), WINDOW_MS)
-        left = (
-            start_ms
-            for start_ms in older
-            if start_ms not in self._done and not self._is_whole(start_ms) and is_candidate(start_ms)
-        )
-        return [*islice(left, LEFT_OUT_MAX), *filter(is_candidate, range(first_ms, last_ms + 1, WINDOW_MS))]
+
+        def left(impossible: bool) -> Iterable[int]:
+            alike = (start_ms for start_ms in older if (month_of(start_ms) in self._destroyed) == impossible)
+            wanted = (each for each in alike if each not in self._done and not self._is_whole(each))
+            return islice(filter(is_candidate, wanted), LEFT_OUT_MAX)
+
+        return [
+            *left(impossible=True),
+            *left(impossible=False),
+            *filter(is_candidate, range(first_ms, last_ms + 1, WINDOW_MS)),
+        ]
 
     def _is_whole(self, window_ms: int) -> bool:
         repair = self.repairs.get(window_ms)

@@ -40,7 +40,7 @@ from sa_stream.rollups.editions import close_steps
 from sa_stream.rollups.entry import FINAL, S3, Entry
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, MONTHLY, cache_key, end_of, parse_cache_key, start_of
-from sa_stream.rollups.repairs import Repair, best_repairs
+from sa_stream.rollups.repairs import Repair, best_repairs, computed_from_ms
 from sa_stream.rollups.versions import names_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
@@ -112,24 +112,51 @@ def forget_partials_steps(store: Store, stream: Stream_View, store_clock_ms: int
 
 
 def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[list[str]]:
-    """Destroy the hash secrets of closed months: final or never to be, and too old to be amended. Without it, nobody
-    can find out any more whose request id or agent a stored hash was made of. Returns the months.
+    """Destroy the hash secrets of closed months: final or never to be, and too old to be amended or computed from the
+    archive. Without it, nobody can find out any more whose request id or agent a stored hash was made of. Returns the
+    months.
 
     That it was destroyed is written down first: a month whose secret is gone takes no more records.
     """
-    closed: dict[str, list[str]] = {}
+    closed: dict[str, list[Listed]] = {}
     for item in (yield call(store.list, SECRETS_PREFIX)):
         month = item.key.removeprefix(SECRETS_PREFIX).partition(".")[0]
         if end_of_month(month) + stream.timing.keep_ms < stream.settled_until_ms:
-            closed.setdefault(month, []).append(item.key)
-    for month, keys in list(closed.items()):
+            closed.setdefault(month, []).append(item)
+    for month, secrets in list(closed.items()):
         entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, f"{MONTHLY}/{month}")
-        if (entry is None or entry["status"] != FINAL) and stream.covers(start_of_month(month)):
-            del closed[month]  # it waits for something
+        final = entry is not None and entry["status"] == FINAL
+        if not final and (yield from _needs_secret_steps(store, stream, month, secrets)):
+            del closed[month]
             continue
         yield call(store.create, destroyed_secret_key(month), b"")
-        yield call(store.delete, keys)
+        yield call(store.delete, [item.key for item in secrets])
     return list(closed)
+
+
+def _needs_secret_steps(store: Store, stream: Stream_View, month: str, secrets: Sequence[Listed]) -> Steps[bool]:
+    """Whether somebody may still need the secret of a month that is not final: it waits for something; or its windows
+    may be computed from the archive, as far back as `Archive_View.candidates` goes (the stream has their records for as
+    long); or the secret is young, as of a month that somebody has just begun to backfill."""
+    timing, end_ms = stream.timing, end_of_month(month)
+    repaired_until_ms = end_ms + timing.allowed_lateness_ms + timing.retention_longest_ms
+    if stream.covers(start_of_month(month)) or (not stream.archive and repaired_until_ms >= stream.settled_until_ms):
+        return True
+    listed: Sequence[Listed] = yield call(store.list, REPAIRS_PREFIX)
+    clock_ms = yield from _store_clock_steps(store)
+    old_ms = max(clock_ms, *(item.modified_ms for item in (*secrets, *listed))) - timing.keep_ms
+    if any(item.modified_ms > old_ms for item in secrets):
+        return True
+    if stream.archive_from_ms is None:
+        return False
+    best, modified_ms = best_repairs(listed), {item.key: item.modified_ms for item in listed}
+    first_ms = max(start_of_month(month), computed_from_ms(stream.archive_from_ms, best))
+
+    def waits(window_ms: int) -> bool:
+        repair = best.get(window_ms)  # a file that could not be read for as long will not be
+        return repair is None or (not repair.whole and modified_ms[repair.key(window_ms)] > old_ms)
+
+    return any(map(waits, range(-(-first_ms // WINDOW_MS) * WINDOW_MS, end_ms, WINDOW_MS)))
 
 
 def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> Steps[int]:

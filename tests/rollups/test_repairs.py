@@ -4,11 +4,19 @@ import random
 
 import pytest
 
-from sa_stream.commits.keys import repair_key
+from sa_stream.commits.keys import destroyed_secret_key, repair_key
 from sa_stream.commits.operations import Call, drive
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Shard_Info
-from sa_stream.rollups.repairs import Repair_Settings, put_repair_steps, repair_of, repairs_steps
+from sa_stream.rollups.periods import from_iso
+from sa_stream.rollups.repairs import (
+    IMPOSSIBLE_FOR_MS,
+    LEFT_OUT_MAX,
+    Repair_Settings,
+    put_repair_steps,
+    repair_of,
+    repairs_steps,
+)
 from sa_stream.rollups.retirement import forget_repairs_steps
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing
@@ -388,6 +396,39 @@ def test_windows_that_ended_while_nothing_ran_are_computed_however_old_they_are(
     found = list(stream.run(later_ms).to_repair)
     assert found[:2] == [NEXT, NEXT + 2 * WINDOW_MS], "what was left out, and then what came while nothing ran"
     assert W not in found, "it was computed, and no late record may come any more"
+
+
+def test_windows_of_a_month_whose_secret_is_destroyed_keep_no_others_from_their_turn():
+    january, now_ms = W - 45 * DAY_MS, W + 9 * DAY_MS
+    stream = Stream(archive=Repair_Settings(only_from_ms=january))
+    stream.store.create(destroyed_secret_key("2026-01"), b"")
+    impossible = set(range(january, from_iso("2026-02-01T00:00:00Z"), WINDOW_MS))
+    assert len(impossible) > LEFT_OUT_MAX
+    found = stream.run(now_ms).to_repair.keys()
+    assert impossible & found, "whoever repairs says so"
+    assert len(found - impossible) >= LEFT_OUT_MAX
+    found = stream.run(now_ms + IMPOSSIBLE_FOR_MS).to_repair.keys()
+    assert found.isdisjoint(impossible)
+    assert len(found) >= LEFT_OUT_MAX
+
+
+def test_a_secret_that_is_destroyed_meanwhile_is_noticed():
+    january, now_ms = W - 17 * DAY_MS, W + DAY_MS
+    stream = Stream(archive=Repair_Settings(only_from_ms=january))
+    assert january in stream.run(now_ms).to_repair
+    stream.store.create(destroyed_secret_key("2026-01"), b"")
+    for minutes in range(0, 80, 5):
+        found = stream.run(now_ms + minutes * MINUTE_MS).to_repair
+    assert january not in found
+    assert W in found
+
+
+def test_what_a_backfill_computed_before_the_start_does_not_make_it_earlier():
+    stream = repaired(only=True)
+    now_ms = W + 5 * DAY_MS
+    put(stream, NEXT, files=1, requests=7)  # of what came before, all is forgotten
+    put(stream, W - 9 * DAY_MS, files=1, requests=7)
+    assert min(stream.run(now_ms).to_repair) == NEXT + WINDOW_MS
 
 
 def test_repairs_are_forgotten_once_they_are_final_and_old_and_from_the_oldest_on_without_a_stream():

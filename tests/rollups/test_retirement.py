@@ -29,6 +29,7 @@ from sa_stream.rollups.entry import FINAL
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.passes import Pass_Result
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
+from sa_stream.rollups.repairs import Repair_Settings, put_repair_steps, repair_of
 from sa_stream.rollups.retirement import (
     clean_up_steps,
     forget_dead_letters_steps,
@@ -41,7 +42,8 @@ from sa_stream.rollups.retirement import (
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.state_store import Listed, State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing, start_of_month
-from tests.rollups.rollup_stream import Stream
+from tests.rollups.rollup_stream import Stream, window_of
+from tests.rollups.test_reconciler import status
 from tests.windows.partition_feed import Worker
 from tests.windows.partition_feed import record as stream_record
 
@@ -200,6 +202,17 @@ def test_a_version_that_comes_days_later_does_not_replace_that_of_a_closed_day()
     stream.reconciler.memory.look_again(key)
     stream.settle(now_ms)
     assert stream.entries[key] == entry
+
+
+def test_an_entry_of_a_closed_day_gets_its_next_version_although_the_lateness_was_raised_since() -> None:
+    stream = Stream("a")
+    now_ms = closed_day(stream)
+    stream.timing = Timing(allowed_lateness_ms=7 * DAY_MS)
+    start_ms = start_of_month("2026-03") + 9 * HOUR_MS
+    assert start_ms + DAY_MS > now_ms - stream.timing.keep_ms
+    stream.commit("a", 3, now_ms, {start_ms: 5}, position_ms=now_ms)
+    stream.settle(now_ms, stream.fresh())
+    assert status(stream, cache_key(HALF_HOUR, start_ms)) == ("final", 1, 5)
 
 
 def test_an_edition_after_those_of_a_closed_day_has_the_next_number_and_counts() -> None:
@@ -462,13 +475,42 @@ MONTH_END = from_iso("2026-02-01T00:00:00Z")
 KEEP = Timing().keep_ms
 
 
-def months_closed(now_ms: int, passed_ms: int, since_ms: int = BEGINNING_MS, status: str = "final") -> list[str]:
-    store, cache = State_Store("memory://"), Memory_Cache()
+class Timed_Store(State_Store):
+    """A state store with a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://")
+        self.now_ms = 0
+        self.put_ms: dict[str, int] = {}
+
+    def put(self, key: str, data: bytes) -> None:
+        super().put(key, data)
+        self.put_ms[key] = self.now_ms
+
+    def create(self, key: str, data: bytes) -> bool:
+        self.put_ms.setdefault(key, self.now_ms)
+        return super().create(key, data)
+
+    def list(self, prefix: str) -> list[Listed]:
+        return [Listed(item.key, item.size_bytes, self.put_ms[item.key]) for item in super().list(prefix)]
+
+
+def months_closed(
+    now_ms: int,
+    passed_ms: int,
+    since_ms: int = BEGINNING_MS,
+    status: str = "final",
+    timing: Timing | None = None,
+    age_ms: int = 400 * DAY_MS,
+) -> list[str]:
+    store, cache = Aged_Store(age_ms), Memory_Cache()
     for month in ("2026-01", "2026-02"):
         store.put(f"secrets/{month}", b"12345678")
     if status:
         cache.store_entry(NS_SA_AGGREGATE, "monthly/2026-01", {"status": status})
-    view = view_of([record("5", passed_ms, since_ms)], now_ms, [Shard_Info("a", (), False)])
+    own = record("5", passed_ms, since_ms)
+    put_progress(store, own)
+    view = Stream_View([Shard_Info("a", (), False)], {"a": own}, timing or Timing(), now_ms)
     closed = drive(forget_secrets_steps(store, cache, view))
     left = [item.key.removeprefix("secrets/") for item in store.list("secrets/")]
     assert sorted(closed + left) == ["2026-01", "2026-02"]
@@ -491,6 +533,88 @@ def test_the_secret_of_a_month_stays_while_a_shard_lags_within_the_lateness_of_t
 def test_the_secret_of_a_month_that_cannot_become_final_goes_as_well():
     late = MONTH_END + KEEP + 1
     assert months_closed(late, late, since_ms=MONTH_END - DAY_MS, status="partial") == ["2026-01"]
+
+
+def test_the_secret_of_a_month_stays_as_long_as_its_windows_may_be_computed_from_the_archive():
+    timing = Timing(retention_ms=7 * DAY_MS)
+    for_ms = timing.allowed_lateness_ms + timing.retention_ms
+    assert for_ms > timing.keep_ms
+
+    def closed(at_ms: int, status: str) -> list[str]:
+        return months_closed(at_ms, at_ms, since_ms=MONTH_END - DAY_MS, status=status, timing=timing)
+
+    assert closed(MONTH_END + for_ms, "partial") == []
+    assert closed(MONTH_END + for_ms + 1, "partial") == ["2026-01"]
+    assert closed(MONTH_END + timing.keep_ms + 1, "final") == ["2026-01"], "nothing of it is to be computed"
+
+
+def test_a_secret_that_was_just_made_stays_while_its_month_is_computed_whatever_its_age():
+    late = MONTH_END + 300 * DAY_MS
+
+    def closed(age_ms: int, status: str) -> list[str]:
+        return months_closed(late, late, since_ms=late - DAY_MS, status=status, age_ms=age_ms)
+
+    assert closed(KEEP - 1, "partial") == []
+    assert closed(KEEP, "partial") == ["2026-01", "2026-02"]
+    assert "2026-01" in closed(0, "final")
+
+
+def secrets_left(stream: Stream, now_ms: int) -> list[str]:
+    """After passes and a clean-up, all of them at that time by every clock."""
+    assert isinstance(stream.store, Timed_Store)
+    stream.store.now_ms = now_ms
+    stream.settle(now_ms)
+    view = stream.run(now_ms).stream
+    assert view is not None
+    drive(clean_up_steps(stream.store, stream.cache, view, {}))
+    return [item.key.removeprefix("secrets/") for item in stream.store.list("secrets/")]
+
+
+def archived(from_ms: int) -> Stream:
+    """Without a stream; the secret of January is there."""
+    stream = Stream(archive=Repair_Settings(only_from_ms=from_ms))
+    stream.store = store = Timed_Store()
+    store.now_ms = from_ms
+    store.put("secrets/2026-01", b"12345678")
+    stream.reconciler = stream.fresh()
+    return stream
+
+
+def compute(stream: Stream, now_ms: int, broken: tuple[int, ...] = ()) -> None:
+    """All that is to be computed by then, but for windows of which a file cannot be read."""
+    assert isinstance(stream.store, Timed_Store)
+    stream.store.now_ms = now_ms
+    for window_ms, known in stream.run(now_ms).to_repair.items():
+        if known is None:
+            repair, data = repair_of(2, window_ms not in broken, "files"), window_of(window_ms, 3).to_bytes()
+            named = {"a.gz": "denied"} if window_ms in broken else {}
+            drive(put_repair_steps(stream.store, window_ms, repair, data, named))
+
+
+@pytest.mark.parametrize("begun_ms", [MONTH_END - 31 * DAY_MS, MONTH_END - 4 * DAY_MS])  # it is final then, or never
+def test_without_a_stream_the_secret_of_a_month_stays_until_its_windows_are_computed(begun_ms: int):
+    stream, back_ms = archived(begun_ms), MONTH_END + 5 * DAY_MS
+    compute(stream, MONTH_END - 2 * DAY_MS)
+    assert secrets_left(stream, back_ms) == ["2026-01"], "two days of it were not computed while nothing ran"
+    compute(stream, back_ms)
+    assert secrets_left(stream, back_ms + HOUR_MS) == []
+    assert status(stream, "monthly/2026-01")[0] == ("final" if begun_ms < MONTH_END - 4 * DAY_MS else "partial")
+
+
+def test_without_a_stream_a_file_that_nobody_can_read_keeps_no_secret_for_ever():
+    stream, back_ms = archived(MONTH_END - 4 * DAY_MS), MONTH_END + 5 * DAY_MS
+    compute(stream, back_ms, broken=(MONTH_END - DAY_MS,))
+    assert secrets_left(stream, back_ms + HOUR_MS) == ["2026-01"]
+    compute(stream, back_ms + KEEP)
+    assert secrets_left(stream, back_ms + KEEP) == []
+
+
+def test_without_a_stream_the_secret_of_what_was_computed_before_the_start_goes_when_it_is_old():
+    stream, now_ms = archived(MONTH_END), MONTH_END + 5 * DAY_MS
+    compute(stream, now_ms)
+    repair, before_ms = repair_of(2, True, "files"), MONTH_END - DAY_MS  # a backfill
+    drive(put_repair_steps(stream.store, before_ms, repair, window_of(before_ms, 3).to_bytes(), {}))
+    assert secrets_left(stream, now_ms) == []
 
 
 def test_a_month_whose_secret_was_destroyed_takes_no_more_records():

@@ -16,6 +16,7 @@ from consumer.commands.backfill import (
     KEPT_EMPTY,
     KEPT_FINAL,
     KEPT_REPAIR,
+    NO_SECRET,
     NOT_YET,
     REBUILD,
     REBUILT,
@@ -23,6 +24,8 @@ from consumer.commands.backfill import (
     print_summary,
     windows_between,
 )
+from consumer.worker.stores import open_state
+from sa_stream.commits.keys import destroyed_secret_key
 from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY
 from sa_stream.timing import HOUR_MS, wall_clock_ms
@@ -43,6 +46,15 @@ def test_windows_and_everything_above_them_are_rebuilt_and_equal_the_recount(pla
     assert day is not None
     assert day["total_requests"] == sum(e["total_requests"] for e in place.entries() if e["period"] == HOURLY)
     assert {entry["provenance"] for entry in place.entries()} == {"s3"}
+
+
+def test_windows_of_a_month_whose_secret_is_destroyed_are_not_possible_as_the_dry_run_says(
+    place: Archive_Place,
+) -> None:
+    open_state(place.config).create(destroyed_secret_key("2026-02"), b"")
+    for dry_run in (True, False):
+        summary = backfill(place.config, place.starts, 1, dry_run=dry_run)
+        assert (summary.outcomes, summary.files) == ({NO_SECRET: len(place.starts)}, 0)
 
 
 def test_a_dry_run_says_what_it_would_do_and_read_and_writes_nothing(place: Archive_Place, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
 from sa_stream.health import readiness as health_module
 from sa_stream.health.readiness import notes, readiness
 from sa_stream.partitions import END, Shard_Info
+from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY, cache_key, end_of, parents, parse_cache_key, start_of
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, WINDOW_MS, moment, wall_clock_ms
@@ -70,6 +71,32 @@ def test_a_shard_that_was_trimmed_before_it_was_read_is_ended_and_its_children_a
     assert run.progress[LEFT].counters["duplicates"] == 1, "it went on from its parent's end"
     assert any(SHARD in note for note in notes(run.health.view(), moment()))
     assert [entry.levelname for entry in caplog.records if getattr(entry, "event", "") == "shard_gone"] == ["ERROR"]
+
+
+def test_a_shard_of_which_no_record_came_is_ended_when_it_and_its_children_were_trimmed(
+    kinesis: Memory_Kinesis, run: Local_Run
+) -> None:
+    """It has progress, and no checkpoint: in nobody's hands, it would prove every list old from then on."""
+    other = LEFT
+    kinesis.create_stream(STREAM, 2)
+    put(kinesis, other, 1)
+    run.start()
+    run.until("both shards to be read", lambda: {SHARD, other} <= run.progress.keys() and run.counted() == 1)
+    run.stop()
+    assert (run.checkpoint(SHARD), run.progress[SHARD].ended) == (None, False)
+    with kinesis._lock:
+        children = kinesis.split(STREAM, SHARD)
+        kinesis.merge(STREAM, *(child.shard_id for child in children))
+        for shard in kinesis.stream(STREAM).shards:
+            if shard.closed_ms is not None:
+                shard.closed_ms = wall_clock_ms() - 25 * HOUR_MS
+    run.start()
+    run.until("the shard to be ended", lambda: run.checkpoint(SHARD) == END)
+    shards = run.application.list_shards()
+    assert {shard.shard_id for shard in shards}.isdisjoint({SHARD, *(child.shard_id for child in children)})
+    run.until("the rest to be read", lambda: len(run.progress) == 3)
+    view = Stream_View(shards, run.progress, run.application.timing, wall_clock_ms())
+    assert view.passed_ms > BEGINNING_MS, "nobody waits for it, and no list is taken for old"
 
 
 def test_a_shard_that_is_trimmed_while_it_is_read_ends_and_the_run_goes_on(

@@ -148,12 +148,12 @@ def test_nothing_is_computed_while_another_worker_is_at_it(tmp_path):
     assert place.repairs[W].files == 1
 
 
-def test_a_month_whose_secret_is_destroyed_is_left_to_a_backfill(caplog):
+def test_a_month_whose_secret_is_destroyed_stays_as_it_is(caplog):
     place = Place({W: ["a"]})
     place.state.put("secrets-destroyed/2026-02", b"")
     place.round()
     assert not place.repairs
-    assert "sa-stream backfill" in caplog.text
+    assert "the hash secret of 2026-02 is destroyed" in caplog.text
 
 
 def test_a_month_whose_secret_is_destroyed_is_told_once_and_asks_nothing_of_the_archive_any_more(caplog):
@@ -161,5 +161,5 @@ def test_a_month_whose_secret_is_destroyed_is_told_once_and_asks_nothing_of_the_
     place.state.put("secrets-destroyed/2026-02", b"")
     place.round()
     place.round(later_ms=OLD_LOOK_MS)
-    assert caplog.text.count("sa-stream backfill") == 1
+    assert caplog.text.count("the hash secret of 2026-02 is destroyed") == 1
     assert place.files.looks == [W]
