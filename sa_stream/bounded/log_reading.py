@@ -17,7 +17,6 @@ from sa_stream.records.standard_logs import (
     Named_Fields,
     fields_of_columns,
     fields_of_header,
-    json_names,
     lines_of_frame,
     lines_of_json,
 )
@@ -25,6 +24,7 @@ from sa_stream.records.standard_logs import (
 MARKS_MAX = 100  # bytes that begin a header, and are none, before a header as a whole is looked for
 PIECES_MAX = 1_000  # that are read as one: each costs a little with all that comes of them
 KEPT_BYTES = 9 << 20  # of lines that are kept with what was read of them
+_NO_RECORDS = Field_Lists.of(Field_List(CANONICAL))  # what lines are read with of which none is a record
 
 
 class Read(NamedTuple):
@@ -67,7 +67,7 @@ class Log_Reading:
         self._parsers: dict[int, tuple[Field_Lists, Parser]] = {}
         self._held: list[Log_Lines] = []  # lines that are read once the list is found, or checked
         self._first = None if checked else First_Records()  # None: it is
-        self._header: tuple[Log_File, Named_Fields] | None = None  # the last one, and whose it is
+        self._header: tuple[Log_File, Named_Fields] | None = None  # the last one, or names of JSON; whose
         self._open: tuple[Field_Lists, Pieces] | None = None  # what reads pieces now, with which lists
         self._files: list[Log_File] = []  # of each piece of it
         self._kept: list[bytes] = []
@@ -99,10 +99,7 @@ class Log_Reading:
 
     def _lines(self, piece: Log_Lines) -> Iterator[Read]:
         if piece.file.form == Log_Form.JSON_LINES:
-            names = json_names(piece.content)
-            if names:
-                fields = self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
-                yield from self._join(piece.file, fields.lists, lines_of_json(piece.content, fields.columns))
+            yield from self._json(piece)
             return
         for header, content in _sections(piece.content):
             if header:
@@ -111,6 +108,13 @@ class Log_Reading:
                 yield from self._join(piece.file, self._header[1].lists, content)
             else:
                 yield from self._real_time(Log_Lines(piece.file, content))
+
+    def _json(self, piece: Log_Lines) -> Iterator[Read]:
+        last = self._header[1] if self._header is not None and self._header[0] is piece.file else None
+        for fields, content in lines_of_json(piece.content, self._fields_of, last):
+            if fields is not None:
+                self._header = piece.file, fields
+            yield from self._join(piece.file, _NO_RECORDS if fields is None else fields.lists, content)
 
     def _begin_section(self, file: Log_File, header: bytes, lines: bytes) -> None:
         try:
@@ -124,7 +128,7 @@ class Log_Reading:
         file.form = Log_Form.W3C
 
     def _table(self, piece: Log_Table) -> Iterator[Read]:
-        fields = self._seen(fields_of_columns(piece.names, self._lists.dropped, self._lists.allowed))
+        fields = self._fields_of(piece.names)
         for frame in piece.frames(fields.columns):
             yield from self._join(piece.file, fields.lists, lines_of_frame(frame, fields.columns))
 
@@ -151,6 +155,9 @@ class Log_Reading:
         held, self._held, self._first = self._held, [], None
         for piece in held:
             yield from self._join(piece.file, self._lists, piece.content)
+
+    def _fields_of(self, names: tuple[str, ...]) -> Named_Fields:
+        return self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
 
     def _seen(self, fields: Named_Fields) -> Named_Fields:
         self.never_parsed |= dict.fromkeys(fields.never_parsed)
