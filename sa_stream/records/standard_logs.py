@@ -252,12 +252,21 @@ def _read_json(lines: bytes, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def lines_of_frame(frame: pl.DataFrame, columns: Sequence[str]) -> bytes:
-    """Columns as tab-separated lines, with what W3C would have encoded."""
-    texts = frame.select(pl.col(name).cast(pl.String, strict=False).fill_null(NO_VALUE) for name in columns)
+    """Columns as tab-separated lines, with what W3C would have encoded. Raises Source_Error for a column of what is no
+    single value."""
+    encoded = pl.DataFrame([_encoded(_text(frame[name])) for name in columns])
     out = io.BytesIO()
-    encoded = texts.select(_encoded(texts[name]) for name in columns)
     encoded.write_csv(out, include_header=False, separator="\t", quote_style="never")
     return out.getvalue()
+
+
+def _text(values: pl.Series) -> pl.Series:
+    try:
+        return values.cast(pl.String, strict=False).fill_null(NO_VALUE)
+    except pl.exceptions.PolarsError as error:
+        raise Source_Error(
+            f"its column {values.name} is of type {values.dtype}, which is no text, number or time: write it as text"
+        ) from error
 
 
 def _encoded(values: pl.Series) -> pl.Series:

@@ -149,8 +149,8 @@ def _json_form(line: bytes, is_whole: bool, name: str) -> Log_Form:
     if line.startswith(b"["):
         raise _refusal(name, "a JSON array", "expected is one object a line: `jq -c '.[]'` makes that of it")
     try:
-        found = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+        found = msgspec.json.decode(line.decode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
         if not is_whole and len(line) >= 1 << 15:
             return Log_Form.JSON_LINES  # a long first line
         if b"}{" in line:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from sa_stream.bounded import log_reading
 from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.replay import read_windows
-from sa_stream.log_file import Log_File, Log_Form, Log_Lines
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records import ordinary, parser
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
@@ -116,6 +117,16 @@ def test_json_lines_of_which_none_has_a_time_are_named() -> None:
     assert list(reading) == []
     assert file.error is not None
     assert "a.json cannot be read: its fields have no time: expected date and time" in file.error
+
+
+def test_a_table_that_cannot_be_read_is_named_and_the_next_file_is_read() -> None:
+    odd = Log_File("odd.parquet", Log_Form.PARQUET)
+    frame = pl.DataFrame({"timestamp": ["1771252200.5"], "cs-uri-stem": [["a", "b"]]})
+    good = Log_File("good.json", Log_Form.JSON_LINES)
+    pieces = [Log_Table(odd, tuple(frame.columns), lambda names: iter([frame])), Log_Lines(good, GOOD)]
+    list(Log_Reading(pieces, INTAKE.lists, NOW_MS, FUTURE_MS))
+    assert (odd.error or "").startswith("odd.parquet cannot be read: its column cs-uri-stem is of type List")
+    assert (good.error, good.records) == (None, 1)
 
 
 def test_of_more_files_than_are_read_as_one_each_has_its_records() -> None:

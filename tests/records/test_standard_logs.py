@@ -1,5 +1,7 @@
 """Logs that name their own fields: by which list their lines are read, and that every form gives the same lines."""
 
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -189,6 +191,13 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     )
     fields = fields_of_columns(("date", "time"), NONE)
     assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], timedelta(seconds=5)], ids=["list", "duration"])
+def test_a_column_of_what_is_no_single_value_is_named_with_its_type(value: object) -> None:
+    frame = pl.DataFrame({"timestamp": ["1771253644.1"], "time-taken": [value]})
+    with pytest.raises(Source_Error, match=r"column time-taken is of type (List|Duration).*: write it as text"):
+        lines_of_frame(frame, tuple(frame.columns))
 
 
 def test_no_value_of_a_column_can_make_a_line_or_a_field() -> None:

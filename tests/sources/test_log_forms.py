@@ -84,6 +84,7 @@ def test_packings_marks_and_encodings_give_the_same_lines(tmp_path, packed, buff
         (HEADER.replace(b"\n", b"\r\n") + STANDARD, Log_Form.W3C),
         (JSON, Log_Form.JSON_LINES),
         (b"\n" + JSON.replace(b"\n", b"\r\n"), Log_Form.JSON_LINES),
+        (JSON.replace(b"LHR61", b"\xff") + JSON, Log_Form.JSON_LINES),
     ],
 )
 def test_the_form_is_told_by_the_first_line(tmp_path, content, form):
@@ -108,6 +109,7 @@ def test_the_form_is_told_by_the_first_line(tmp_path, content, form):
         (b"<?xml version='1.0'?><Error/>\n", "XML or HTML"),
         (b"[" + JSON[:-1] + b"]\n", "a JSON array"),
         (b'{\n "date": "2026-02-16"\n}\n', "spread over several lines"),
+        (b'{"date":' + b"[" * 5_000 + b"]" * 5_000 + b"}\n" + JSON, "or damaged"),
         (JSON[:-1] + JSON, "JSON objects without newlines"),
         (b'{"level":"info","time":"now"}\n', "JSON that is no log"),
         (b'{"messageType":"DATA_MESSAGE","logGroup":"x","logEvents":[]}\n', "a CloudWatch Logs subscription"),
