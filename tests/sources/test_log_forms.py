@@ -85,6 +85,7 @@ def test_packings_marks_and_encodings_give_the_same_lines(tmp_path, packed, buff
         (JSON, Log_Form.JSON_LINES),
         (b"\n" + JSON.replace(b"\n", b"\r\n"), Log_Form.JSON_LINES),
         (JSON.replace(b"LHR61", b"\xff") + JSON, Log_Form.JSON_LINES),
+        (b" \n\t " + JSON, Log_Form.JSON_LINES),
     ],
 )
 def test_the_form_is_told_by_the_first_line(tmp_path, content, form):
@@ -104,10 +105,13 @@ def test_the_form_is_told_by_the_first_line(tmp_path, content, form):
         (LINE.replace(b"\t", b","), "CSV"),
         (b"timestamp,c-ip,sc-status,sc-bytes,cs-method,cs-host\n", "CSV"),
         (LINE.replace(b"\n", b"\r") * 3, "carriage returns alone"),
+        ((HEADER + STANDARD).replace(b"\n", b"\r"), "carriage returns alone"),
+        (HEADER.replace(b"\n", b"\r") + b"\n" + STANDARD, "carriage returns alone"),
         (LINE[:-1] * 3, "records without newlines"),
         (STANDARD, "without its line `#Fields:`"),
         (b"<?xml version='1.0'?><Error/>\n", "XML or HTML"),
         (b"[" + JSON[:-1] + b"]\n", "a JSON array"),
+        (b"  [" + JSON[:-1] + b"]\n", "a JSON array"),
         (b'{\n "date": "2026-02-16"\n}\n', "spread over several lines"),
         (b'{"date":' + b"[" * 5_000 + b"]" * 5_000 + b"}\n" + JSON, "or damaged"),
         (JSON[:-1] + JSON, "JSON objects without newlines"),
