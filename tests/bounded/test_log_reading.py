@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sa_stream.bounded import log_reading
 from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.replay import read_windows
+from sa_stream.errors import Field_List_Error
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records import ordinary, parser
 from sa_stream.records.fields import resolve_field_lists
@@ -127,6 +128,28 @@ def test_a_table_that_cannot_be_read_is_named_and_the_next_file_is_read() -> Non
     list(Log_Reading(pieces, INTAKE.lists, NOW_MS, FUTURE_MS))
     assert (odd.error or "").startswith("odd.parquet cannot be read: its column cs-uri-stem is of type List")
     assert (good.error, good.records) == (None, 1)
+
+
+@pytest.mark.parametrize("lines", [1, 300])
+@pytest.mark.parametrize("form", [Log_Form.W3C, Log_Form.JSON_LINES])
+def test_lines_without_a_time_do_not_refuse_logs_that_name_their_fields(form: Log_Form, lines: int) -> None:
+    """And real-time lines behind them still tell their list."""
+    auto = resolve_field_lists("auto", "")
+    note, standard, ours = Log_File("README", Log_Form.TEXT), Log_File("a", form), Log_File("b", Log_Form.TEXT)
+    content = NAMED + STANDARD % 1 if form == Log_Form.W3C else GOOD
+    pieces = [Log_Lines(standard, content), Log_Lines(note, b"Logs of our site.\n" * lines)]
+    assert sum(len(read.columns) for read in Log_Reading(pieces, auto, NOW_MS, FUTURE_MS)) == 1
+    assert (note.error or "").startswith("README looks like no log, which is not read: it names no fields")
+    assert standard.error is None
+    note.error = None
+    pieces.append(Log_Lines(ours, line_of({"timestamp": "1771252200.5"}) + b"\n"))
+    assert sum(len(read.columns) for read in Log_Reading(pieces, auto, NOW_MS, FUTURE_MS)) == 2
+
+
+def test_lines_without_a_time_are_refused_where_no_log_names_its_fields() -> None:
+    note = Log_Lines(Log_File("README", Log_Form.TEXT), b"Logs of our site.\n")
+    with pytest.raises(Field_List_Error, match="none of the first 1 lines begins with a time"):
+        list(Log_Reading([note], resolve_field_lists("auto", ""), NOW_MS, FUTURE_MS))
 
 
 def test_of_more_files_than_are_read_as_one_each_has_its_records() -> None:
