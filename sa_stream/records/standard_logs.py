@@ -13,6 +13,7 @@ logging (v2)"; Athena guide, "Create a table for CloudFront logs ... Parquet"):
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,7 +81,8 @@ def _listed(
 ) -> tuple[Field_Lists, tuple[str, ...], tuple[str, ...]]:
     """(list of all these names, the names, those that are never parsed)."""
     plain = [_plain(name) for name in names]
-    repeated = next((name for name, field in zip(names, plain, strict=True) if plain.count(field) > 1), None)
+    times = Counter(plain)
+    repeated = next((name for name, field in zip(names, plain, strict=True) if times[field] > 1), None)
     if repeated:
         raise Source_Error(f"its field names have {repeated} twice: nobody can tell which of the two is meant")
     time_form = _time_form(plain)
@@ -88,11 +90,11 @@ def _listed(
         raise Source_Error(
             "its fields have no time: expected date and time, timestamp(ms) or timestamp; select them for the delivery"
         )
-    ours = [_our_name(field, time_form, "cs-host" in names) for field in plain]
+    is_real_time = "cs-host" in names
+    ours = [_our_name(field, time_form, is_real_time) for field in plain]
     hidden = (FORBIDDEN_FIELDS - allowed) | dropped
-    unread = {
-        field for field in ours if field in hidden or field.removeprefix("_") not in (*KNOWN_FIELDS, *_OWN_FIELDS)
-    }
+    known = {*KNOWN_FIELDS, *_OWN_FIELDS}
+    unread = {field for field in ours if field in hidden or field.removeprefix("_") not in known}
     never_parsed = tuple(name for name, field in zip(names, ours, strict=True) if field in unread)
     return Field_Lists.of(Field_List(tuple(ours), frozenset(unread), time_form)), names, never_parsed
 

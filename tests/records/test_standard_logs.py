@@ -1,5 +1,6 @@
 """Logs that name their own fields: by which list their lines are read, and that every form gives the same lines."""
 
+import time
 from datetime import timedelta
 
 import numpy as np
@@ -191,6 +192,20 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     )
     fields = fields_of_columns(("date", "time"), NONE)
     assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
+
+
+def test_names_that_are_others_in_every_line_take_no_more_time_than_lines_of_the_same() -> None:
+    """They are all told of; looking each up among the others would take minutes."""
+    rows = 900
+    lines = b"".join(
+        b'{"timestamp":"1771253644.1",%b}\n' % b",".join(b'"x%d-%d":"1"' % (row, place) for place in range(40))
+        for row in range(rows)
+    )
+    began_s = time.process_time()
+    ((fields, text),) = lines_of_json(lines, of_columns)
+    assert fields is not None
+    assert (len(fields.never_parsed), text.count(b"\n")) == (40 * rows, rows)
+    assert time.process_time() - began_s < 5
 
 
 @pytest.mark.parametrize("value", [["a", "b"], timedelta(seconds=5)], ids=["list", "duration"])
