@@ -11,13 +11,12 @@ from sa_stream.errors import Source_Error
 from sa_stream.log_file import W3C_HEADER, Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records.columns import REASONS, Columns, Int64s
 from sa_stream.records.field_finder import First_Records, decide
-from sa_stream.records.fields import CANONICAL, Field_List, Field_Lists
+from sa_stream.records.fields import CANONICAL, FIELDS_SETTING, Field_List, Field_Lists
 from sa_stream.records.parser import Parser, Pieces
 from sa_stream.records.standard_logs import (
     Named_Fields,
     fields_of_columns,
     fields_of_header,
-    json_names,
     lines_of_frame,
     lines_of_json,
 )
@@ -25,6 +24,7 @@ from sa_stream.records.standard_logs import (
 MARKS_MAX = 100  # bytes that begin a header, and are none, before a header as a whole is looked for
 PIECES_MAX = 1_000  # that are read as one: each costs a little with all that comes of them
 KEPT_BYTES = 9 << 20  # of lines that are kept with what was read of them
+_NO_RECORDS = Field_Lists.of(Field_List(CANONICAL))  # what lines are read with of which none is a record
 
 
 class Read(NamedTuple):
@@ -67,7 +67,7 @@ class Log_Reading:
         self._parsers: dict[int, tuple[Field_Lists, Parser]] = {}
         self._held: list[Log_Lines] = []  # lines that are read once the list is found, or checked
         self._first = None if checked else First_Records()  # None: it is
-        self._header: tuple[Log_File, Named_Fields] | None = None  # the last one, and whose it is
+        self._own: tuple[Log_File, Named_Fields] | None = None  # of the last log that brought names
         self._open: tuple[Field_Lists, Pieces] | None = None  # what reads pieces now, with which lists
         self._files: list[Log_File] = []  # of each piece of it
         self._kept: list[bytes] = []
@@ -99,18 +99,22 @@ class Log_Reading:
 
     def _lines(self, piece: Log_Lines) -> Iterator[Read]:
         if piece.file.form == Log_Form.JSON_LINES:
-            names = json_names(piece.content)
-            if names:
-                fields = self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
-                yield from self._join(piece.file, fields.lists, lines_of_json(piece.content, fields.columns))
+            yield from self._json(piece)
             return
         for header, content in _sections(piece.content):
             if header:
                 self._begin_section(piece.file, header, content)
-            if self._header is not None and self._header[0] is piece.file:
-                yield from self._join(piece.file, self._header[1].lists, content)
+            if self._own is not None and self._own[0] is piece.file:
+                yield from self._join(piece.file, self._own[1].lists, content)
             else:
                 yield from self._real_time(Log_Lines(piece.file, content))
+
+    def _json(self, piece: Log_Lines) -> Iterator[Read]:
+        last = self._own[1] if self._own is not None and self._own[0] is piece.file else None
+        for fields, content in lines_of_json(piece.content, self._fields_of, last):
+            if fields is not None:
+                self._own = piece.file, fields
+            yield from self._join(piece.file, _NO_RECORDS if fields is None else fields.lists, content)
 
     def _begin_section(self, file: Log_File, header: bytes, lines: bytes) -> None:
         try:
@@ -120,11 +124,12 @@ class Log_Reading:
                 raise
             return  # among real-time lines it is a comment like any other
         _refuse_other_separator(fields, lines)
-        self._header = file, self._seen(fields)
+        self._own = file, self._seen(fields)
         file.form = Log_Form.W3C
 
     def _table(self, piece: Log_Table) -> Iterator[Read]:
-        fields = self._seen(fields_of_columns(piece.names, self._lists.dropped, self._lists.allowed))
+        fields = self._fields_of(piece.names)
+        self._own = piece.file, fields
         for frame in piece.frames(fields.columns):
             yield from self._join(piece.file, fields.lists, lines_of_frame(frame, fields.columns))
 
@@ -138,10 +143,17 @@ class Log_Reading:
             yield from self._decided()
 
     def _decided(self) -> Iterator[Read]:
-        """What was held until the list was found, or checked."""
+        """What was held until the list was found, or checked. Where all of it is lines without a time, it is no
+        reason to refuse the logs that bring their names, such as a note beside them."""
         if self._first is None or not self._held:
             return
         found = self._lists.auto
+        if found and self._first.rows and not self._first.timed and self._own is not None:
+            for piece in self._held:
+                if First_Records.of([piece.content]).rows:  # others are what a log has above its header
+                    piece.file.error = _no_log(piece.file)
+            self._held, self._first = [], First_Records()
+            return
         if self._first.rows or self._first.enough:
             self._lists = decide(self._lists, self._first)
             if found:
@@ -151,6 +163,9 @@ class Log_Reading:
         held, self._held, self._first = self._held, [], None
         for piece in held:
             yield from self._join(piece.file, self._lists, piece.content)
+
+    def _fields_of(self, names: tuple[str, ...]) -> Named_Fields:
+        return self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
 
     def _seen(self, fields: Named_Fields) -> Named_Fields:
         self.never_parsed |= dict.fromkeys(fields.never_parsed)
@@ -230,6 +245,13 @@ def _refuse_other_separator(fields: Named_Fields, lines: bytes) -> None:
             f"its header names {len(fields.columns)} fields, and its first record has no tab: set the field delimiter "
             "of the delivery to a tab"
         )
+
+
+def _no_log(file: Log_File) -> str:
+    return (
+        f"{file.name} looks like no log, which is not read: it names no fields, and none of its first lines begins "
+        f"with a time in epoch seconds. Leave it out, or set {FIELDS_SETTING} if these are real-time lines"
+    )
 
 
 def _named(file: Log_File, error: Source_Error) -> str:

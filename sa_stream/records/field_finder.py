@@ -70,6 +70,11 @@ class First_Records:
         """Whether more would not be looked at."""
         return len(self.rows) >= RECORDS or self.lines >= LINES
 
+    @property
+    def timed(self) -> list[list[str]]:
+        """Rows whose first field is a time."""
+        return [row for row in self.rows if not cannot_be("timestamp", row[0]) and row[0] not in MISSING]
+
     def add(self, payload: bytes) -> None:
         """Lines of an unpacked payload, or of a buffer of whole lines; what is more than enough is left."""
         begin = 0
@@ -157,7 +162,7 @@ def _find(records: First_Records, dropped: Iterable[str], refused: frozenset[str
     drop = tuple(name for name in KNOWN_FIELDS if name in set(dropped))
     if not records.rows:
         return Finding((), problem="there was no record to tell the field list from")
-    timed = [row for row in records.rows if not cannot_be("timestamp", row[0]) and row[0] not in MISSING]
+    timed = records.timed
     counts = Counter(len(row) for row in timed)
     if not counts:
         expected = f"none of the first {len(records.rows)} lines begins with a time in epoch seconds"

@@ -107,13 +107,13 @@ def form_of(head: bytes, name: str) -> Log_Form:
     if _UTF_16_DIGITS.match(head):
         raise _refusal(name, "UTF-16 without a byte order mark", "convert it: `iconv -f UTF-16LE -t UTF-8`")
     lines = (line.strip(b"\r") for line in head.split(b"\n"))
-    lines_found = [line for line in lines if line]
+    lines_found = [line for line in lines if line.strip()]
     if not lines_found:
         return Log_Form.TEXT
-    if lines_found[0][:1] in (b"{", b"["):
-        return _json_form(lines_found[0], b"\n" in head, name)
+    if lines_found[0].lstrip()[:1] in (b"{", b"["):
+        return _json_form(lines_found[0].lstrip(), b"\n" in head, name)
+    _refuse_lone_returns(lines_found[0], name)  # also where all of the file is one comment by that
     if any(line.startswith(W3C_HEADER) for line in takewhile(lambda line: line.startswith(b"#"), lines_found)):
-        _refuse_lone_returns(lines_found[0], name)
         return Log_Form.W3C
     first = next((line for line in lines_found if not line.startswith(b"#")), b"")
     _refuse_odd_line(first, name)
@@ -149,8 +149,8 @@ def _json_form(line: bytes, is_whole: bool, name: str) -> Log_Form:
     if line.startswith(b"["):
         raise _refusal(name, "a JSON array", "expected is one object a line: `jq -c '.[]'` makes that of it")
     try:
-        found = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+        found = msgspec.json.decode(line.decode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
         if not is_whole and len(line) >= 1 << 15:
             return Log_Form.JSON_LINES  # a long first line
         if b"}{" in line:

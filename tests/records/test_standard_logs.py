@@ -1,5 +1,8 @@
 """Logs that name their own fields: by which list their lines are read, and that every form gives the same lines."""
 
+import time
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,7 +15,6 @@ from sa_stream.records.standard_logs import (
     Named_Fields,
     fields_of_columns,
     fields_of_header,
-    json_names,
     lines_of_frame,
     lines_of_json,
 )
@@ -25,6 +27,16 @@ NONE: frozenset[str] = frozenset()
 def parsed(fields: Named_Fields, lines: bytes):
     (columns,) = columns_of(Parser(fields.lists), lines, NOW_MS)
     return columns
+
+
+def of_columns(names: tuple[str, ...]) -> Named_Fields:
+    return fields_of_columns(names, NONE)
+
+
+def parsed_json(lines: bytes):
+    """Columns of what is read alike, and the text of all of it."""
+    found = list(lines_of_json(lines, of_columns))
+    return [parsed(fields, text) for fields, text in found], b"".join(text for _, text in found)
 
 
 def reasons(columns) -> list[str]:
@@ -123,7 +135,7 @@ def test_json_parquet_and_w3c_give_the_same_values_also_where_w3c_alone_encodes(
     fields = fields_of_columns(tuple(plain), NONE)
     frame = parsed(fields, lines_of_frame(pl.DataFrame([plain]), fields.columns))
     text = pl.Series([plain]).struct.json_encode()[0].encode() + b"\n"
-    for columns in (frame, parsed(fields, lines_of_json(text, fields.columns))):
+    for columns in (frame, *parsed_json(text)[0]):
         assert columns.as_texts.as_lists() == w3c.as_texts.as_lists()
         assert columns.event_ms.tolist() == w3c.event_ms.tolist()
 
@@ -133,12 +145,37 @@ def test_json_lines_that_are_none_are_malformed_and_all_others_are_read() -> Non
     lines = b"\n".join(
         [good, b"no\tjson", b"", b'{"sc-status":"200"}', good[:-9], b"[1]", b"1", good, b'{"a":"\xff"}', b"{}"]
     )
-    names = json_names(lines)
-    assert names[:3] == ("timestamp(ms)", "sc-status", "cs-uri-stem")
-    fields = fields_of_columns(names, NONE)
-    columns = parsed(fields, lines_of_json(lines + b"\n", fields.columns))
-    assert columns.texts_of("cs-uri-stem") == ["/a", "/a"]
-    assert sorted(reasons(columns)) == ["fields"] * 5 + ["timestamp"] * 2
+    found, _ = parsed_json(lines + b"\n")
+    assert [text for columns in found for text in columns.texts_of("cs-uri-stem")] == ["/a", "/a"]
+    assert sorted(reason for columns in found for reason in reasons(columns)) == ["fields"] * 5 + ["timestamp"] * 2
+
+
+DEEP = b'{"timestamp":"1771253644.1","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"broken", b'{"timestamp":"\xff"}', b'{"timestamp":1e999}', b'{"timestamp":"\\ud800"}', b"[1]", DEEP],
+    ids=["no JSON", "no UTF-8", "no number", "half a character", "no object", "deep"],
+)
+def test_a_value_is_written_the_same_beside_a_line_that_is_none(broken: bytes) -> None:
+    values = [
+        b"1771253644123.0",
+        b"1e5",
+        b"0.00001",
+        b"-0.0",
+        b"[1,2]",
+        b'{"c":1}',
+        b"true",
+        b'"x\\ty"',
+        b"12345678901",
+    ]
+    good = [b'{"timestamp(ms)":1771253644123.0,"sc-status":200.0,"time-taken":%b}' % value for value in values]
+    _, alone = parsed_json(b"\n".join(good) + b"\n")
+    assert alone.count(b"\t1771253644123\n") == len(good)
+    for place in range(len(good) + 1):
+        _, beside = parsed_json(b"\n".join([*good[:place], broken, *good[place:]]) + b"\n")
+        assert beside == alone + broken + b"\n"
 
 
 def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
@@ -155,6 +192,27 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     )
     fields = fields_of_columns(("date", "time"), NONE)
     assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
+
+
+def test_names_that_are_others_in_every_line_take_no_more_time_than_lines_of_the_same() -> None:
+    """They are all told of; looking each up among the others would take minutes."""
+    rows = 900
+    lines = b"".join(
+        b'{"timestamp":"1771253644.1",%b}\n' % b",".join(b'"x%d-%d":"1"' % (row, place) for place in range(40))
+        for row in range(rows)
+    )
+    began_s = time.process_time()
+    ((fields, text),) = lines_of_json(lines, of_columns)
+    assert fields is not None
+    assert (len(fields.never_parsed), text.count(b"\n")) == (40 * rows, rows)
+    assert time.process_time() - began_s < 5
+
+
+@pytest.mark.parametrize("value", [["a", "b"], timedelta(seconds=5)], ids=["list", "duration"])
+def test_a_column_of_what_is_no_single_value_is_named_with_its_type(value: object) -> None:
+    frame = pl.DataFrame({"timestamp": ["1771253644.1"], "time-taken": [value]})
+    with pytest.raises(Source_Error, match=r"column time-taken is of type (List|Duration).*: write it as text"):
+        lines_of_frame(frame, tuple(frame.columns))
 
 
 def test_no_value_of_a_column_can_make_a_line_or_a_field() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from consumer.commands.replay import replay
 from sa_stream.config import PREFIX, SA__Config
+from sa_stream.errors import Field_List_Error
 from sa_stream.sources import log_ranges
 from sa_stream.sources.log_files import Log_Files
 from tests.consumer.commands.archive_place import BEGIN_MS, Archive_Place, key, line
@@ -82,6 +83,22 @@ def test_a_large_plain_file_is_shared_and_has_one_note(
     assert others == [alone, alone]
     assert [each["path"] for each in alone[1]["files"]] == paths
     assert alone[1]["duplicates"] > 500
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_note_among_standard_logs_is_named_and_an_unknown_list_is_refused(
+    jobs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("README", "one", "two", "unknown")]
+    Path(paths[0]).write_bytes(b"Logs of our site.\n")
+    for path in paths[1:3]:
+        Path(path).write_bytes(b"#Fields: date time sc-status\n2026-02-16\t14:30:00\t200\n")
+    Path(paths[3]).write_bytes(b"1771252200.5\ta\tb\n")
+    entries, summary, read = replayed(paths[:3], jobs, capsys)
+    assert (entries[0]["total_requests"], read) == (2, False)
+    assert [(file["path"], "looks like no log" in file["error"]) for file in summary["files"]] == [(paths[0], True)]
+    with pytest.raises(Field_List_Error, match="1 of 10 records are too few"):
+        replayed(paths, jobs, capsys)
 
 
 def test_there_are_no_more_processes_than_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
