@@ -34,13 +34,13 @@ def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) ->
     """
     began_s = time.perf_counter()
     logs = Log_Files(paths)
-    many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # nobody else can read standard input
+    many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # a pipe is read by one, and once
     if many > 1:
         logs.split(many)
         many = min(many, len(logs.places))
     result = _together(logs, config, many) if many > 1 else None
     if result is None:
-        logs = Log_Files(paths)
+        logs = Log_Files(paths) if many > 1 else logs
         result = _alone(logs, config)
     entries, summary = result
     for entry in entries:

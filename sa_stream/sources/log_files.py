@@ -3,6 +3,7 @@ for each file.
 """
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 type Log_Place = "Log_Part | Log_Object"
 type Logs = Iterator[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
+
+# Names of what a process has open: under them another process has something else, or nothing.
+_OF_ONE_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
 
 
 def _nothing(read_bytes: int) -> None:
@@ -68,7 +72,8 @@ class Log_Files:
 
     places       every log that was found
     files        a note for each file that was opened, and for each folder that was skipped
-    total_bytes  size of all files as stored (packed ones packed), None with standard input among them
+    total_bytes  size of all files as stored (packed ones packed), None with one among them that can only be read once,
+                 and here: standard input, a pipe
     done_bytes   how much of that was read so far
     """
 
@@ -115,7 +120,7 @@ class Log_Files:
             return self._buckets.objects_below(path)
         if not Path(path).is_dir():
             try:
-                return [_file_part(path, os.stat(path).st_size)]
+                return [_file_part(path, _size_bytes(path, os.stat(path)))]
             except OSError as error:
                 raise unreadable(path, error) from error
         parts = self._below(path)
@@ -154,7 +159,13 @@ class Log_Files:
         return [part for _, part in sorted(parts, key=lambda found: found[0])]
 
 
-def _file_part(path: str, size_bytes: int) -> Log_Part:
+def _size_bytes(path: str, found: os.stat_result) -> int | None:
+    """None for what can only be read once, or by this process alone."""
+    ours = os.path.abspath(path).startswith(_OF_ONE_PROCESS)
+    return found.st_size if stat.S_ISREG(found.st_mode) and not ours else None
+
+
+def _file_part(path: str, size_bytes: int | None) -> Log_Part:
     return Log_Part(path, size_bytes, partial(FileIO, path))
 
 

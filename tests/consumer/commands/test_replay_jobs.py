@@ -1,6 +1,8 @@
 """`replay` with several processes: the same as with one."""
 
 import json
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +92,34 @@ def test_there_are_no_more_processes_than_files(capsys: pytest.CaptureFixture[st
     entries, summary, _ = replayed([str(tmp_path / "one"), str(tmp_path / "two")], 9, capsys)
     assert summary["duplicates"] == 1
     assert entries[0]["total_requests"] == 1
+
+
+def test_what_can_be_read_once_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe such as `<(…)`, beside files that would be read again: an id with two contents."""
+    paths = [tmp_path / "one", tmp_path / "two"]
+    paths[0].write_bytes(line(BEGIN_MS + 1, "twice"))
+    paths[1].write_bytes(line(BEGIN_MS + 2, "other"))
+    for jobs in (1, 2, 3):
+        ours, theirs = os.pipe()
+        os.write(theirs, line(BEGIN_MS + 3, "twice") + line(BEGIN_MS + 4, "third"))
+        os.close(theirs)
+        entries, summary, read = replayed([*map(str, paths), f"/dev/fd/{ours}"], jobs, capsys)
+        os.close(ours)
+        assert read
+        assert (summary["records"], summary["aggregated"], summary["duplicates"]) == (4, 3, 1)
+        assert entries[0]["total_requests"] == 3
+
+
+def test_a_file_that_only_this_process_has_open_is_read_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ordinary_lines(3, 4_000, BEGIN_MS / 1000, 3).splitlines(keepends=True)
+    with ExitStack() as stack:
+        paths = []
+        for number in range(8):
+            file = tmp_path / str(number)
+            file.write_bytes(b"".join(lines[number::8]))
+            paths.append(f"/dev/fd/{stack.enter_context(file.open()).fileno()}")
+        alone, together = (replayed(paths, jobs, capsys) for jobs in (1, 2))
+    assert together == alone
+    assert alone[1]["records"] == len(lines)
