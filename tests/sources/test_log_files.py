@@ -142,6 +142,59 @@ def test_a_file_without_permission_is_named(tmp_path):
     assert "secret cannot be read: Permission denied" in errors_of(Log_Files([tmp_path]))
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everything")
+def test_the_files_of_a_folder_that_may_be_listed_and_not_entered_are_named(tmp_path):
+    (tmp_path / "a.log").write_bytes(b"a\n")
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "b.log").write_bytes(LINES)
+    (tmp_path / "listed").chmod(0o644)
+    try:
+        files = Log_Files([tmp_path])
+        assert b"".join(piece.content for piece in files) == b"a\n"
+        assert [file.error for file in files.files if file.error] == [
+            f"{tmp_path}/listed/b.log cannot be read: Permission denied"
+        ]
+        with pytest.raises(Source_Error, match=r"b\.log cannot be read: Permission denied"):
+            Log_Files([tmp_path / "listed" / "b.log"])
+    finally:
+        (tmp_path / "listed").chmod(0o755)
+
+
+def test_what_vanishes_while_folders_are_looked_through_is_named(tmp_path, monkeypatch):
+    for name in ("a.log", "gone.log", "z.log"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "folder").mkdir()
+    stat = os.stat
+
+    def late(path, **more):
+        if str(path) == str(tmp_path / "gone.log"):
+            os.unlink(path)
+        if str(path) == str(tmp_path / "folder"):
+            os.rmdir(path)
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", late)
+    files = Log_Files([tmp_path])
+    assert b"".join(piece.content for piece in files) == b"a.log\nz.log\n"
+    assert [file.error for file in files.files] == [
+        f"{tmp_path}/folder cannot be read: No such file or directory",
+        None,
+        f"{tmp_path}/gone.log cannot be read: No such file or directory",
+        None,
+    ]
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"\xff.log")
+    with open(path, "wb") as file:
+        file.write(b"PK\x03\x04 and more")
+    files = Log_Files([tmp_path])
+    assert errors_of(files).startswith(f"{tmp_path}/\\xff.log ")
+    assert files.files[0].name == f"{tmp_path}/\\xff.log"
+    with pytest.raises(Source_Error, match=r"/\\xff-absent cannot be read"):
+        Log_Files([os.fsdecode(path[:-4] + b"-absent")])
+
+
 def test_what_cannot_be_read_is_named_and_all_others_are_read(tmp_path):
     (tmp_path / "a.log").write_bytes(b"a\n")
     (tmp_path / "b.gz").write_bytes(gzip.compress(LINES)[:-9])

@@ -86,6 +86,18 @@ def test_a_large_plain_file_is_shared_and_has_one_note(
     assert alone[1]["duplicates"] > 500
 
 
+def test_a_name_that_is_no_text_is_in_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_ranges, "RANGE_BYTES_MIN", 10_000)
+    lines = ordinary_lines(3, 1_000, BEGIN_MS / 1000, 3, dirt_rate=0.02)
+    with open(os.path.join(os.fsencode(tmp_path), b"\xff.log"), "wb") as file:
+        file.write(lines)
+    alone, together = (replayed([str(tmp_path)], jobs, capsys) for jobs in (1, 2))
+    assert together == alone
+    assert [each["path"] for each in alone[1]["files"]] == [f"{tmp_path}/\\xff.log"]
+
+
 def test_there_are_no_more_processes_than_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(line(BEGIN_MS, "a"))
     (tmp_path / "two").write_bytes(line(BEGIN_MS, "a"))
