@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from consumer.commands.replay import replay
 from sa_stream.config import PREFIX, SA__Config
+from sa_stream.errors import SA_Stream_Error
 from sa_stream.sources import log_ranges
 from sa_stream.sources.log_files import Log_Files
 from tests.consumer.commands.archive_place import BEGIN_MS, Archive_Place, key, line
@@ -135,3 +137,10 @@ def test_a_file_that_only_this_process_has_open_is_read_by_it(
         alone, together = (replayed(paths, jobs, capsys) for jobs in (1, 2))
     assert together == alone
     assert alone[1]["records"] == len(lines)
+
+
+def test_a_closed_standard_output_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").write_bytes(line(BEGIN_MS, "a"))
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SA_Stream_Error, match="standard output cannot be written: it is closed"):
+        replay([str(tmp_path / "one")], SA__Config.from_env({}), 1)
