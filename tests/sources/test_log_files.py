@@ -80,6 +80,15 @@ def test_a_huge_line_costs_no_memory_and_stays_too_long(tmp_path):
     assert max(len(piece.content) for piece in Log_Files([huge])) < 9 << 20
 
 
+def test_a_line_is_too_long_also_with_a_carriage_return_where_it_is_cut(tmp_path):
+    """It would be the end of the longest line that may be."""
+    begin = b"x" * LINE_BYTES_MAX
+    (tmp_path / "long").write_bytes(begin + b"\r and more\n" + begin + b"\r\n")
+    too_long, longest, _ = read(tmp_path / "long").split(b"\n")
+    assert len(too_long.removesuffix(b"\r")) > LINE_BYTES_MAX
+    assert longest == begin + b"\r"
+
+
 def test_folders_are_read_recursively_in_order_without_hidden_files(tmp_path):
     for name in ("b/2.log", "a.log", "b/1.log", ".hidden", ".git/x", "c/.x/y"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
