@@ -7,6 +7,7 @@ import sys
 
 import boto3
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -126,6 +127,16 @@ def test_a_gzip_file_that_breaks_off_gives_its_whole_lines_and_then_its_name(tmp
     assert len(lines) > len(LINES) // 2
     assert LINES.startswith(lines)
     assert lines.endswith(b"\n")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_file_that_breaks_off_anywhere_in_its_second_member_is_named(tmp_path, compress):
+    first, second = compress(b"first\n"), compress(b"second\n")
+    for read_bytes in range(1, len(second)):
+        (tmp_path / "broken").write_bytes(first + second[:read_bytes])
+        files = Log_Files([tmp_path / "broken"])
+        assert b"".join(piece.content for piece in files).startswith(b"first\n")
+        assert "breaks off" in files.files[0].error
 
 
 def test_a_damaged_gzip_file_is_named(tmp_path):
