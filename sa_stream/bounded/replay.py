@@ -44,7 +44,7 @@ def replay_logs(
     """
     reading = Log_Reading(pieces, intake.lists, now_ms, (timing or Timing()).future_ms, on_fields)
     read = read_windows(reading, intake)
-    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, list(reading.never_parsed))
+    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, reading.never_parsed)
     return bounded_entries(read.windows, now_ms, sampling_percent), summary
 
 
@@ -87,7 +87,7 @@ def replay_together(
         _note_failed(files, again)
         windows |= recount.windows.windows
     whole = {start_ms: window for start_ms, window in windows.items() if window is not None}
-    summary = _summary(records, whole.values(), invalid, misfits, sorted(never_parsed))
+    summary = _summary(records, whole.values(), invalid, misfits, never_parsed)
     return bounded_entries(whole, counting.now_ms, sampling_percent), summary
 
 
@@ -107,7 +107,7 @@ def _summary(
     windows: Iterable[Window],
     invalid: Mapping[str, int],
     misfits: Counter[str],
-    never_parsed: Sequence[str],
+    never_parsed: Iterable[str],
 ) -> dict[str, Any]:
     windows = list(windows)
     summary: dict[str, Any] = {
@@ -119,5 +119,5 @@ def _summary(
     if misfits:
         summary["misfits"] = dict(misfits.most_common())
     if never_parsed:
-        summary["never_parsed"] = list(never_parsed)
+        summary["never_parsed"] = sorted(never_parsed)
     return summary
