@@ -184,6 +184,38 @@ def test_a_replayed_file_that_fails_when_it_is_read_again_has_an_error(fails: bo
     assert said in "".join(note.error or "" for note in notes)
 
 
+@dataclass(frozen=True)
+class Told:
+    """Logs that take a moment each, and which process read them."""
+
+    open_logs: Open_Logs
+    folder: Path
+
+    def __call__(self, files: Sequence[object]) -> Iterator[tuple[Log_File, Iterator[Log_Lines]]]:
+        for file, pieces in self.open_logs(files):
+            yield file, pieces
+            time.sleep(0.02)
+            (self.folder / f"{Path(file.name).name}-{os.getpid()}").touch()
+
+
+def test_standard_logs_tell_nothing_of_the_lists_and_are_shared(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "read").mkdir()
+    for number in range(40):
+        record = f"{STARTS[0] + number}\t200\tid-{number}\n"
+        content = f"#Fields: timestamp(ms) sc-status x-edge-request-id\n{record}"
+        (tmp_path / "logs" / f"{number}").write_text(content)
+    logs = Log_Files([tmp_path / "logs"])
+    tasks = [Task([place]) for place in logs.places]
+    counting = replace(COUNTING, seeds=None)
+    with Pool(Processes(3)) as pool:
+        _, summary = replay_together(Told(logs.opener, tmp_path / "read"), tasks, counting, pool)
+    assert summary["aggregated"] == 40
+    read = [path.name.partition("-") for path in (tmp_path / "read").iterdir()]
+    assert len(read) == 40  # each once
+    assert len({pid for _, _, pid in read}) == 3
+
+
 def slow(folder: str, here: int, files: Sequence[Archive_File]):
     """Files that take a minute in every process but this, which waits for two of these."""
     if os.getpid() == here:
