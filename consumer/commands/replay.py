@@ -13,6 +13,7 @@ from consumer.commands.reading import jobs_for, progress, started
 from consumer.process.memory import keep_memory
 from consumer.process.terminal import printable
 from sa_stream.config import SA__Config
+from sa_stream.errors import SA_Stream_Error
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table, of_whole_files
 from sa_stream.records.fields import Field_List, setting_of
 from sa_stream.sources.log_files import Log_Files
@@ -33,14 +34,16 @@ def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) ->
     jobs  processes that read; None: as many as are worth it
     """
     began_s = time.perf_counter()
+    if sys.stdout is None:
+        raise SA_Stream_Error("standard output cannot be written: it is closed")
     logs = Log_Files(paths)
-    many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # nobody else can read standard input
+    many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # a pipe is read by one, and once
     if many > 1:
         logs.split(many)
         many = min(many, len(logs.places))
     result = _together(logs, config, many) if many > 1 else None
     if result is None:
-        logs = Log_Files(paths)
+        logs = Log_Files(paths) if many > 1 else logs
         result = _alone(logs, config)
     entries, summary = result
     for entry in entries:

@@ -66,6 +66,19 @@ class Window_Read:
         return tuple(read for read in self.files if read.error is not None)
 
 
+def error_of_rereading(again: Log_File, records: int) -> str | None:
+    """Why windows that were counted when a file was read again may lack records of it, or have others. `records`: as
+    many as it had at first."""
+    if again.error is not None:
+        return again.error
+    if again.records != records:
+        return (
+            f"{again.name} has changed while it was read: {records:,} records at first, {again.records:,} when windows "
+            "were counted again. Start again when nothing writes to it any more"
+        )
+    return None
+
+
 def window_of_files(logs: Logs, start_ms: int, counting: Counting) -> Window_Read:
     """One window from all of these files. Raises Field_List_Error while the field lists are `auto`."""
     recount = Recount(counting, [start_ms])

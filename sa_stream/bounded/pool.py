@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,7 @@ from sa_stream.bounded.files import Counting, Recount
 from sa_stream.bounded.processes import END_S, Processes, Worker
 from sa_stream.bounded.windows import Keys, Seen
 from sa_stream.errors import Process_Ended
-from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records.columns import Bools
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
@@ -42,12 +43,14 @@ type Open_Logs = Callable[[Sequence[Any]], Logs]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process is told once. `wanted`, `settle_ms`: as in Recount."""
+    """What every process is told once. `wanted`, `settle_ms`: as in Recount. `named`: whether only files that name
+    their columns are to be counted now."""
 
     open_logs: Open_Logs
     counting: Counting
     wanted: Sequence[int] | None
     settle_ms: int | None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A task, as it was counted."""
+    """A task, as it was counted. `left`: places of its files that were left for later."""
 
     files: Sequence[Log_File]
     late: Counter[int]
     misfits: Counter[str]
     never_parsed: Sequence[str]
+    left: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +146,26 @@ def _count(pipe: Connection) -> None:
         if told.closes_ms == NEVER_MS:
             return
         ahead = setup.open_logs(told.announced)
-        pipe.send(_done(recount, _taken(recount, logs)))
+        pipe.send(_done(recount, *_taken(recount, logs, setup.named)))
         logs = ahead
 
 
-def _taken(recount: Recount, logs: Logs) -> list[Log_File]:
-    files = []
-    for file, pieces in logs:
+def _taken(recount: Recount, logs: Logs, named: bool = False) -> tuple[list[Log_File], list[int]]:
+    """(files that were counted; the places of those that were left, as they do not name their columns)"""
+    files, left = [], []
+    for place, (file, pieces) in enumerate(logs):
+        first = [*islice(pieces, 1)] if named else []
+        if first and file.form == Log_Form.TEXT:
+            left.append(place)
+            continue
         files.append(file)
-        recount.take(pieces)
-    return files
+        recount.take(chain(first, pieces))
+    return files, left
 
 
-def _done(recount: Recount, files: Sequence[Log_File]) -> Done:
+def _done(recount: Recount, files: Sequence[Log_File], left: Sequence[int] = ()) -> Done:
     recount.finish()
-    done = Done(files, recount.late, recount.windows.misfits, tuple(recount.reading.never_parsed))
+    done = Done(files, recount.late, recount.windows.misfits, tuple(recount.reading.never_parsed), left)
     recount.late, recount.windows.misfits = Counter(), Counter()
     return done
 
@@ -209,21 +218,36 @@ class Pool:
     def results(self, setup: Setup, tasks: Sequence[Task]) -> Iterator[Done | Counted]:
         """Each task as it is done; and of each process what it has counted, which ends with closes_ms NEVER_MS. To be
         iterated over to its end, before it is called again. Raises Field_List_Error while the field lists are `auto`,
-        Process_Ended, and what counting does."""
+        Process_Ended, and what counting does.
+
+        Where all windows are wanted and the first files are standard logs, all these are counted before any other: they
+        tell nothing of the lists. NEVER_MS then comes twice."""
         seen = Seen()
-        recount = Recount(setup.counting, setup.wanted, setup.settle_ms, seen.judge if self.jobs > 1 else None)
-        left, first = deque(tasks), []
-        while left and recount.reading.decided is None:  # what all others are read with
-            first += _taken(recount, setup.open_logs(left.popleft().files))
+        recount = self._recount(setup, seen)
+        left, first, named = deque(tasks), list[Log_File](), False
+        while left and recount.reading.decided is None and not named:  # what all others are read with
+            first += _taken(recount, setup.open_logs(left.popleft().files))[0]
+            named = self.jobs > 1 and setup.wanted is None and _are_named(first)
         yield _done(recount, first)
+        if named:
+            plan = _Plan([*left], seen)
+            yield from self._shared(replace(setup, named=True), plan, recount)
+            # With another memory of the lists: this one may have taken any, as lines such as `#Version` need none.
+            recount = self._recount(setup, seen)
+            left, first = deque(plan.left), []
+            while left and recount.reading.decided is None:
+                first += _taken(recount, setup.open_logs(left.popleft().files))[0]
+            yield _done(recount, first)
         self.counting = setup.counting
         if recount.reading.decided is not None:
             intake = replace(setup.counting.intake, lists=recount.reading.decided)
             self.counting = replace(setup.counting, intake=intake, checked=True)
-        yield from self._shared(replace(setup, counting=self.counting), list(left), recount, seen)
+        yield from self._shared(replace(setup, counting=self.counting), _Plan([*left], seen), recount)
 
-    def _shared(self, setup: Setup, tasks: Sequence[Task], recount: Recount, seen: Seen) -> Iterator[Done | Counted]:
-        plan = _Plan(tasks, seen)
+    def _recount(self, setup: Setup, seen: Seen) -> Recount:
+        return Recount(setup.counting, setup.wanted, setup.settle_ms, seen.judge if self.jobs > 1 else None)
+
+    def _shared(self, setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
         closes_ms = [BEGINNING_MS] * self.jobs
         self._threads = [
             threading.Thread(target=self._talk, args=(number, worker, setup, plan), daemon=True)
@@ -259,6 +283,12 @@ class Pool:
             self._results.put((number, error))
 
 
+def _are_named(files: Sequence[Log_File]) -> bool:
+    """Whether there are files that name their columns, and no others."""
+    forms = {file.form for file in files} - {None}
+    return bool(forms) and Log_Form.TEXT not in forms
+
+
 def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
     number, task = plan.take()
     logs = setup.open_logs(task.files if task else ())
@@ -267,8 +297,8 @@ def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done 
         yield Counted(closes_ms, _taken_out(recount, closes_ms))
         number_then, task_then = plan.take()
         ahead = setup.open_logs(task_then.files if task_then else ())
-        done = _done(recount, _taken(recount, logs))
-        plan.done(number)
+        done = _done(recount, *_taken(recount, logs, setup.named))
+        plan.done(number, done.left)
         yield done
         number, task, logs = number_then, task_then, ahead
     yield Counted(NEVER_MS, _taken_out(recount, NEVER_MS))
@@ -287,7 +317,7 @@ def _count_there(worker: Worker, plan: "_Plan") -> Iterator[Done | Counted]:
                 yield _unpacked(answer)
             else:
                 worker.pipe.send(plan.judge(answer))
-        plan.done(number)
+        plan.done(number, answer.left)
         yield answer
         number, task = number_then, task_then
     worker.files = ()
@@ -315,6 +345,7 @@ class _Plan:
         self._lock = threading.Lock()
         self._taken = 0
         self._open: dict[int, Task] = dict(enumerate(tasks))
+        self._left: dict[int, Task] = {}
 
     def take(self) -> tuple[int, Task | None]:
         with self._lock:
@@ -322,10 +353,18 @@ class _Plan:
             number = self._taken - 1
             return number, self._tasks[number] if number < len(self._tasks) else None
 
-    def done(self, number: int) -> None:
+    def done(self, number: int, left: Sequence[int]) -> None:
+        """`left`: places of its files that are left for later."""
         with self._lock:
-            del self._open[number]
+            task = self._open.pop(number)
+            if left:
+                self._left[number] = replace(task, files=[task.files[place] for place in left])
             self._seen.forget_before(self._closes_ms() - WINDOW_MS + 1)
+
+    @property
+    def left(self) -> list[Task]:
+        """Files that were left for later, in their order."""
+        return [task for _, task in sorted(self._left.items())]
 
     def judge(self, keys: Keys) -> list[Bools | None]:
         return self._seen.judge(keys)

@@ -5,12 +5,13 @@ Several processes may share the files (pool.py): the windows are the same.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
-from sa_stream.bounded.files import Counting, Recount, Window_Read
+from sa_stream.bounded.files import Counting, Recount, Window_Read, error_of_rereading
 from sa_stream.bounded.pool import Done, Parts, Pool, Setup, Task, joined
 from sa_stream.log_file import Log_File, Log_Lines, Log_Table
 from sa_stream.timing import WINDOW_MS
@@ -62,16 +63,26 @@ class Windows_Of_Files:
             parts.add(result.windows)
             while left and left[0] + WINDOW_MS <= result.closes_ms:
                 start_ms = left.popleft()
-                yield self._closed(parts.whole(start_ms) or self._in_order(start_ms))
+                window = parts.whole(start_ms)
+                yield self._closed(*self._in_order(start_ms) if window is None else (window, {}))
 
-    def _in_order(self, start_ms: int) -> Window:
-        """A window by the order of its files, where that matters."""
-        files = sorted((read.stored for read in self._reads if read.starts[start_ms]), key=_place)
+    def _in_order(self, start_ms: int) -> tuple[Window, dict[Archive_File, File_Read]]:
+        """(a window by the order of its files, where that matters; those that failed now, of which it may lack
+        records)"""
+        reads = sorted((read for read in self._reads if read.starts[start_ms]), key=lambda read: _place(read.stored))
         recount = Recount(self._pool.counting, [start_ms], self._counting.settle_ms)
-        for _, pieces in self._open_logs(files):
+        again = []
+        for read, pieces in self._open_logs([read.stored for read in reads]):
+            again.append(read)
             recount.take(pieces)
         recount.finish()
-        return recount.windows.taken_out(start_ms)
+        failed = {}
+        for read, now in zip(reads, again, strict=True):
+            error = error_of_rereading(now, read.records)
+            if read.error is None and error is not None:
+                # A note of its own: windows that were counted by the first reading lack nothing.
+                failed[read.stored] = replace(read, error=error, again=now.again or now.error is None)
+        return recount.windows.taken_out(start_ms), failed
 
     def _tasks(self) -> list[Task]:
         tasks = joined(self._files, lambda file: int(file.size_bytes), self._pool.jobs)
@@ -87,14 +98,14 @@ class Windows_Of_Files:
             self._reads.append(read)
             self._on_file(read)
 
-    def _closed(self, window: Window) -> Window_Read:
+    def _closed(self, window: Window, failed: Mapping[Archive_File, File_Read]) -> Window_Read:
         start_ms, files, kept = window.start_ms, [], []
         settle_ms = self._counting.settle_ms
         for read in self._reads:
             oldest = read.stored.oldest
             starts = oldest.starts(settle_ms)
             if start_ms in starts or (read.starts[start_ms] and oldest.is_looked_at(start_ms, settle_ms)):
-                files.append(read)
+                files.append(failed.get(read.stored, read))
             if max((starts[-1], *read.starts)) > start_ms:
                 kept.append(read)
         self._reads = kept

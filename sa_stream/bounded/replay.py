@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from sa_stream.bounded.entries import bounded_entries
-from sa_stream.bounded.files import Counting, Recount
+from sa_stream.bounded.files import Counting, Recount, error_of_rereading
 from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.pool import Counted, Open_Logs, Parts, Pool, Setup, Task
 from sa_stream.bounded.windows import Bounded_Windows
-from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.log_file import Log_File, Log_Lines, Log_Table, of_whole_files
 from sa_stream.records.fields import Field_List
 from sa_stream.records.intake import Intake
 from sa_stream.rollups.entry import Entry
@@ -44,7 +44,7 @@ def replay_logs(
     """
     reading = Log_Reading(pieces, intake.lists, now_ms, (timing or Timing()).future_ms, on_fields)
     read = read_windows(reading, intake)
-    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, list(reading.never_parsed))
+    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, reading.never_parsed)
     return bounded_entries(read.windows, now_ms, sampling_percent), summary
 
 
@@ -57,9 +57,10 @@ def replay_together(
     on_done: Callable[[Sequence[Log_File]], None] = lambda files: None,
     on_fields: Callable[[Field_List], None] = lambda fields: None,
 ) -> tuple[Iterator[Entry], dict[str, Any]]:
-    """The same by several processes, of whole files; on_done hears of those that were read. Raises Field_List_Error,
-    Process_Ended."""
+    """The same by several processes, of whole files; on_done hears of those that were read. What fails when they are
+    read again is noted there, too. Raises Field_List_Error, Process_Ended."""
     parts, misfits, never_parsed = Parts(), Counter[str](), dict[str, None]()
+    files: list[Log_File] = []
     records, invalid = 0, Counter[str]()
     for result in pool.results(Setup(open_logs, counting, None, None), tasks):
         if isinstance(result, Counted):
@@ -69,6 +70,7 @@ def replay_together(
         invalid += sum((file.invalid for file in result.files), Counter())
         misfits += result.misfits
         never_parsed |= dict.fromkeys(result.never_parsed)
+        files += result.files
         on_done(result.files)
     decided = pool.counting.intake.lists
     if counting.intake.lists.auto and decided.lists:
@@ -76,15 +78,28 @@ def replay_together(
     windows = {start_ms: parts.whole(start_ms) for start_ms in list(parts.windows)}
     contested = sorted(start_ms for start_ms, window in windows.items() if window is None)
     if contested:  # once more, in the order of the files
-        recount = Recount(pool.counting, contested)
+        recount, again = Recount(pool.counting, contested), []
         for task in tasks:
-            for _, pieces in open_logs(task.files):
+            for file, pieces in open_logs(task.files):
+                again.append(file)
                 recount.take(pieces)
         recount.finish()
+        _note_failed(files, again)
         windows |= recount.windows.windows
     whole = {start_ms: window for start_ms, window in windows.items() if window is not None}
-    summary = _summary(records, whole.values(), invalid, misfits, sorted(never_parsed))
+    summary = _summary(records, whole.values(), invalid, misfits, never_parsed)
     return bounded_entries(whole, counting.now_ms, sampling_percent), summary
+
+
+def _note_failed(files: Sequence[Log_File], again: Sequence[Log_File]) -> None:
+    """Note at files what failed when they were read again. Some may be ranges of one file."""
+    first: dict[str, list[Log_File]] = {}
+    for file in files:
+        first.setdefault(file.name, []).append(file)
+    for now in of_whole_files(again):
+        known = first[now.name]
+        if not any(file.error for file in known):
+            known[0].error = error_of_rereading(now, sum(file.records for file in known))
 
 
 def _summary(
@@ -92,7 +107,7 @@ def _summary(
     windows: Iterable[Window],
     invalid: Mapping[str, int],
     misfits: Counter[str],
-    never_parsed: Sequence[str],
+    never_parsed: Iterable[str],
 ) -> dict[str, Any]:
     windows = list(windows)
     summary: dict[str, Any] = {
@@ -104,5 +119,5 @@ def _summary(
     if misfits:
         summary["misfits"] = dict(misfits.most_common())
     if never_parsed:
-        summary["never_parsed"] = list(never_parsed)
+        summary["never_parsed"] = sorted(never_parsed)
     return summary

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sa_stream.rollups.entry import FINAL, S3, Entry, merge
+from sa_stream.rollups.entry import FINAL, MIXED, S3, Entry, merge
 from sa_stream.rollups.periods import HALF_HOUR, ROLLUPS, children, end_of, start_of
 from sa_stream.rollups.slots import as_part
 from sa_stream.windows.window import Window
@@ -107,7 +107,7 @@ def _reasons(stored: Entry | None, recounted: Entry, facts: Facts) -> tuple[tupl
     reasons = []
     if twice > stored_twice:
         reasons.append(DUPLICATES)
-    if total == stored_total and twice < stored_twice:
+    if total == stored_total and twice < stored_twice and not _has_files(stored):
         return (STREAM_DUPLICATES,), 0
     if more > 0:
         possible = _surplus(stored, facts)
@@ -126,6 +126,11 @@ def _surplus(stored: Entry | None, facts: Facts) -> dict[str, int]:
     if stored is not None and stored.get("provenance") == S3:
         return {LANDED_AFTER: facts.landed_after}
     return {DROPPED: facts.dropped, SET_ASIDE: facts.set_aside}
+
+
+def _has_files(stored: Entry | None) -> bool:
+    """Whether it was counted from files, all or some of it."""
+    return stored is not None and stored.get("provenance") in (S3, MIXED)
 
 
 def _came(entry: Entry) -> tuple[int, int]:

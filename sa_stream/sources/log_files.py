@@ -3,6 +3,7 @@ for each file.
 """
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 type Log_Place = "Log_Part | Log_Object"
 type Logs = Iterator[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
+
+# Names of what a process has open: under them another process has something else, or nothing.
+_OF_ONE_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
 
 
 def _nothing(read_bytes: int) -> None:
@@ -68,7 +72,8 @@ class Log_Files:
 
     places       every log that was found
     files        a note for each file that was opened, and for each folder that was skipped
-    total_bytes  size of all files as stored (packed ones packed), None with standard input among them
+    total_bytes  size of all files as stored (packed ones packed), None with one among them that can only be read once,
+                 and here: standard input, a pipe
     done_bytes   how much of that was read so far
     """
 
@@ -113,14 +118,17 @@ class Log_Files:
 
             self._buckets = self._buckets or Buckets()
             return self._buckets.objects_below(path)
-        if not Path(path).is_dir():
-            try:
-                return [_file_part(path, os.stat(path).st_size)]
-            except OSError as error:
-                raise unreadable(path, error) from error
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise unreadable(_name_of(path), error) from error
+        if not stat.S_ISDIR(found.st_mode):
+            ours = os.path.abspath(path).startswith(_OF_ONE_PROCESS)
+            return [_file_part(path, found.st_size if stat.S_ISREG(found.st_mode) and not ours else None)]
+        told = len(self.files)
         parts = self._below(path)
-        if not parts:
-            raise Source_Error(f"{path} is a folder without files")
+        if not parts and not any(file.error for file in self.files[told:]):
+            raise Source_Error(f"{_name_of(path)} is a folder without files")
         return parts
 
     def _below(self, folder: str) -> list[Log_Part]:
@@ -130,32 +138,51 @@ class Log_Files:
         known: dict[tuple[int, int], str] = {}
 
         def forbidden(error: OSError) -> None:
+            name = _name_of(error.filename)
             if error.filename == folder:
-                raise unreadable(folder, error) from error
-            self.files.append(Log_File(str(error.filename), error=str(unreadable(str(error.filename), error))))
+                raise unreadable(name, error) from error
+            self.files.append(Log_File(name, error=str(unreadable(name, error))))
 
         for root, folders, names in os.walk(folder, onerror=forbidden, followlinks=True):
-            identity = os.stat(root).st_dev, os.stat(root).st_ino
-            if identity in known:
-                skipped = f"{root} is the folder {known[identity]}, which is read once"
-                self.files.append(Log_File(root, warning=skipped))
+            try:
+                found = os.stat(root)
+            except OSError as error:
+                forbidden(error)
                 folders.clear()
                 continue
-            known[identity] = root
+            identity = found.st_dev, found.st_ino
+            if identity in known:
+                name = _name_of(root)
+                skipped = f"{name} is the folder {known[identity]}, which is read once"
+                self.files.append(Log_File(name, warning=skipped))
+                folders.clear()
+                continue
+            known[identity] = _name_of(root)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in names:
                 path = Path(root, name)
                 if name.startswith("."):
                     continue
-                if path.exists() and not path.is_file():  # a pipe would be waited for
-                    self.files.append(Log_File(str(path), warning=f"{path} is no file: it is skipped"))
+                try:
+                    found = os.stat(path)
+                except OSError:  # its reader says so, in its place
+                    parts.append((path, _file_part(str(path), 0)))
                     continue
-                parts.append((path, _file_part(str(path), path.stat().st_size if path.exists() else 0)))
+                if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+                    name = _name_of(str(path))
+                    self.files.append(Log_File(name, warning=f"{name} is no file: it is skipped"))
+                    continue
+                parts.append((path, _file_part(str(path), found.st_size)))
         return [part for _, part in sorted(parts, key=lambda found: found[0])]
 
 
-def _file_part(path: str, size_bytes: int) -> Log_Part:
-    return Log_Part(path, size_bytes, partial(FileIO, path))
+def _name_of(path: str) -> str:
+    """What a path is called. It may be bytes that no text has; its name can be printed, and put into JSON."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _file_part(path: str, size_bytes: int | None) -> Log_Part:
+    return Log_Part(_name_of(path), size_bytes, partial(FileIO, path), path=path)
 
 
 class _Standard_Input:

@@ -21,9 +21,11 @@ class Log_Part:
     size_bytes  as stored; None: unknown
     open        how to open it
     form        of its lines, which are not packed; None: nobody has looked into it
+    path        where a local file is; None: it is none
     """
 
     name: str
     size_bytes: int | None
     open: Callable[[], Readable]
     form: Log_Form | None = None
+    path: str | None = None

@@ -23,14 +23,14 @@ def range_bytes_for(total_bytes: int, jobs: int) -> int:
 
 
 def ranges_of(part: Log_Part, range_bytes: int) -> Sequence[Log_Part]:
-    """A local file (its name is its path) in ranges of about this size; the part itself if it is small, or anything
-    else than plain lines that bring no names."""
-    if part.size_bytes is None or part.size_bytes < 2 * range_bytes or not _is_plain(part):
+    """A local file in ranges of about this size; the part itself if it is small, or anything else than plain lines that
+    bring no names."""
+    if part.path is None or part.size_bytes is None or part.size_bytes < 2 * range_bytes or not _is_plain(part):
         return [part]
     begins = range(0, part.size_bytes - range_bytes // 2, range_bytes)
     ends = [*begins[1:], None]  # what was added to the file meanwhile belongs to it, too
     return [
-        Log_Part(part.name, range_bytes, partial(Line_Range, part.name, begin, end), Log_Form.TEXT)
+        Log_Part(part.name, range_bytes, partial(Line_Range, part.path, begin, end), Log_Form.TEXT)
         for begin, end in zip(begins, ends, strict=True)
     ]
 

@@ -129,7 +129,8 @@ def _damaged(file: Log_File, error: Exception) -> Source_Error:
 
 
 class _Line_Cutter:
-    """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 1."""
+    """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 2: what
+    is kept is too long even if it ends in a carriage return, which ends a line."""
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
@@ -155,7 +156,7 @@ class _Line_Cutter:
         return b"".join((*self._rest, b"\n")) if self._rest_bytes else b""
 
     def _keep(self, piece: bytes) -> None:
-        piece = piece[: max(0, LINE_BYTES_MAX + 1 - self._rest_bytes)]
+        piece = piece[: max(0, LINE_BYTES_MAX + 2 - self._rest_bytes)]
         self._rest.append(piece)
         self._rest_bytes += len(piece)
 

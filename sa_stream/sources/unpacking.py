@@ -114,7 +114,7 @@ def _broken_off(held: list[bytes], error: Exception) -> Iterator[bytes]:
 
 def _unpacked(blocks: Iterator[bytes], packing: _Packing, file: Log_File) -> Iterator[bytes]:
     member = packing.unpacker()
-    short = b""  # too little to tell whether another member begins
+    short = b""  # as another member begins, and too little to be one
     try:
         for piece in _pieces(blocks):
             piece, short = short + piece, b""
@@ -132,9 +132,7 @@ def _unpacked(blocks: Iterator[bytes], packing: _Packing, file: Log_File) -> Ite
                 piece = member.rest if member.ended else b""
     except (_GZIP_ERROR, zstd.ZstdError) as error:
         raise Source_Error(f"{file.name} is not a whole {packing.name} file: {error}") from error
-    if short:
-        file.warning = _trailing(file, packing)
-    if not member.ended:
+    if short or not member.ended:
         raise Source_Error(
             f"{file.name} is a {packing.name} file that breaks off: its whole lines were read, its end is missing"
         )

@@ -7,8 +7,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -23,13 +23,15 @@ from sa_stream.bounded.files import Recount, Window_Read
 from sa_stream.bounded.pool import Open_Logs, Parts, Pool, Setup, Task, _taken_out, joined
 from sa_stream.bounded.processes import Processes
 from sa_stream.bounded.ranges import Windows_Of_Files
+from sa_stream.bounded.replay import replay_together
 from sa_stream.bounded.windows import Seen
 from sa_stream.embedded.memory_archive import Memory_Archive
 from sa_stream.errors import Process_Ended
-from sa_stream.log_file import Log_Lines
+from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.sources.archive import Archive
 from sa_stream.sources.archive_reader import Archive_Reader
 from sa_stream.sources.folder_archive import Folder_Archive
+from sa_stream.sources.log_files import Log_Files
 from sa_stream.timing import NEVER_MS
 from tests.bounded.test_files import COUNTING, SETTLE_MS, STARTS, filled, key, line, traffic
 from tests.firehose import delivered
@@ -108,6 +110,110 @@ def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> 
         for _ in range(3):
             together = counted(tmp_path, archive, pool)
             assert told(together[0]) == told(counted(tmp_path, archive, None)[0])
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """Logs, the one with this name otherwise when it is read another time, by whichever process: it fails, or has grown
+    by a line."""
+
+    open_logs: Open_Logs
+    name: str
+    flag: Path
+    fails: bool
+
+    def __call__(self, files: Sequence[object]) -> Iterator[tuple[Log_File, Iterator[Log_Lines]]]:
+        for file, pieces in self.open_logs(files):
+            if file.name.endswith(self.name):
+                if self.flag.exists():
+                    pieces = self.changed(file, pieces)
+                self.flag.touch()
+            yield file, pieces
+
+    def changed(self, file: Log_File, pieces: Iterator[Log_Lines]) -> Iterator[Log_Lines]:
+        if self.fails:
+            file.error = "the store does not answer"
+            return
+        yield from pieces
+        yield Log_Lines(file, line(STARTS[0] + 9, "more"))
+
+
+CONTESTED = {  # an id with two contents, so that its window is counted again
+    key(STARTS[0] + 1_000): line(STARTS[0] + 7, "a"),
+    key(STARTS[0] + 2_000): line(STARTS[0] + 8, "b") + line(STARTS[0] + 8 + 1_800_000, "c"),
+    key(STARTS[0] + 3_000): line(STARTS[0] + 9, "a"),
+}
+CHANGED = key(STARTS[0] + 2_000)
+CHANGES = pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        (True, "the store does not answer"),
+        (False, "has changed while it was read: 2 records at first, 3 when windows were counted again"),
+    ],
+)
+
+
+@CHANGES
+def test_a_file_that_fails_when_it_is_read_again_is_named_by_the_window_it_was_read_for(
+    fails: bool, said: str, tmp_path: Path
+) -> None:
+    archive = written(tmp_path / "archive", CONTESTED)
+    files = archive.files_between(STARTS[0], STARTS[1] + 1).files
+    logs = Otherwise(partial(opened, str(tmp_path / "archive")), CHANGED, tmp_path / "flag", fails)
+    with Pool(Processes(2)) as pool:
+        first, second, *_ = Windows_Of_Files(logs, files, STARTS[:2], COUNTING, pool)
+    assert [failed.stored.key for failed in first.failed] == [CHANGED]
+    assert said in first.failed[0].error
+    assert (second.window.total_requests, second.failed) == (1, ())
+
+
+@CHANGES
+def test_a_replayed_file_that_fails_when_it_is_read_again_has_an_error(fails: bool, said: str, tmp_path: Path) -> None:
+    written(tmp_path / "logs", CONTESTED)
+    logs = Log_Files([tmp_path / "logs"])
+    notes: list[Log_File] = []
+    with Pool(Processes(2)) as pool:
+        replay_together(
+            Otherwise(logs.opener, CHANGED, tmp_path / "flag", fails),
+            [Task([place]) for place in logs.places],
+            replace(COUNTING, seeds=None),
+            pool,
+            on_done=notes.extend,
+        )
+    assert {Path(note.name).name for note in notes if note.error} == {Path(CHANGED).name}
+    assert said in "".join(note.error or "" for note in notes)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Logs that take a moment each, and which process read them."""
+
+    open_logs: Open_Logs
+    folder: Path
+
+    def __call__(self, files: Sequence[object]) -> Iterator[tuple[Log_File, Iterator[Log_Lines]]]:
+        for file, pieces in self.open_logs(files):
+            yield file, pieces
+            time.sleep(0.02)
+            (self.folder / f"{Path(file.name).name}-{os.getpid()}").touch()
+
+
+def test_standard_logs_tell_nothing_of_the_lists_and_are_shared(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "read").mkdir()
+    for number in range(40):
+        record = f"{STARTS[0] + number}\t200\tid-{number}\n"
+        content = f"#Fields: timestamp(ms) sc-status x-edge-request-id\n{record}"
+        (tmp_path / "logs" / f"{number}").write_text(content)
+    logs = Log_Files([tmp_path / "logs"])
+    tasks = [Task([place]) for place in logs.places]
+    counting = replace(COUNTING, seeds=None)
+    with Pool(Processes(3)) as pool:
+        _, summary = replay_together(Told(logs.opener, tmp_path / "read"), tasks, counting, pool)
+    assert summary["aggregated"] == 40
+    read = [path.name.partition("-") for path in (tmp_path / "read").iterdir()]
+    assert len(read) == 40  # each once
+    assert len({pid for _, _, pid in read}) == 3
 
 
 def slow(folder: str, here: int, files: Sequence[Archive_File]):

@@ -58,6 +58,10 @@ def test_each_field_that_differs_is_named() -> None:
     [
         (entry(7), entry(5, 2), Facts(), (DUPLICATES,)),
         (entry(5, 2), entry(5), Facts(), (STREAM_DUPLICATES,)),
+        (entry(5, 2, provenance="s3"), entry(5), Facts(), ()),
+        (entry(5, 2, provenance="mixed"), entry(5), Facts(), ()),
+        (entry(5, 2, provenance="s3"), entry(5), Facts(late=1), ()),
+        (entry(5, 2, provenance="s3"), entry(5), Facts(late=2), (LATE_FILES,)),
         (entry(5, provenance="s3"), entry(7), Facts(landed_after=2), (LANDED_AFTER,)),
         (entry(5, provenance="s3"), entry(7), Facts(landed_after=1), ()),
         (entry(5, provenance="s3"), entry(7), Facts(dropped=9), ()),

@@ -7,6 +7,7 @@ import sys
 
 import boto3
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -80,6 +81,15 @@ def test_a_huge_line_costs_no_memory_and_stays_too_long(tmp_path):
     assert max(len(piece.content) for piece in Log_Files([huge])) < 9 << 20
 
 
+def test_a_line_is_too_long_also_with_a_carriage_return_where_it_is_cut(tmp_path):
+    """It would be the end of the longest line that may be."""
+    begin = b"x" * LINE_BYTES_MAX
+    (tmp_path / "long").write_bytes(begin + b"\r and more\n" + begin + b"\r\n")
+    too_long, longest, _ = read(tmp_path / "long").split(b"\n")
+    assert len(too_long.removesuffix(b"\r")) > LINE_BYTES_MAX
+    assert longest == begin + b"\r"
+
+
 def test_folders_are_read_recursively_in_order_without_hidden_files(tmp_path):
     for name in ("b/2.log", "a.log", "b/1.log", ".hidden", ".git/x", "c/.x/y"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
@@ -119,6 +129,16 @@ def test_a_gzip_file_that_breaks_off_gives_its_whole_lines_and_then_its_name(tmp
     assert lines.endswith(b"\n")
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_file_that_breaks_off_anywhere_in_its_second_member_is_named(tmp_path, compress):
+    first, second = compress(b"first\n"), compress(b"second\n")
+    for read_bytes in range(1, len(second)):
+        (tmp_path / "broken").write_bytes(first + second[:read_bytes])
+        files = Log_Files([tmp_path / "broken"])
+        assert b"".join(piece.content for piece in files).startswith(b"first\n")
+        assert "breaks off" in files.files[0].error
+
+
 def test_a_damaged_gzip_file_is_named(tmp_path):
     packed = bytearray(gzip.compress(LINES))
     packed[-6] ^= 255
@@ -140,6 +160,59 @@ def test_a_file_without_permission_is_named(tmp_path):
     (tmp_path / "secret").write_bytes(LINES)
     (tmp_path / "secret").chmod(0)
     assert "secret cannot be read: Permission denied" in errors_of(Log_Files([tmp_path]))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everything")
+def test_the_files_of_a_folder_that_may_be_listed_and_not_entered_are_named(tmp_path):
+    (tmp_path / "a.log").write_bytes(b"a\n")
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "b.log").write_bytes(LINES)
+    (tmp_path / "listed").chmod(0o644)
+    try:
+        files = Log_Files([tmp_path])
+        assert b"".join(piece.content for piece in files) == b"a\n"
+        assert [file.error for file in files.files if file.error] == [
+            f"{tmp_path}/listed/b.log cannot be read: Permission denied"
+        ]
+        with pytest.raises(Source_Error, match=r"b\.log cannot be read: Permission denied"):
+            Log_Files([tmp_path / "listed" / "b.log"])
+    finally:
+        (tmp_path / "listed").chmod(0o755)
+
+
+def test_what_vanishes_while_folders_are_looked_through_is_named(tmp_path, monkeypatch):
+    for name in ("a.log", "gone.log", "z.log"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "folder").mkdir()
+    stat = os.stat
+
+    def late(path, **more):
+        if str(path) == str(tmp_path / "gone.log"):
+            os.unlink(path)
+        if str(path) == str(tmp_path / "folder"):
+            os.rmdir(path)
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", late)
+    files = Log_Files([tmp_path])
+    assert b"".join(piece.content for piece in files) == b"a.log\nz.log\n"
+    assert [file.error for file in files.files] == [
+        f"{tmp_path}/folder cannot be read: No such file or directory",
+        None,
+        f"{tmp_path}/gone.log cannot be read: No such file or directory",
+        None,
+    ]
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"\xff.log")
+    with open(path, "wb") as file:
+        file.write(b"PK\x03\x04 and more")
+    files = Log_Files([tmp_path])
+    assert errors_of(files).startswith(f"{tmp_path}/\\xff.log ")
+    assert files.files[0].name == f"{tmp_path}/\\xff.log"
+    with pytest.raises(Source_Error, match=r"/\\xff-absent cannot be read"):
+        Log_Files([os.fsdecode(path[:-4] + b"-absent")])
 
 
 def test_what_cannot_be_read_is_named_and_all_others_are_read(tmp_path):
