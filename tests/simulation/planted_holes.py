@@ -307,10 +307,3 @@ def torn_secret_without_a_tag() -> Iterator[None]:
     """Whichever secret is there is taken for the one that all hashes were made with."""
     with patched(Partition_State, "knows_secret", lambda self, month, tag: True):
         yield
-
-
-@planted
-def forgotten_before_it_is_rolled_up() -> Iterator[None]:
-    """A map forgets what is in its half hour's entry, whether or not the hour has one."""
-    with patched(reconciler.Reconciler, "_rolled_up", lambda self, window_ms: True):
-        yield

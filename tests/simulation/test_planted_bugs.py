@@ -49,10 +49,6 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         {"retention": "any", "backlog": True, "laggard": 0.9, "long": True, "described_minutes": 90}
         | {"settings": False, "replaced": ""},
     ),
-    "forgotten_before_it_is_rolled_up": (
-        164,
-        {"backlog": True, "lost_summaries": 0.2, "cache_outage": True, **NO_OTHER},
-    ),
     "lateness_is_only_a_setting": (4, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
     "lost_end_taken_for_skipped": (1, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
     "missing_partial_taken_for_superseded": (2, {"lost_partials": 0.02, **NO_OTHER}),
