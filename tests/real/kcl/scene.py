@@ -360,7 +360,8 @@ class Scene:
     # ---- what must be
 
     def expected(self) -> Stream_Oracle:
-        return expected_of(self.stream)  # type: ignore[arg-type]
+        orderly_ms = 1000 * self.out_of_orderness_s
+        return expected_of(self.stream, out_of_orderness_ms=orderly_ms)  # type: ignore[arg-type]
 
     def wait_caught_up(self, *daemons: Kcl_Daemon, within_s: float = 60) -> None:
         """Wait until what is in the open shards now has been read, by any of these daemons."""
