@@ -50,7 +50,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"settings": False, "replaced": ""},
     ),
     "lateness_is_only_a_setting": (4, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
-    "lost_end_taken_for_skipped": (1, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
+    "lost_end_taken_for_skipped": (39, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
     "missing_partial_taken_for_superseded": (2, {"lost_partials": 0.02, **NO_OTHER}),
     "todays_retention_taken_for_the_past": (
         5,
