@@ -169,8 +169,10 @@ class Reconciler:
             if (yield from self._is_final_zero(window_ms)):
                 continue
             brief = yield from self._brief(HALF_HOUR, window_ms)
-            done = brief is not None and brief.provenance == S3 and self._archive.is_done(stream, window_ms)
-            if brief is None or not brief.final or (brief.provenance == S3 and not done):
+            final_of = brief.provenance if brief is not None and brief.final else None
+            if final_of == S3 and self._archive.is_done(stream, window_ms):
+                continue
+            if final_of in (None, S3):
                 self._result.to_repair[window_ms] = self._archive.repairs.get(window_ms)
 
     def _is_final_zero(self, window_ms: int) -> Steps[bool]:

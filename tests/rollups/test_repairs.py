@@ -473,3 +473,15 @@ def test_whatever_the_order_of_repairs_and_commits_the_entry_is_one_of_them_whol
     stream.settle(now_ms + 20 * MINUTE_MS)
     if written:
         assert status(stream, HALF)[::2] == ("final", written[max(written)])
+
+
+def test_what_is_not_final_stays_to_be_repaired_though_its_repair_is_gone():
+    stream = repaired("a")
+    later_ms = W + Timing().allowed_lateness_ms + HOUR_MS
+    stream.commit("a", 1, later_ms, {NEXT: 5}, since_ms=LOST_MS, counters={"retention_gaps": 1})
+    put(stream, W, files=3, requests=2, broken={"file": "denied"})
+    stream.settle(later_ms)
+    assert status(stream, HALF) == ("partial", 0, 2)
+    stream.store.delete(repair_of(3, False, "files3").key(W))
+    for minutes in range(3):
+        assert W in stream.run(later_ms + minutes * MINUTE_MS).to_repair
