@@ -46,6 +46,25 @@ def one_by_one(perform: Callable[[Call], Any]) -> Callable[[Operation], Any]:
     return perform_all
 
 
+class Cut(BaseException):
+    """The worker is gone, after its call took effect and before it heard of that."""
+
+
+def cut_after(calls: int) -> Callable[[Call], Any]:
+    """A driver's `perform` that is cut short in the call after so many."""
+    left = calls
+
+    def perform(operation: Call) -> Any:
+        nonlocal left
+        left -= 1
+        result = operation()
+        if left < 0:
+            raise Cut
+        return result
+
+    return perform
+
+
 class Stream:
     """`commit` says what a shard has; `run` is one pass of a reconciler over it."""
 

@@ -17,7 +17,7 @@ from sa_stream.schemas.namespaces import NS_SA_CONSOLIDATED
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.window import Window
-from tests.rollups.rollup_stream import Stream, now_at, window_of
+from tests.rollups.rollup_stream import Cut, Stream, cut_after, now_at, window_of
 
 
 def at(*parts: int) -> int:
@@ -353,26 +353,16 @@ def test_a_crash_between_any_two_calls_changes_nothing_in_the_end():
 def test_what_a_pass_that_was_cut_short_has_written_becomes_final_though_no_map_names_it_any_more(who: str):
     """The partition starts again from a snapshot that covers more and knows nothing of the window."""
 
-    class Cut(BaseException):
-        pass
-
     steps, partial_ones, other = 0, 0, Stream()
     while True:
-        stream, left, much_later = Stream("a"), [steps], LATER + 3 * DAY_MS
+        stream, much_later = Stream("a"), LATER + 3 * DAY_MS
         other = stream.fresh()
         stream.run(W, other)
         stream.commit("a", 1, LATER, {W: 5}, since_ms=NEXT)
-
-        def cut(operation: Call, left=left):
-            left[0] -= 1
-            result = operation()  # it takes effect, and nobody hears of it
-            if left[0] < 0:
-                raise Cut
-            return result
-
+        perform = cut_after(steps)
         steps += 1
         try:
-            stream.run(LATER, perform=cut)
+            stream.run(LATER, perform=perform)
         except Cut:
             partial_ones += HALF in stream.entries
             stream.maps["a"].clear()
@@ -391,29 +381,19 @@ def test_what_a_pass_that_was_cut_short_has_written_becomes_final_though_no_map_
 def test_a_late_record_of_what_was_counted_as_empty_comes_into_all_above_though_its_pass_was_cut_short(
     counted: str, who: str
 ):
-    class Cut(BaseException):
-        pass
-
     late_ms = NEXT + WINDOW_MS if counted == "hour" else W + 14 * HOUR_MS
     steps = written = 0
     while True:
-        stream, left = Stream("a"), [steps]
+        stream = Stream("a")
         other = stream.fresh()
         stream.commit("a", 1, late_ms, {NEXT: 5} if counted == "hour" else {W + 5 * HOUR_MS: 5})
         stream.settle(late_ms)
         stream.run(late_ms, other)
         stream.commit("a", 2, late_ms, {W: 7})
-
-        def cut(operation: Call, left=left):
-            left[0] -= 1
-            result = operation()  # it takes effect, and nobody hears of it
-            if left[0] < 0:
-                raise Cut
-            return result
-
+        perform = cut_after(steps)
         steps += 1
         try:
-            stream.run(late_ms + 1, perform=cut)
+            stream.run(late_ms + 1, perform=perform)
         except Cut:
             if HALF in stream.entries:
                 written += 1
@@ -432,9 +412,6 @@ def test_a_half_that_a_final_hour_has_counted_as_empty_stays_so_for_it_when_nobo
     stream = Stream("a")
     stream.commit("a", 1, NEXT + HOUR_MS, {W: 5})
     stream.settle(NEXT + HOUR_MS)
-
-    class Cut(BaseException):
-        pass
 
     def cut(operation: Call):
         result = operation()
