@@ -47,7 +47,7 @@ class Routes__SA(Fast_API__Routes):
     def setup(self) -> "Routes__SA":
         self.setup_routes()
         # A plain string: what is put behind their own kind of text loses the slash at its end, as of `/dashboard/`.
-        self.app.include_router(self.router, prefix=self.prefix.__str__(), tags=[self.tag])
+        self.app.include_router(self.router, prefix=str(self.prefix), tags=[self.tag])
         return self
 
     def setup_routes(self) -> "Routes__SA":
@@ -75,9 +75,10 @@ class Routes__SA(Fast_API__Routes):
             )
         if self.guard is None:  # a host's; ours has the dashboard at its root
             self.router.include_router(dashboard_routes("../", None, prefix="/dashboard"))
-        for room in ROOMS:
+        # In a host, others may have addresses beside these; in our application all that begins so is ours.
+        for folder in [f"/{room}" for room in ROOMS] if self.guard is None else [""]:
             self.router.add_api_route(
-                f"/{room}/{{rest:path}}", self._nowhere, methods=ANY, include_in_schema=False, response_model=None
+                f"{folder}/{{rest:path}}", self._nowhere, methods=ANY, include_in_schema=False, response_model=None
             )
         return self
 

@@ -5,14 +5,12 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from osbot_fast_api.api.Fast_API__Offline_Docs import FILE_PATH__STATIC__DOCS, URL__STATIC__DOCS, Fast_API__Offline_Docs
 
-from sa_stream.api.answering import Desk
-from sa_stream.api.endpoints import PREFIX
 from sa_stream.api.Key_Guard import Key_Guard
-from sa_stream.api.Routes__SA import ANY, Routes__SA
+from sa_stream.api.Routes__SA import Routes__SA
 from sa_stream.config import SA__Config
 from sa_stream.services.CloudFront__Logs__Collector import CloudFront__Logs__Collector
 from sa_stream.services.privacy_facts import Privacy_Facts
@@ -43,23 +41,15 @@ def mount_api(
     Fast_API__Offline_Docs(app=app).setup()
     app.mount(URL__STATIC__DOCS, StaticFiles(directory=FILE_PATH__STATIC__DOCS), name="static-docs")
     jobs = Service__SA__Jobs(Service__SA__Steps(sa_pipeline=_pipeline(config, cache)))
-    guard = Key_Guard(config.api_key)
     Routes__SA(
         app=app,
         send_cache_client=cache,
-        guard=guard,
+        guard=Key_Guard(config.api_key),
         jobs=jobs,
         now_ms=now_ms,
         privacy=Privacy_Facts(config, state),
         shared_s=float(shared_s),
     ).setup()
-    desk = Desk(guard)
-
-    async def nowhere(request: Request) -> Response:
-        return desk.refuse(request, [])
-
-    # Here all that begins so is ours; in a host, others may have addresses beside those of `Routes__SA`.
-    app.add_api_route(f"/{PREFIX}/{{rest:path}}", nowhere, methods=ANY, include_in_schema=False, response_model=None)
 
 
 def is_loopback(host: str) -> bool:
