@@ -26,10 +26,9 @@ from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
 from sa_stream.commits.decisions import claim_cache
-from sa_stream.commits.keys import DESTROYED_SECRETS_PREFIX
 from sa_stream.commits.operations import drive
-from sa_stream.commits.ports import Cache, Store
-from sa_stream.commits.secrets import Secrets
+from sa_stream.commits.ports import Cache
+from sa_stream.commits.secrets import Secrets, destroyed_months_steps
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error
 from sa_stream.health.notebook import Health
@@ -96,7 +95,9 @@ def backfill(config: SA__Config, starts: Sequence[int], jobs: int | None, dry_ru
     if dry_run:
         archive, now_ms = open_archive(config), right_now().wall_ms
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        summary = _plan(starts, files, open_state(config), open_cache(config), archive, now_ms)
+        state = open_state(config)
+        repairs, destroyed = drive(repairs_steps(state)), drive(destroyed_months_steps(state))
+        summary = _plan(starts, files, repairs, destroyed, open_cache(config), archive, now_ms)
     else:
         summary = _Backfill(config, starts).run(jobs)
     summary.seconds = round(time.perf_counter() - started_s, 3)
@@ -119,14 +120,14 @@ def require_archive(config: SA__Config) -> None:
 def _plan(
     starts: Sequence[int],
     files: Sequence[Archive_File],
-    state: Store,
+    repairs: dict[int, Repair],
+    destroyed: set[str],
     cache: Cache,
     archive: Archive,
     now_ms: int,
 ) -> Summary:
     """What is to become of each window, and what is to be read for it."""
-    entries, repairs = _Entries(cache), drive(repairs_steps(state))
-    destroyed = {item.key.removeprefix(DESTROYED_SECRETS_PREFIX) for item in state.list(DESTROYED_SECRETS_PREFIX)}
+    entries = _Entries(cache)
     summary = Summary()
     wanted: set[int] = set()
     found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
@@ -201,7 +202,9 @@ class _Backfill:
     def run(self, jobs: int | None) -> Summary:
         application, starts, archive = self._application, self._starts, self._archive
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        summary = _plan(starts, files, application.store, application.cache, archive, application.now().wall_ms)
+        destroyed = drive(destroyed_months_steps(application.store))
+        now_ms = application.now().wall_ms
+        summary = _plan(starts, files, self._repairs, destroyed, application.cache, archive, now_ms)
         self._results = dict(zip(starts, summary.windows, strict=True))
         drive(self._secrets.load_steps(sorted({month_of(start_ms) for start_ms in self._to_rebuild()})))
         for start_ms in self._to_rebuild():

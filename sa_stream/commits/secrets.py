@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from sa_stream.commits.keys import destroyed_secret_key, secret_key
+from sa_stream.commits.keys import DESTROYED_SECRETS_PREFIX, destroyed_secret_key, secret_key
 from sa_stream.commits.operations import Steps, call
-from sa_stream.commits.ports import Store
+from sa_stream.commits.ports import Listed, Store
 from sa_stream.errors import Store_Unavailable
 from sa_stream.log import SECRET_TORN, Log
 from sa_stream.records.hashing import hash_of
@@ -13,6 +13,12 @@ log = Log("secrets")
 
 TRIES_MAX = 3  # to read back what was made, while others destroy it
 SECRET_BYTES = 8
+
+
+def destroyed_months_steps(store: Store) -> Steps[set[str]]:
+    """Months whose secret is gone for good."""
+    listed: Sequence[Listed] = yield call(store.list, DESTROYED_SECRETS_PREFIX)
+    return {item.key.removeprefix(DESTROYED_SECRETS_PREFIX) for item in listed}
 
 
 class Secrets:

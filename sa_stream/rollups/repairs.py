@@ -14,16 +14,11 @@ from typing import Any
 import msgspec
 import xxhash
 
-from sa_stream.commits.keys import (
-    DESTROYED_SECRETS_PREFIX,
-    REPAIRS_PREFIX,
-    parse_repair_key,
-    repair_files_key,
-    repair_key,
-)
+from sa_stream.commits.keys import REPAIRS_PREFIX, parse_repair_key, repair_files_key, repair_key
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Listed, Store
 from sa_stream.commits.progress import Progress
+from sa_stream.commits.secrets import destroyed_months_steps
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Partial_Name, Shard_Info, number_of
 from sa_stream.rollups.entry import S3
@@ -201,8 +196,7 @@ class Archive_View:
 
     def _destroyed_steps(self, now: Moment) -> Steps[None]:
         if self._destroyed_at is None or now - self._destroyed_at >= DESTROYED_LOOK_MS:
-            listed: Sequence[Listed] = yield call(self._store.list, DESTROYED_SECRETS_PREFIX)
-            months = [item.key.removeprefix(DESTROYED_SECRETS_PREFIX) for item in listed]
+            months = yield from destroyed_months_steps(self._store)
             self._destroyed = {month: self._destroyed.get(month, now) for month in months}
             self._destroyed_at = now
 
@@ -216,11 +210,14 @@ class Archive_View:
     def is_done(self, stream: Stream_View, window_ms: int) -> bool:
         """Whether a window whose entry is final from the archive needs no other look: no late record can come any more,
         and its repair was forgotten. It is no candidate from then on."""
-        late_ms = stream.now_ms - self._timing.allowed_lateness_ms - WINDOW_MS
-        if window_ms in self.repairs or window_ms >= late_ms:
+        if window_ms in self.repairs or window_ms >= self._late_from_ms(stream):
             return False
         self._done.add(window_ms)
         return True
+
+    def _late_from_ms(self, stream: Stream_View) -> int:
+        """To windows that begin from then on, late records may still come."""
+        return stream.now_ms - self._timing.allowed_lateness_ms - WINDOW_MS
 
     def forget_steps(self, window_ms: int, key: str) -> Steps[None]:
         """A repair that cannot be read is none: where one is needed it is computed again, under the same key."""
@@ -249,7 +246,7 @@ class Archive_View:
             passed = window_ms + WINDOW_MS <= self._passed_ms  # nobody stands in its way, whether or not they move
             return needs_repair(stream.window(window_ms), frozenset() if passed else standing)
 
-        oldest_ms = stream.now_ms - self._timing.allowed_lateness_ms - WINDOW_MS
+        oldest_ms = self._late_from_ms(stream)
         first_ms = -(-oldest_ms // WINDOW_MS) * WINDOW_MS
         last_ms = stream.now_ms - archive.after_ms - WINDOW_MS
         if archive.only_from_ms is None:

@@ -128,11 +128,11 @@ class Series_Reader:
             return {}
         days = self.slots(DAILY, start_of(DAILY, old[0]), old[-1] + 1, IN_SLOTS)
         of_day = {day.start_ms: day for day in days}
-        silent = [start_ms for start_ms in old if of_day[start_of(DAILY, start_ms)].state in (ZERO, MISSING)]
-        there = self._names_in(period) if any(of_day[start_of(DAILY, each)].state == MISSING for each in silent) else ()
+        of_each = {start_ms: of_day[start_of(DAILY, start_ms)] for start_ms in old}
+        silent = {start_ms: day for start_ms, day in of_each.items() if day.state in (ZERO, MISSING)}
+        there = self._names_in(period) if any(day.state == MISSING for day in silent.values()) else ()
         found = {}
-        for start_ms in silent:
-            day = of_day[start_of(DAILY, start_ms)]
+        for start_ms, day in silent.items():
             if day.state == ZERO or (there is not None and time_key(period, start_ms) not in there):
                 found[start_ms] = Slot(start_ms, end_of(period, start_ms), day.state, day.reason, day.values)
         return found
