@@ -9,7 +9,7 @@ from functools import lru_cache
 from sa_stream.bounded.log_reading import Read
 from sa_stream.records.dead_letters import shown_value
 from sa_stream.records.fields import MISSING, SEED, Time_Form
-from sa_stream.records.privacy import Path_Rules, clean_few_paths
+from sa_stream.records.privacy import Path_Rules, clean_paths
 from sa_stream.timing import WINDOW_MS
 
 type Event = dict[str, str]
@@ -32,7 +32,7 @@ class Events:
         end at their `?`, query strings are left out."""
         columns = read.columns
         lines = [content.split(b"\n") for content in read.lines]
-        paths = clean_few_paths(columns.texts_of("cs-uri-stem"), self._rules)
+        paths = clean_paths(columns.texts_of("cs-uri-stem"), self._rules)
         places = (columns.payload, columns.line, columns.field_count, columns.event_ms)
         rows = zip(*(column.tolist() for column in places), paths, strict=True)
         for payload, line, count, event_ms, path in rows:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import polars as pl
 
 from sa_stream.records.columns import REASONS, Bools, Columns, Int64s
 from sa_stream.records.hashing import hash_of
@@ -111,10 +110,9 @@ class Bounded_Windows:
         return result
 
 
-def _cut(paths: pl.Series) -> pl.Expr:
-    """Without their queries; `-?` begins a path, and `-` is none."""
-    cut = paths.str.splitn("?", 2).struct.field("field_0")
-    return pl.when(paths.str.starts_with("-?")).then(paths).otherwise(cut)
+def _without_query(path: str) -> str:
+    """`-?` begins a path, and `-` is none."""
+    return path if path.startswith("-?") else path.partition("?")[0]
 
 
 def _contents(columns: Columns) -> UInt64s:
@@ -123,7 +121,7 @@ def _contents(columns: Columns) -> UInt64s:
     hashes: UInt64s = texts.request_ids.hashed(0)[0] ^ (columns.event_ms.astype(np.uint64) * _SPREAD)
     for name, column in texts.coded.items():
         if name == PATH and column.lying is None:  # nobody reads further than its query, and the kernel has not
-            column = column.regrouped(pl.select(_cut(column.series)).to_series())
+            column = column.with_values([_without_query(path) for path in column.values])
         hashes = hashes * _SPREAD + hashes_of(column, 0)[column.codes]
     for numbers in (texts.status, texts.sizes, *(column.values for column in texts.micros.values())):
         hashes = hashes * _SPREAD + numbers.astype(np.uint64)

@@ -29,19 +29,16 @@ class Coded:
     __slots__ = ("_places", "_series", "_values", "codes", "first", "lying")
 
     def __init__(
-        self,
-        codes: Int64s,
-        first: Int64s,
-        texts: pl.Series | list[str],
-        places: Int64s | None = None,
-        lying: Texts_In | None = None,
+        self, codes: Int64s, first: Int64s, texts: pl.Series | list[str] | Texts_In, places: Int64s | None = None
     ) -> None:
         """`places`: where in `texts` the distinct values are, if they are not all of it."""
         self.codes, self.first = codes, first
         self._values = texts if isinstance(texts, list) else None
-        self._series = None if isinstance(texts, list) else texts
+        self._series = texts if isinstance(texts, pl.Series) else None
+        self.lying = texts if isinstance(texts, Texts_In) else None
         self._places = places
-        self.lying = lying
+        if self.lying is not None and places is not None:
+            self.lying, self._places = self.lying.taken(places), None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,14 +63,14 @@ class Coded:
         """The distinct values."""
         self._gather()
         if self._series is None:
-            self._series = pl.Series(self._values, dtype=pl.String)
+            self._series = pl.Series(self.values, dtype=pl.String)
         return self._series
 
     @property
     def values(self) -> list[str]:
         self._gather()
         if self._values is None:
-            self._values = self.series.to_list()
+            self._values = self.series.to_list() if self.lying is None else self.lying.texts()
         return self._values
 
     def _gather(self) -> None:
@@ -87,11 +84,26 @@ class Coded:
 
     def some(self, places: Int64s) -> list[str]:
         """Some of the distinct values."""
+        if self._values is None and self.lying is not None:
+            return self.lying.texts_at(places)
         if self._values is None and self._series is not None:
             found: list[str] = self._series.gather(places if self._places is None else self._places[places]).to_list()
             return found
         values = self.values
         return [values[place] for place in places.tolist()]
+
+    def some_bytes(self, places: Int64s) -> list[bytes]:
+        """The same in UTF-8."""
+        if self.lying is not None:
+            return self.lying.bytes_at(places)
+        return [text.encode() for text in self.some(places)]
+
+    @property
+    def bytes_at_most(self) -> int:
+        """That all distinct values have in UTF-8, or more."""
+        if self.lying is not None:
+            return int((self.lying.end - self.lying.begin).sum())
+        return 4 * sum(map(len, self.values))
 
     def texts(self) -> list[str]:
         """The value of each record."""
@@ -100,7 +112,7 @@ class Coded:
 
     def chosen(self, rows: Int64s) -> "Coded":
         """Some of the records, with the same distinct values."""
-        return Coded(self.codes[rows], self.first, self._given, self._places, self.lying)
+        return Coded(self.codes[rows], self.first, self._given, self._places)
 
     def taken(self, rows: Int64s) -> "Coded":
         """Some of the records, in any order, as a column of its own: with the values that these have."""
@@ -114,30 +126,23 @@ class Coded:
         return Coded(number[codes], place[used], self._given, used if self._places is None else self._places[used])
 
     @property
-    def _given(self) -> pl.Series | list[str]:
+    def _given(self) -> pl.Series | list[str] | Texts_In:
         """What `_places` are places in."""
+        if self.lying is not None:
+            return self.lying
         return self._series if self._series is not None else self._values or []
 
-    def regrouped(self, texts: pl.Series) -> "Coded":
+    def with_values(self, values: list[str]) -> "Coded":
         """The same records under other values, one for each of the distinct ones, of which some may be equal."""
-        if not texts.null_count() and texts.n_unique() == len(texts):  # quicker to see than to tell them apart anew
-            return Coded(self.codes, self.first, texts)
-        other = coded(texts)
-        return Coded(other.codes[self.codes], self.first[other.first], texts, other.first)
+        number: dict[str, int] = {}
+        codes = np.array([number.setdefault(value, len(number)) for value in values], np.int64)
+        if len(number) == len(values):
+            return Coded(self.codes, self.first, values)
+        return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
 
-    def shortened(self, pattern: str) -> "Coded":
-        """The same records, told apart only by what a pattern finds in their values, where it finds something. In a
-        syntax that Rust and Python share, and of ASCII."""
-        if len(self) <= FEW_VALUES:
-            search, number = re.compile(pattern).search, dict[str, int]()
-            short = (part.group() if (part := search(text)) else text for text in self.values)
-            codes = np.array([number.setdefault(text, len(number)) for text in short], np.int64)
-            return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
-        whole = self.series
-        found = whole.str.extract(pattern, 0)
-        if found.null_count():
-            found = pl.select(pl.coalesce(found, whole)).to_series()
-        return self.regrouped(found)
+    def shortened(self, pattern: re.Pattern[str]) -> "Coded":
+        """The same records, told apart only by what a pattern finds in their values, where it finds something."""
+        return self.with_values([part.group() if (part := pattern.search(text)) else text for text in self.values])
 
     def numbers(self, weights: Int64s | None = None, rows: Bools | None = None) -> Int64s:
         """Of each distinct value how many records have it, or the sum of their weights. `rows`: only of some."""

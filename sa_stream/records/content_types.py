@@ -3,10 +3,6 @@
 import re
 from functools import lru_cache
 
-import numpy as np
-import polars as pl
-
-from sa_stream.records.coded import Int64s, coded
 from sa_stream.records.fields import MISSING
 from sa_stream.records.privacy import decoded, scrub
 
@@ -144,22 +140,6 @@ def sort_of(path: str) -> int:
         if not extension:
             return _NO_EXTENSION
     return _NOTHING if kind is None else _OF_KIND[kind]
-
-
-def sorts_of(paths: pl.Series) -> Int64s:
-    """The same of many paths, without nulls."""
-    extensions = coded(paths.str.extract(r"[^/]\.([^./]*)\z", 1))
-    kinds = [_KIND_OF_EXTENSION.get(extension.lower()) for extension in extensions.values]
-    told = np.array([_NOTHING if kind is None else _OF_KIND[kind] for kind in kinds], np.int64)
-    has_none = np.array([not extension for extension in extensions.values], np.bool_)
-    sorts, rooted = told[extensions.codes], paths.str.starts_with("/").to_numpy()
-    sorts[has_none[extensions.codes] & rooted] = _NO_EXTENSION
-    sorts[(sorts >= _NO_EXTENSION) & paths.str.contains(_API).to_numpy()] = _OF_KIND[API]
-    return sorts
-
-
-# In Rust's syntax. No character that is not of ASCII has one of these as its lower case.
-_API = rf"^/(?i-u:{'|'.join(sorted(_API_SEGMENTS))})(?:/|\z)"
 
 
 def kind_of_sort(content_type: str, sort: int) -> str:

@@ -1,5 +1,6 @@
 """The hash of what is told apart and not stored: xxh3-64 under a secret."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import polars_hash as plh
 import xxhash
 
+from sa_stream import native
 from sa_stream.native.rows import hash_texts
 
 type Int64s = npt.NDArray[np.int64]
@@ -25,23 +27,44 @@ def hash_of(value: str, seed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Texts_In:
-    """Texts that lie in one buffer, as the kernel reads them: UTF-8, each from `begin` to `end`."""
+    """Texts that lie in one piece of UTF-8, each from `begin` to `end`, as the kernel reads them."""
 
-    content: npt.NDArray[np.uint8]
+    data: bytes
     begin: Int64s
     end: Int64s
 
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Texts_In":
+        encoded = [text.encode() for text in texts]
+        ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        return cls(b"".join(encoded), np.concatenate(([0], ends))[:-1], ends)
+
     def taken(self, places: Int64s) -> "Texts_In":
-        return Texts_In(self.content, self.begin[places], self.end[places])
+        return Texts_In(self.data, self.begin[places], self.end[places])
+
+    def bytes_at(self, places: Int64s) -> list[bytes]:
+        """Some of them."""
+        data = self.data
+        pairs = zip(self.begin[places].tolist(), self.end[places].tolist(), strict=True)
+        return [data[begin:end] for begin, end in pairs]
+
+    def texts_at(self, places: Int64s) -> list[str]:
+        """Some of them."""
+        return [text.decode() for text in self.bytes_at(places)]
 
     def texts(self) -> list[str]:
-        content = self.content.tobytes()
-        places = zip(self.begin.tolist(), self.end.tolist(), strict=True)
-        return [content[begin:end].decode() for begin, end in places]
+        return self.texts_at(np.arange(len(self.begin)))
 
     def hashed(self, seed: int) -> UInt64s:
-        values, some_are_longer = hash_texts(self.content, self.begin, self.end, seed)
+        """xxh3-64 of each."""
+        if not native.AVAILABLE:
+            return _hashed_bytes(self.bytes_at(np.arange(len(self.begin))), seed)
+        values, some_are_longer = hash_texts(np.frombuffer(self.data, np.uint8), self.begin, self.end, seed)
         if some_are_longer:
             places = np.flatnonzero(values == 0)
-            values[places] = [hash_of(text, seed) for text in self.taken(places).texts()]
+            values[places] = _hashed_bytes(self.bytes_at(places), seed)
         return values
+
+
+def _hashed_bytes(texts: list[bytes], seed: int) -> UInt64s:
+    return np.array([xxhash.xxh3_64_intdigest(text, seed) for text in texts], np.uint64)

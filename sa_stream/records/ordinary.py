@@ -298,12 +298,13 @@ class Ordinary:
         coded = self._coded(rows)
         taken = {name: rows.arrays[name][:count].astype(np.int64) for name in _COPIED}
         end = taken["id_end"]
-        ids = Request_Ids.packed(rows.arrays["ids"][: rows.numbers.ids_n].copy(), np.concatenate(([0], end))[:-1], end)
+        lying = Texts_In(rows.arrays["ids"][: rows.numbers.ids_n].tobytes(), np.concatenate(([0], end))[:-1], end)
         micros = {
             name: Micros(rows.arrays["micros"][number, :count].astype(np.int64))
             for number, name in enumerate(DURATIONS)
         }
-        texts = Texts({name: coded[name] for name in CODED_COLUMNS}, micros, ids, taken["status"], taken["size"])
+        ids, coded_columns = Request_Ids.lying(lying), {name: coded[name] for name in CODED_COLUMNS}
+        texts = Texts(coded_columns, micros, ids, taken["status"], taken["size"])
         payload = taken["payload"]
         arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(count, arrivals_ms[0], np.int64)
         fields, nothing = np.full(count, self._count, np.int64), Dropped.joined([])
@@ -312,18 +313,15 @@ class Ordinary:
     def _coded(self, rows: Rows) -> Mapping[str, Coded]:
         numbers, count = rows.numbers, rows.numbers.rows_n
         found = rows.arrays["text"][: numbers.texts_n]
-        content = rows.arrays["bytes"][: numbers.bytes_n].copy()
-        values = np.array(content.tobytes().decode().split("\n"), object)
-        by_column = np.argsort(found["column"].astype(np.uint8), kind="stable")
-        first, values = found["row"][by_column].astype(np.int64), values[by_column]
-        at = found["at"][by_column].astype(np.int64)
-        lying = Texts_In(content, at, at + found["length"][by_column])
-        columns, end = {}, 0
+        data = rows.arrays["bytes"][: numbers.bytes_n].tobytes()
+        of_columns = found[np.argsort(found["column"].astype(np.uint8), kind="stable")]
+        first, begin = of_columns["row"].astype(np.int64), of_columns["at"].astype(np.int64)
+        end = begin + of_columns["length"]
+        columns, until = {}, 0
         for number, name in enumerate(self._names):
-            begin, end = end, end + numbers.columns_n[number]
+            since, until = until, until + numbers.columns_n[number]
             codes = rows.arrays["codes"][number, :count].astype(np.int64)
-            of_column = Texts_In(content, lying.begin[begin:end], lying.end[begin:end])
-            columns[name] = Coded(codes, first[begin:end], values[begin:end].tolist(), lying=of_column)
+            columns[name] = Coded(codes, first[since:until], Texts_In(data, begin[since:until], end[since:until]))
         return columns
 
 

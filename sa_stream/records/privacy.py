@@ -10,7 +10,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import numpy as np
 import polars as pl
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
@@ -52,7 +51,7 @@ _IPV6 = re.compile(
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _WORD_CHARS = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 
-# A cheap necessary condition for `scrub` to change a text, over the text as it came, in the syntax of Rust's regex.
+# A cheap necessary condition for `scrub` to change a text, over the text as it came.
 # What a substitution needs is either there as it is, or has an encoded character in it. That one is encoded once (its
 # `%HH` is in the list) or is put together from `%`, digits and hex letters, of which at least one is encoded once.
 MAYBE_PERSONAL = (
@@ -181,7 +180,7 @@ def clean_host(host: str, protocol: str | None = None) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ paths
 
-# An escape that `normalized` changes: with a small letter, or of a character that needs none. In Rust's syntax.
+# An escape that `normalized` changes: with a small letter, or of a character that needs none.
 MAYBE_NORMALIZED = r"%(?:[0-9A-F][a-f]|[a-f][0-9A-Fa-f]|2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])"
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -260,31 +259,12 @@ def _check_rule(number: int, pattern: str, replacement: str) -> None:
             )
 
 
-def clean_paths(distinct: pl.Series, rules: Path_Rules) -> pl.Series:
-    """Paths as they may be stored, for distinct values of cs-uri-stem as they came (strings, null for missing).
+def clean_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]:
+    """Paths as they may be stored, for values of cs-uri-stem as they came (None for missing).
 
-    Missing (null, `-`, empty) is the empty string. Others are cut at the first `?`, get one form of percent escapes
-    (`normalized`), are scrubbed, changed by the rules, and cut to 2,048 characters. Same length and order; different
-    values may become equal. Returns the same Series when nothing changes, which is the ordinary case and costs a few
-    passes over the values.
+    Missing (None, `-`, empty) is the empty string. Others are cut at the first `?`, get one form of percent escapes
+    (`normalized`), are scrubbed, changed by the rules, and cut to 2,048 characters. Different values may become equal.
     """
-    paths = distinct
-    if paths.str.contains("?", literal=True).any():
-        paths = paths.str.splitn("?", 2).struct.field("field_0")
-    maybe = paths.str.contains(f"{MAYBE_PERSONAL}|{MAYBE_NORMALIZED}").fill_null(False)
-    if maybe.any():
-        paths = _changed(paths, maybe.to_numpy().nonzero()[0])
-    paths = rules.apply(paths)
-    if (paths.str.len_bytes() > PATH_CHARS_MAX).any():
-        paths = paths.str.slice(0, PATH_CHARS_MAX)
-    missing = distinct.is_null() | distinct.is_in(MISSING)
-    if missing.any():
-        paths = pl.select(pl.when(missing).then(pl.lit("")).otherwise(paths)).to_series()
-    return distinct if paths is distinct else paths.rename(distinct.name)
-
-
-def clean_few_paths(paths: Sequence[str | None], rules: Path_Rules) -> list[str]:
-    """The same of few values, which need not be distinct, one by one."""
     texts = ["" if path is None or path in MISSING else _cleaned(path) for path in paths]
     if rules.rules:
         changed = rules.apply(pl.Series(texts, dtype=pl.String)).to_list()
@@ -297,8 +277,11 @@ def _cleaned(path: str) -> str:
         path = path.partition("?")[0]
     # what may change has one of these, which is seen more quickly than whether it matches a pattern
     if "%" in path or "@" in path or ":" in path or "[" in path or path.count(".") > 2:
-        return _shown(path)
+        return _shown(path) if _MAYBE_CHANGED.search(path) else path
     return path
+
+
+_MAYBE_CHANGED = re.compile(f"{MAYBE_PERSONAL}|{MAYBE_NORMALIZED}")
 
 
 def _shown_path(path: str) -> str:
@@ -310,15 +293,3 @@ _shown_path_cached = lru_cache(maxsize=8_192)(_shown_path)
 
 def _shown(path: str) -> str:
     return _shown_path_cached(path) if len(path) <= CACHED_CHARS_MAX else _shown_path(path)
-
-
-def _changed(paths: pl.Series, positions: np.ndarray) -> pl.Series:
-    """The paths, those at the positions as they may be shown; the same Series if that is how they came."""
-    found = paths.gather(positions).to_list()
-    clean = [_shown(text) for text in found]
-    if clean == found:
-        return paths
-    # gather from old and new side by side: writing into a Series may write into others that share its memory
-    order = np.arange(len(paths))
-    order[positions] = len(paths) + np.arange(len(clean))
-    return pl.concat([paths, pl.Series(paths.name, clean, pl.String)]).gather(order)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from sa_stream.records.coded import Bools
@@ -26,9 +25,9 @@ class Request_Ids:
         return cls(series)
 
     @classmethod
-    def packed(cls, content: npt.NDArray[np.uint8], begin: Int64s, end: Int64s) -> "Request_Ids":
-        """UTF-8 of each from `begin` to `end` in the content, the missing ones empty: as the kernel reads them."""
-        return cls(Texts_In(content, begin, end))
+    def lying(cls, texts: Texts_In) -> "Request_Ids":
+        """As the kernel reads them, the missing ones empty."""
+        return cls(texts)
 
     @classmethod
     def concatenated(cls, parts: "Sequence[Request_Ids]") -> "Request_Ids":

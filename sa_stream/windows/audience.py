@@ -5,6 +5,7 @@ Everything works on distinct values. How many agents of a window are classified 
 16,384 different ones are, whoever sends more of them counts as unknown; so it is with the origins of referers.
 """
 
+import re
 import threading
 from collections import Counter
 from functools import cache, lru_cache
@@ -19,7 +20,7 @@ from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
 from sa_stream.records.referrers import OTHER, host_of_referrer
-from sa_stream.windows.remembered import Remembered, own_secret
+from sa_stream.windows.remembered import Remembered, keys_of
 from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct
 from sa_stream.windows.tables import Table, hashes_of, paired
 from sa_stream.windows.window import Window
@@ -30,7 +31,7 @@ PAGE = "page"
 NOT_MODIFIED = 304
 RULES = frozenset({RULES_VERSION})
 ORIGINS_MAX = 16_384  # of a window whose host is looked at: that takes longer than all else that is done with a record
-ORIGIN = r"^[A-Za-z-]+://[^/?#]*"  # all of a referer that its host depends on, where there is that much
+ORIGIN = re.compile(r"^[A-Za-z-]+://[^/?#]*")  # all of a referer that its host depends on, where there is that much
 
 
 class _Classes:
@@ -83,8 +84,7 @@ def add_agents(window: Window, table: Table, views: Bools, seed: int) -> None:
     chosen = np.flatnonzero(_chosen(window, agents, of_each, present.copy()))
     window.unique_agents.add(of_each[present])
     numbers = np.full(len(agents), classes.nobody)
-    by_secret = of_each if seed else hashes_of(agents, own_secret())
-    numbers[chosen] = classes.of(agents, chosen, by_secret[chosen])
+    numbers[chosen] = classes.of(agents, chosen, keys_of(agents)[chosen])
     totals = np.zeros((len(classes.agents), 3), np.int64)
     added = (agents.numbers(), agents.numbers(table.sizes), agents.numbers(rows=views))
     np.add.at(totals, numbers, np.stack(added, axis=1))

@@ -12,7 +12,6 @@ from itertools import batched
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
@@ -22,7 +21,7 @@ from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
 from sa_stream.records.micros import DURATIONS, NO_TIME, distinct_micros
 from sa_stream.records.path_groups import path_group
-from sa_stream.records.privacy import Path_Rules, clean_few_paths, clean_host, clean_value
+from sa_stream.records.privacy import Path_Rules, clean_host, clean_paths, clean_value
 from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.audience import add_agents, add_content, add_referrers
@@ -35,7 +34,7 @@ from sa_stream.windows.summaries import (
     add_counts,
     distinct,
 )
-from sa_stream.windows.tables import Counts, Many, Table, table_of
+from sa_stream.windows.tables import Counts, Many, Table, hashes_of, table_of
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -247,7 +246,7 @@ def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules
     paths, sums = table.coded("cs-uri-stem"), _path_sums(table, taken_us)
     if isinstance(table, Many):
         return _add_many_paths(window, table, paths, sums, rules, seed)
-    paths = Coded(paths.codes, paths.first, clean_few_paths(paths.values, rules))
+    paths = Coded(paths.codes, paths.first, clean_paths(paths.values, rules))
     window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths.values)], np.uint64))
     in_order = [paths.values[code] for code in paths.codes.tolist()]
     window.paths.add_few(in_order, {name: of_each.tolist() for name, of_each in sums.items()}, _huge(table, paths))
@@ -258,15 +257,9 @@ def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules
 def _add_many_paths(
     window: Window, table: Table, paths: Coded, sums: Mapping[str, Int64s], rules: Path_Rules, seed: int
 ) -> Int64s:
-    paths, hashes, facts = clean_and_known(paths, rules, seed)
-    totals = {name: paths.numbers(of_each) for name, of_each in sums.items()}
-    grouped = pl.DataFrame({"path": paths.series, "count": paths.numbers(), **totals})
-
-    def rows_in_order() -> pl.DataFrame:
-        return pl.DataFrame({"path": paths.series.gather(paths.codes), **sums})
-
-    window.unique_paths.add(hashes)
-    window.paths.add(grouped, rows_in_order, _huge(table, paths))
+    paths, keys, facts = clean_and_known(paths, rules)
+    window.unique_paths.add(hashes_of(paths, seed))
+    window.paths.add(paths, keys, sums, _huge(table, paths))
     window.path_groups.add(facts.groups, facts.group_of[paths.codes])
     return facts.sorts[paths.codes]
 

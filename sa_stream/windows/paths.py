@@ -4,17 +4,27 @@ choose how long they are), then the frequent ones and a bound on what they lack.
 Beyond the limit the table is cut as Misra and Gries do it (in the mergeable form of Agarwal et al., 2012): the same
 number is taken from every count, so that few enough stay above zero, and the bound grows by that number. Cuts happen at
 exact records and not at the end of some batch, so the table is a function of the records alone.
+
+In memory a path is told from others by its hash under a secret of the process, as its text lies in bytes that nothing
+needs to look at until it is shown or stored.
 """
 
 import operator
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from heapq import nsmallest
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from sa_stream.format import narrow, raw, unraw
+from sa_stream.records.coded import Coded
+from sa_stream.records.columns import Int64s
+from sa_stream.records.hashing import Texts_In
+from sa_stream.windows.remembered import Remembered, keys_of, own_secret
+from sa_stream.windows.summaries import UInt64s
 
 DISTINCT_MAX = 65_536
 TEXT_BYTES_MAX = 32 << 20  # of all paths of a table: an average of 512 bytes, where usual ones take less than 100
@@ -22,13 +32,15 @@ KEPT_AT_A_CUT = DISTINCT_MAX // 2  # a cut makes room for as many new paths as i
 TEXT_BYTES_KEPT_AT_A_CUT = TEXT_BYTES_MAX // 2
 SHRUNK_PATHS = DISTINCT_MAX // 16  # what `shrink` leaves
 SHRUNK_TEXT_BYTES = TEXT_BYTES_MAX // 16
-FEW_PATHS = 1_024  # so many rows come one by one before they become a frame
-_ROW_BYTES = 80  # of a row beside its text: a view of it and eight numbers
-_FEW_ROW_BYTES = 400  # of one in a dict
+FEW_PATHS = 1_024  # so many rows come one by one before they become numbers
+_TEXT_BYTES = 50  # that a text takes beside what it says
+_INDEX_BYTES = 24  # by which a row is found, and its place in the order
+_FEW_ROW_BYTES = 400  # of a row in a dict
 
 # What is summed beside the requests: bytes; by result type and status; time-taken in microseconds, and of how many.
 SUMS = ("bytes", "hits", "misses", "status_4xx", "status_5xx", "time_us", "times")
-_EMPTY = pl.DataFrame(schema={"path": pl.String} | dict.fromkeys(("count", *SUMS), pl.Int64))
+_PLACE = {name: place for place, name in enumerate(("count", *SUMS))}
+_COUNT, _BYTES = _PLACE["count"], _PLACE["bytes"]
 
 type Huge = Sequence[tuple[int, str, int]]
 
@@ -48,151 +60,163 @@ class Path_Row(NamedTuple):
 
 
 class Path_Table:
-    """A table of path, count and SUMS; new rows wait in `pending` and are merged in when they could matter. What came
-    one by one waits in a dict before."""
+    """A row for each path: its text, and its count and SUMS. What came one by one waits in a dict before."""
 
     __slots__ = (
+        "_few",
+        "_in_order",
+        "_numbers",
+        "_row_of",
+        "_texts",
         "bytes_error",
         "error",
-        "few",
         "huge_bytes",
-        "pending",
-        "pending_bytes",
-        "pending_rows",
-        "table",
         "text_bytes",
     )
 
     def __init__(self) -> None:
-        self.table = _EMPTY
-        self.text_bytes = 0  # of the table's paths
-        self.few: dict[str, list[int]] = {}  # path -> [count, *SUMS]; counted among the pending
-        self.pending: list[pl.DataFrame] = []
-        self.pending_rows = 0
-        self.pending_bytes = 0  # of their paths
+        self._texts: list[bytes] = []  # of each row
+        self._numbers = np.empty((0, len(_PLACE)), np.int64)  # of each row, and of rows to come
+        self._row_of = Remembered()  # key of a path -> its row, from 1 on
+        self._in_order = np.empty(0, np.int32)  # the first rows by their paths, as they were when they were stored
+        self.text_bytes = 0  # of their paths, and of those that wait
+        self._few: dict[str, list[int]] = {}  # path -> [count, *SUMS]
         self.error = 0  # a count lacks at most this many requests, and so does any other number but bytes
         self.bytes_error = 0  # the bytes of a path lack at most this many
         self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
 
-    def add(self, grouped: pl.DataFrame, rows_in_order: Callable[[], pl.DataFrame], huge: Huge = ()) -> None:
+    def __len__(self) -> int:
+        """Paths; one that waits may be counted twice."""
+        return len(self._texts) + len(self._few)
+
+    # ------------------------------------------------------------------ records come in
+
+    def add(self, paths: Coded, keys: UInt64s, sums: Mapping[str, Int64s], huge: Huge = ()) -> None:
         """Take in some records.
 
-        grouped        distinct paths with `count` and SUMS (Int64)
-        rows_in_order  makes the same records, one by one: `path`, SUMS; only called when a cut is near
-        huge           (row, path, bytes), ascending, of those whose bytes are too large for the column (0 there)
+        paths, keys  of each record, as it may be stored; the key of each distinct one (`keys_of`)
+        sums         of each record what it adds to each of SUMS
+        huge         (row, path, bytes), ascending, of those whose bytes are too large for the column (0 there)
         """
-        taken_rows = 0
-        added_bytes = _text_bytes(grouped)
-        if self._too_much(self.pending_rows + grouped.height, self.pending_bytes + added_bytes):
-            self.compact()
-            rows: pl.DataFrame | None = None
-            while self._too_much(grouped.height, added_bytes):
-                fresh = grouped.join(self.table, on="path", how="anti")
-                if not self._too_much(fresh.height, _text_bytes(fresh)):
-                    break
-                rows = rows_in_order() if rows is None else rows
-                firsts = (
-                    rows.select(pl.col("path"), pl.int_range(pl.len()).alias("row"))
-                    .join(fresh.select("path"), on="path", how="semi")
-                    .group_by("path")
-                    .agg(pl.col("row").min())
-                    .sort("row")
-                )
-                room = _fitting(firsts["path"], DISTINCT_MAX - self.table.height, TEXT_BYTES_MAX - self.text_bytes)
-                over = int(firsts["row"][room])  # the record that brings one path too many
-                self._set(_summed([self.table, grouped_paths(rows.head(over + 1))]))
-                taken_rows += over + 1
-                self._add_huge([entry for entry in huge if entry[0] < taken_rows])
-                huge = [entry for entry in huge if entry[0] >= taken_rows]
+        self._take_in_few()
+        begin, rows = 0, len(paths.codes)
+        while begin < rows:
+            end = self._room_until(paths, keys, begin)
+            self._take(paths, keys, sums, begin, end)
+            self._add_huge([entry for entry in huge if begin <= entry[0] < end])
+            if len(self._texts) > DISTINCT_MAX or self.text_bytes > TEXT_BYTES_MAX:
                 self._cut(KEPT_AT_A_CUT, TEXT_BYTES_KEPT_AT_A_CUT)
-                rows = rows.slice(over + 1)
-                grouped = grouped_paths(rows)
-                added_bytes = _text_bytes(grouped)
-        self._add_huge(huge)
-        self.pending.append(grouped)
-        self.pending_rows += grouped.height
-        self.pending_bytes += added_bytes
-        self._compact_if_long()
+            begin = end
 
-    def _compact_if_long(self) -> None:
-        if self.pending_rows > max(DISTINCT_MAX // 8, self.table.height) or self.pending_bytes > max(
-            TEXT_BYTES_MAX // 8, self.text_bytes
-        ):
-            self.compact()
+    def _room_until(self, paths: Coded, keys: UInt64s, begin: int) -> int:
+        """Behind the record that brings one path too many; behind the last, where none does."""
+        rows = len(paths.codes)
+        if not self._too_much(len(paths), paths.bytes_at_most):
+            return rows  # the ordinary case
+        first = np.full(len(paths), -1)
+        first[paths.codes[begin:][::-1]] = np.arange(rows - 1, begin - 1, -1)
+        fresh = np.flatnonzero((first >= 0) & (self._row_of.of(keys) == 0))
+        if not len(fresh):
+            return rows
+        fresh = fresh[np.argsort(first[fresh])]
+        lengths = np.array([len(text) for text in paths.some_bytes(fresh)], np.int64)
+        room = _fitting(lengths, DISTINCT_MAX - len(self._texts), TEXT_BYTES_MAX - self.text_bytes)
+        return int(first[fresh[room]]) + 1 if room < len(fresh) else rows
+
+    def _take(self, paths: Coded, keys: UInt64s, sums: Mapping[str, Int64s], begin: int, end: int) -> None:
+        """Records from `begin` to `end`, for which there is room."""
+        part = paths if end - begin == len(paths.codes) else paths.chosen(np.arange(begin, end))
+        columns = [part.numbers(), *(part.numbers(sums[name][begin:end]) for name in SUMS)]
+        numbers = np.stack(columns, axis=1)
+        there = np.flatnonzero(numbers[:, _COUNT])
+        self._sum_in(keys[there], numbers[there], lambda places: paths.some_bytes(there[places]))
+
+    def _sum_in(self, keys: UInt64s, numbers: Int64s, texts_at: Callable[[Int64s], list[bytes]]) -> None:
+        """Numbers of distinct paths, the texts of which are asked for by their places."""
+        row = self._row_of.of(keys) - 1
+        fresh = np.flatnonzero(row < 0)
+        if len(fresh):
+            texts, before = texts_at(fresh), len(self._texts)
+            self._texts += texts
+            self.text_bytes += sum(map(len, texts))
+            row[fresh] = np.arange(before, len(self._texts))
+            self._row_of.put(keys[fresh], row[fresh] + 1)
+            if len(self._texts) > len(self._numbers):
+                self._grow()
+            self._numbers[before : len(self._texts)] = 0
+        self._numbers[row] += numbers
+
+    def _grow(self) -> None:
+        larger = np.empty((len(self._texts) * 5 // 4, len(_PLACE)), np.int64)
+        larger[: len(self._numbers)] = self._numbers
+        self._numbers = larger
 
     def add_few(self, paths: Sequence[str], numbers: Mapping[str, Sequence[int]], huge: Huge = ()) -> None:
         """Take in few records one by one, in their order: their paths, and of each of SUMS what they add (bytes: 0
         where `huge` has them)."""
         longest = 4 * sum(map(len, paths))  # no character has more bytes
-        if self._too_much(self.pending_rows + len(paths), self.pending_bytes + longest):
-            rows = pl.DataFrame({"path": paths, **numbers}, schema=_EMPTY.drop("count").schema)
-            self.add(grouped_paths(rows), lambda: rows, huge)
+        if self._too_much(len(paths), longest):
+            coded = Coded.of_texts(paths)
+            self.add(coded, keys_of(coded), {name: np.array(numbers[name], np.int64) for name in SUMS}, huge)
             return
         for path, *added in zip(paths, *(numbers[name] for name in SUMS), strict=True):
-            known = self.few.get(path)
+            known = self._few.get(path)
             if known is None:
-                self.few[path] = [1, *added]
-                self.pending_rows += 1
-                self.pending_bytes += len(path.encode())
+                self._few[path] = [1, *added]
+                self.text_bytes += len(path.encode())
             else:
-                self.few[path] = [known[0] + 1, *map(operator.add, known[1:], added)]
+                self._few[path] = [known[0] + 1, *map(operator.add, known[1:], added)]
         self._add_huge(huge)
-        if len(self.few) > FEW_PATHS:
-            self._spill()
-            self._compact_if_long()
+        if len(self._few) > FEW_PATHS:
+            self._take_in_few()
 
-    def _spill(self) -> None:
-        """From the dict, in which a row takes ten times the memory, to the frames."""
-        if self.few:
-            columns = [list(self.few), *zip(*self.few.values(), strict=True)]
-            self.pending.append(pl.DataFrame(columns, schema=_EMPTY.schema))
-            self.few = {}
+    def _take_in_few(self) -> None:
+        """From the dict, in which a row takes several times the memory, to the others."""
+        if self._few:
+            few, self._few = self._few, {}
+            texts = Texts_In.of(list(few))
+            self.text_bytes -= len(texts.data)
+            self._sum_in(texts.hashed(own_secret()), np.array(list(few.values()), np.int64), texts.bytes_at)
 
     def _too_much(self, more_paths: int, more_bytes: int) -> bool:
-        return self.table.height + more_paths > DISTINCT_MAX or self.text_bytes + more_bytes > TEXT_BYTES_MAX
+        return len(self) + more_paths > DISTINCT_MAX or self.text_bytes + more_bytes > TEXT_BYTES_MAX
 
     def _add_huge(self, huge: Huge) -> None:
         for _, path, number in huge:
             self.huge_bytes[path] = self.huge_bytes.get(path, 0) + number
 
-    def compact(self) -> None:
-        """Merge what is pending. Changes the table's shape in memory, never what it says."""
-        self._spill()
-        if self.pending:
-            tables = [self.table, *self.pending] if self.table.height else self.pending
-            self._set(_summed(tables) if len(tables) > 1 else tables[0])
-            self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
-
-    def _set(self, table: pl.DataFrame) -> None:
-        # Strings are written anew: else each would keep alive the buffer of the batch that it came in.
-        if table.height <= FEW_PATHS:
-            paths = table["path"].to_list()
-            self.table = pl.DataFrame([pl.Series("path", paths, pl.String), *table.get_columns()[1:]])
-            self.text_bytes = sum(len(path.encode()) for path in paths)
-        else:
-            self.table = table.with_columns(pl.concat_str("path", pl.lit("")))
-            self.text_bytes = _text_bytes(self.table)
+    # ------------------------------------------------------------------ and are cut
 
     def _cut(self, keep: int, keep_bytes: int) -> None:
         """Keep at most so many paths, of at most so many bytes; what ties with the first one to go, goes too."""
-        if self.table.height <= keep and self.text_bytes <= keep_bytes:
+        if len(self._texts) <= keep and self.text_bytes <= keep_bytes:
             return
-        ordered = self.table.sort("count", descending=True)
-        taken = int(ordered["count"][_fitting(ordered["path"], keep, keep_bytes)])
+        numbers = self._numbers[: len(self._texts)]
+        counts = numbers[:, _COUNT]
+        lengths = np.array(list(map(len, self._texts)), np.int64)
+        most_first = np.argsort(-counts)
+        taken = int(counts[most_first[_fitting(lengths[most_first], keep, keep_bytes)]])
         self.error += taken
-        gone = self.table.filter(pl.col("count") <= taken)
-        lost = int(gone["bytes"].max() or 0)  # type: ignore[arg-type]
-        self._set(self.table.with_columns(pl.col("count") - taken).filter(pl.col("count") > 0))
+        stays = counts > taken
+        lost = int(numbers[~stays, _BYTES].max())
+        keys = self._keys()[stays]
+        self._texts = _chosen(self._texts, np.flatnonzero(stays))
+        self._numbers = numbers[stays]
+        self._numbers[:, _COUNT] -= taken
+        self._in_order = np.empty(0, np.int32)
+        self.text_bytes = int(lengths[stays].sum())
+        self._row_of.forget()
+        self._row_of.put(keys, np.arange(1, len(keys) + 1))
         if self.huge_bytes:
-            left = set(self.table["path"].to_list())
+            left = {path: number for path, number in self.huge_bytes.items() if self._row(path) is not None}
             lost += max((number for path, number in self.huge_bytes.items() if path not in left), default=0)
-            self.huge_bytes = {path: number for path, number in self.huge_bytes.items() if path in left}
+            self.huge_bytes = left
         self.bytes_error += lost
 
     def shrink(self) -> bool:
         """Keep only the most frequent paths, a sixteenth of what a table may hold; False if there are no more. What
         they lack from then on is in `error`."""
-        self.compact()
+        self._take_in_few()
         before = self.error
         self._cut(SHRUNK_PATHS, SHRUNK_TEXT_BYTES)
         return self.error > before
@@ -200,97 +224,116 @@ class Path_Table:
     @property
     def shrinkable(self) -> bool:
         """Whether `shrink` may find something to cut."""
-        rows, text_bytes = self.table.height + self.pending_rows, self.text_bytes + self.pending_bytes
-        return rows > SHRUNK_PATHS or text_bytes > SHRUNK_TEXT_BYTES
+        return len(self) > SHRUNK_PATHS or self.text_bytes > SHRUNK_TEXT_BYTES
 
     @property
     def size_bytes(self) -> int:
         """About what it takes in memory."""
-        huge = sum(map(sys.getsizeof, self.huge_bytes))
-        rows = self.table.height + self.pending_rows + 4 * len(self.huge_bytes)
-        return self.text_bytes + self.pending_bytes + huge + _ROW_BYTES * rows + _FEW_ROW_BYTES * len(self.few)
+        huge = sum(sys.getsizeof(path) + _FEW_ROW_BYTES for path in self.huge_bytes)
+        rows = self._numbers.nbytes + (_TEXT_BYTES + _INDEX_BYTES) * len(self._texts)
+        return self.text_bytes + huge + rows + _FEW_ROW_BYTES * len(self._few)
+
+    # ------------------------------------------------------------------ what it says
+
+    def _keys(self) -> UInt64s:
+        """Of each row."""
+        hashes, rows = self._row_of.items()
+        keys = np.empty_like(hashes)
+        keys[rows - 1] = hashes
+        return keys
+
+    def _row(self, path: str) -> int | None:
+        row = int(self._row_of.of(Texts_In.of([path]).hashed(own_secret()))[0]) - 1
+        return row if row >= 0 else None
+
+    def rows(self) -> Iterator[Path_Row]:
+        """All of them, in any order."""
+        self._take_in_few()
+        return self._rows(range(len(self._texts)))
+
+    def _rows(self, rows: Sequence[int]) -> Iterator[Path_Row]:
+        for row, numbers in zip(rows, self._numbers[np.array(rows, np.int64)].tolist(), strict=True):
+            path = self._texts[row].decode()
+            numbers[_BYTES] += self.huge_bytes.get(path, 0)
+            yield Path_Row(path, *numbers)
 
     def top(self, limit: int, by: str = "count") -> list[Path_Row]:
         """The paths with the most of something (`count`, or one of SUMS), and not none of it; equal ones by path
         ascending by code point."""
-        self.compact()
-        table = self.table
-        # Bytes that are too large for the column are known row by row.
-        if table.height <= FEW_PATHS or (by == "bytes" and self.huge_bytes):
-            number = operator.attrgetter(by if by in SUMS else "requests")
-            rows = filter(number, map(self._row, table.rows()))
-            return sorted(rows, key=lambda row: (-number(row), row.path))[:limit]
-        values = table[by].to_numpy()
+        self._take_in_few()
+        values = self._numbers[: len(self._texts), _PLACE[by]]
+        if by == "bytes" and self.huge_bytes:  # the column lacks these: as Python integers, which do not overflow
+            found = sorted((row for row in self.rows() if row.bytes), key=lambda row: (-row.bytes, row.path))
+            return found[:limit]
         places = np.flatnonzero(values > 0)
-        if 0 < limit < len(places):  # all that tie with the last one take part in the order by path
-            values = values[places]
-            places = places[values >= np.partition(values, -limit)[-limit]]
-        chosen = table[places].sort([by, "path"], descending=[True, False]).head(limit)
-        return list(map(self._row, chosen.iter_rows()))
-
-    def _row(self, values: tuple[Any, ...]) -> Path_Row:
-        row = Path_Row(*values)
-        return row._replace(bytes=row.bytes + self.huge_bytes[row.path]) if row.path in self.huge_bytes else row
+        if 0 < limit < len(places):
+            # Of those that tie with the last one, which may be most of all, only as many are put in order as belong to
+            # it.
+            of_each = values[places]
+            last = np.partition(of_each, -limit)[-limit]
+            above, ties = places[of_each > last], places[of_each == last].tolist()
+            least = nsmallest(limit - len(above), ties, key=self._texts.__getitem__)
+            places = np.concatenate((above, np.array(least, np.int64)))
+        # The bytes of UTF-8 are ordered as its code points are.
+        order = sorted(places.tolist(), key=lambda row: (-int(values[row]), self._texts[row]))
+        return list(self._rows(order[:limit]))
 
     @classmethod
     def merged(cls, tables: Sequence[Self]) -> Self:
         """Sum of the tables, cut once if it is too long; the order of the tables does not matter."""
         result = cls()
         for table in tables:
-            table.compact()
+            table._take_in_few()
             result.error += table.error
             result.bytes_error += table.bytes_error
             for path, number in table.huge_bytes.items():
                 result.huge_bytes[path] = result.huge_bytes.get(path, 0) + number
-        result._set(_summed([table.table for table in tables]))
+            texts = table._texts
+            result._sum_in(table._keys(), table._numbers[: len(texts)], partial(_chosen, texts))
         result._cut(DISTINCT_MAX, TEXT_BYTES_MAX)
         return result
 
     def content(self) -> list[Any]:
         """Plain values for storage, sorted by path."""
-        self.compact()
-        table = self.table[self.table["path"].arg_sort()]
+        self._take_in_few()
+        # What was in order before is one run, which sorting only has to look through.
+        order = [*self._in_order.tolist(), *range(len(self._in_order), len(self._texts))]
+        order.sort(key=self._texts.__getitem__)
+        self._in_order = np.array(order, np.int32)
+        texts, numbers = _chosen(self._texts, self._in_order), self._numbers[self._in_order]
         return [
-            raw(table["path"].str.len_bytes().to_numpy().astype(np.uint16)),
-            "".join(table["path"].to_list()).encode(),
-            raw(table["count"].to_numpy()),
-            raw(table["bytes"].to_numpy()),
+            raw(np.array(list(map(len, texts)), np.uint16)),
+            b"".join(texts),
+            raw(numbers[:, _COUNT]),
+            raw(numbers[:, _BYTES]),
             self.error,
             [[path, str(number)] for path, number in sorted(self.huge_bytes.items())],
             str(self.bytes_error),
-            [raw(narrow(table[name].to_numpy())) for name in SUMS[1:]],
+            [raw(narrow(numbers[:, _PLACE[name]])) for name in SUMS[1:]],
         ]
 
     @classmethod
     def from_content(cls, content: list[Any]) -> Self:
         """Of versions up to 3 too, which had no sums but bytes: the others are 0."""
         result = cls()
-        lengths, text, counts, sizes, result.error, huge, *rest = content
-        ends = np.cumsum(unraw(lengths), dtype=np.int64).tolist()
-        paths = [text[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
-        none = np.zeros(len(paths), np.int64)
+        lengths, data, counts, sizes, result.error, huge, *rest = content
+        ends = np.cumsum(unraw(lengths), dtype=np.int64)
+        texts = Texts_In(data, np.concatenate(([0], ends))[:-1], ends)
+        numbers = np.zeros((len(ends), len(_PLACE)), np.int64)
+        numbers[:, _COUNT], numbers[:, _BYTES] = unraw(counts), unraw(sizes)
         result.bytes_error = int(rest[0]) if rest else 0
-        sums = [unraw(numbers).astype(np.int64) for numbers in rest[1]] if rest else [none] * len(SUMS[1:])
-        result.table = pl.DataFrame([paths, unraw(counts), unraw(sizes), *sums], schema=_EMPTY.schema)
-        result.text_bytes = len(text)
+        for name, values in zip(SUMS[1:], rest[1] if rest else (), strict=False):
+            numbers[:, _PLACE[name]] = unraw(values)
+        result._sum_in(texts.hashed(own_secret()), numbers, texts.bytes_at)
+        result._in_order = np.arange(len(ends), dtype=np.int32)
         result.huge_bytes = {path: int(number) for path, number in huge}
         return result
 
 
-def grouped_paths(rows: pl.DataFrame) -> pl.DataFrame:
-    """`path`, `count` and SUMS of rows with `path` and SUMS."""
-    return rows.group_by("path").agg(pl.len().cast(pl.Int64).alias("count"), pl.col(*SUMS).sum())
+def _fitting(lengths: Int64s, paths_max: int, bytes_max: int) -> int:
+    """How many of the first of these texts are within both limits."""
+    return min(paths_max, int(np.searchsorted(np.cumsum(lengths), bytes_max, side="right")))
 
 
-def _text_bytes(table: pl.DataFrame) -> int:
-    return int(table["path"].str.len_bytes().cast(pl.Int64).sum())
-
-
-def _fitting(paths: pl.Series, paths_max: int, bytes_max: int) -> int:
-    """How many of the first of these paths are within both limits."""
-    ends = paths.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
-    return min(paths_max, int(np.searchsorted(ends, bytes_max, side="right")))
-
-
-def _summed(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(tables, rechunk=True).group_by("path").agg(pl.col("count", *SUMS).sum())
+def _chosen(texts: Sequence[bytes], places: npt.NDArray[np.integer]) -> list[bytes]:
+    return [texts[place] for place in places.tolist()]

@@ -5,8 +5,10 @@ from functools import cache
 
 import numpy as np
 
+from sa_stream.records.coded import Coded
 from sa_stream.records.columns import Bools, Int64s
 from sa_stream.windows.summaries import UInt64s
+from sa_stream.windows.tables import hashes_of
 
 
 @cache
@@ -14,6 +16,11 @@ def own_secret() -> int:
     """Of this process, to remember by where hashes have no secret. Whoever knew it could make a text that is taken for
     another one."""
     return secrets.randbits(63) + 1
+
+
+def keys_of(column: Coded) -> UInt64s:
+    """What the distinct values of a column are known by in this process."""
+    return hashes_of(column, own_secret())
 
 
 class Remembered:
@@ -30,6 +37,10 @@ class Remembered:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def items(self) -> tuple[UInt64s, Int64s]:
+        """The hashes, ascending, and the number of each."""
+        return self._hashes, self._numbers
 
     def of(self, hashes: UInt64s) -> Int64s:
         """The number of each; 0 of one that is not known."""

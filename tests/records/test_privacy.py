@@ -1,5 +1,6 @@
 """What is taken out of texts before they are stored or shown, and that the cheap test misses none of it."""
 
+import re
 import time
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from sa_stream.records.privacy import (
     MAYBE_PERSONAL,
     PATH_RULES_SETTING,
     Path_Rules,
-    clean_few_paths,
     clean_host,
     clean_paths,
     clean_value,
@@ -191,36 +191,34 @@ class Test_maybe_personal:
     @given(st.lists(st.lists(PIECES, max_size=20).map("".join), min_size=1, max_size=20))
     @example(["/u/a%%34%30b.de", "/%5b[%69p]%5D", *CHANGED])
     def test_it_matches_every_text_that_scrub_would_change(self, texts: list[str]) -> None:
-        maybe = pl.Series(texts).str.contains(MAYBE_PERSONAL)
-        for text, suspected in zip(texts, maybe, strict=True):
-            assert suspected or scrub(text) == text
+        for text in texts:
+            assert re.search(MAYBE_PERSONAL, text) or scrub(text) == text
 
     @settings(deadline=None)
     @given(st.text(max_size=60) | st.from_regex(r"(/[a-f0-9:.%@]{1,12}){1,4}", fullmatch=True))
     def test_it_matches_every_text_of_any_kind_that_scrub_would_change(self, text: str) -> None:
-        assert pl.Series([text]).str.contains(MAYBE_PERSONAL)[0] or scrub(text) == text
+        assert re.search(MAYBE_PERSONAL, text) or scrub(text) == text
 
     @pytest.mark.parametrize("path", ORDINARY)
     def test_it_leaves_ordinary_paths_alone(self, path: str) -> None:
-        assert not pl.Series([path]).str.contains(MAYBE_PERSONAL)[0]
+        assert not re.search(MAYBE_PERSONAL, path)
 
     def test_it_is_cheap(self) -> None:
-        paths = pl.Series([f"/blog/assets/news/page-{number:05x}.min.js" for number in range(100_000)])
-        best = 1.0
+        paths = [f"/blog/a%20b/news/page-{number:05x}.min.js" for number in range(100_000)]
+        best = 2.0
         for _ in range(5):
             start = time.perf_counter()
-            assert not paths.str.contains(MAYBE_PERSONAL).any()
+            assert clean_paths(paths, NO_RULES) == paths
             best = min(best, time.perf_counter() - start)
-        assert best < 0.08  # measured: 4 to 7 ms on an idle core; the rest is for a busy machine
+        assert best < 0.6  # measured: 90 ms on an idle core, 3 s without the test; the rest is for a busy machine
 
 
 class Test_paths:
-    def test_ordinary_paths_come_back_as_the_same_series(self) -> None:
-        paths = pl.Series("cs-uri-stem", ["/", "/a.html", "/a%20b", "/jquery-3.7.1.js"])
-        assert clean_paths(paths, NO_RULES) is paths
-        assert clean_paths(paths, Path_Rules.parse('[["^/users/", "/"]]')) is paths
-        empty = pl.Series("cs-uri-stem", [], dtype=pl.String)
-        assert clean_paths(empty, NO_RULES) is empty
+    def test_ordinary_paths_come_back_as_they_are(self) -> None:
+        paths = ["/", "/a.html", "/a%20b", "/jquery-3.7.1.js"]
+        assert clean_paths(paths, NO_RULES) == paths
+        assert clean_paths(paths, Path_Rules.parse('[["^/users/", "/"]]')) == paths
+        assert clean_paths([], Path_Rules.parse('[["^/users/", "/"]]')) == []
 
     def test_odd_paths_become_what_is_stored_in_their_place(self) -> None:
         given_paths = [
@@ -237,36 +235,21 @@ class Test_paths:
             "/x",
         ]
         expected = ["", "", "", "-", "", "/a", "/a%3Fb", "/a", "/u/[email]", "/" + "ü" * 2_047, "/x"]
-        result = clean_paths(pl.Series("path", given_paths, dtype=pl.String), NO_RULES)
-        assert result.to_list() == expected
-        assert result.name == "path"
-
-    def test_the_given_series_stays_as_it_was(self) -> None:
-        paths = pl.Series(["/u/a@b.de", "/x"])
-        other = paths.slice(0)
-        assert clean_paths(paths, NO_RULES).to_list() == ["/u/[email]", "/x"]
-        assert paths.to_list() == other.to_list() == ["/u/a@b.de", "/x"]
+        assert clean_paths(given_paths, NO_RULES) == expected
 
     def test_rules_come_after_the_scrub_and_before_the_cut(self) -> None:
         rules = Path_Rules.parse('[["/u/\\\\[email\\\\]", "/u"], ["^/t/([a-z]+)/[0-9]+", "/t/${1}/{id}"]]')
-        paths = pl.Series(["/u/a@b.de", "/t/abc/123/x", "/" + "x" * 5_000, "-"])
-        assert clean_paths(paths, rules).to_list() == ["/u", "/t/abc/{id}/x", "/" + "x" * 2_047, ""]
+        paths = ["/u/a@b.de", "/t/abc/123/x", "/" + "x" * 5_000, "-"]
+        assert clean_paths(paths, rules) == ["/u", "/t/abc/{id}/x", "/" + "x" * 2_047, ""]
 
     def test_a_missing_path_is_the_empty_string_whatever_the_rules(self) -> None:
         rules = Path_Rules.parse('[["^-?$", "other"]]')
-        assert clean_paths(pl.Series([None, "-", "", "/"], dtype=pl.String), rules).to_list() == ["", "", "", "/"]
+        assert clean_paths([None, "-", "", "/"], rules) == ["", "", "", "/"]
 
     @given(st.lists(st.none() | st.lists(PIECES | st.just("?"), max_size=12).map("".join), max_size=12))
     def test_each_path_is_cleaned_as_if_it_were_alone(self, texts: list[str | None]) -> None:
         expected = ["" if text is None else oracle.shown_path(text) for text in texts]
-        assert clean_paths(pl.Series("p", texts, dtype=pl.String), NO_RULES).to_list() == expected
-
-    @settings(max_examples=200, deadline=None)
-    @given(st.lists(st.none() | st.lists(PIECES | DOMAINS | st.just("?"), max_size=12).map("".join), max_size=8))
-    def test_few_are_cleaned_as_many_are(self, texts: list[str | None]) -> None:
-        texts += ["-", "/" + "ü" * 2_050, *UNCHANGED, *CHANGED]
-        for rules in (NO_RULES, Path_Rules.parse('[["^$|b", "/none"]]')):
-            assert clean_few_paths(texts, rules) == clean_paths(pl.Series(texts, dtype=pl.String), rules).to_list()
+        assert clean_paths(texts, NO_RULES) == expected
 
 
 class Test_normalized:
@@ -285,13 +268,13 @@ class Test_normalized:
     )
     def test_escapes_get_one_form_and_reserved_characters_stay(self, path: str, one_form: str) -> None:
         assert normalized(path) == one_form
-        assert clean_paths(pl.Series([path, "/x"]), NO_RULES).to_list() == [one_form, "/x"]
+        assert clean_paths([path, "/x"], NO_RULES) == [one_form, "/x"]
 
     @given(st.lists(st.text("%0123456789abcdefABCDEFg~", max_size=12), max_size=12))
     @example([f"%{byte:02x}" for byte in range(256)] + [f"%{byte:02X}" for byte in range(256)])
     @example([f"%{high}{low}" for high in "abcdefABCDEF" for low in "abcdefABCDEF"])
     def test_those_and_only_those_that_it_changes_are_looked_at(self, paths: list[str]) -> None:
-        maybe = pl.Series(paths, dtype=pl.String).str.contains(MAYBE_NORMALIZED).to_list()
+        maybe = [bool(re.search(MAYBE_NORMALIZED, path)) for path in paths]
         assert maybe == [normalized(path) != path for path in paths]
 
 

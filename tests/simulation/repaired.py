@@ -30,9 +30,7 @@ def counted(tally: Tally) -> Counter[str]:
 
 
 def paths_of(window: Window) -> Counter[str]:
-    window.paths.compact()
-    table = window.paths.table
-    return Counter(dict(zip(table["path"].to_list(), table["count"].to_list(), strict=True)))
+    return Counter({row.path: row.requests for row in window.paths.rows()})
 
 
 class Repair_Checks:
