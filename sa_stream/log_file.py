@@ -1,14 +1,15 @@
 """One file of logs as the rooms speak of it: the source says what form it has and hands over pieces, whoever reads
 these notes what became of its records, and the summary shows what of it was not aggregated."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import polars as pl
+from sa_stream.frames import pl
 
 W3C_HEADER = b"#Fields:"  # a line that begins so names the columns of those below it
 
@@ -74,4 +75,4 @@ class Log_Table:
 
     file: Log_File
     names: tuple[str, ...]
-    frames: Callable[[Sequence[str]], Iterator["pl.DataFrame"]]
+    frames: Callable[[Sequence[str]], Iterator[pl.DataFrame]]

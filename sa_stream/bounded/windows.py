@@ -14,7 +14,6 @@ from sa_stream.timing import WINDOW_MS, month_of
 from sa_stream.windows.fold import Hashed, Part, fold, hash_columns, parted
 from sa_stream.windows.ids import Recent_Ids
 from sa_stream.windows.summaries import UInt64s, distinct
-from sa_stream.windows.tables import hashes_of
 from sa_stream.windows.window import Window
 
 type Keys = Sequence[tuple[int, UInt64s]]  # window (start in ms), and a number for each of some records of it
@@ -122,7 +121,7 @@ def _contents(columns: Columns) -> UInt64s:
     for name, column in texts.coded.items():
         if name == PATH and column.lying is None:  # nobody reads further than its query, and the kernel has not
             column = column.with_values([_without_query(path) for path in column.values])
-        hashes = hashes * _SPREAD + hashes_of(column, 0)[column.codes]
+        hashes = hashes * _SPREAD + column.hashed(0)[column.codes]
     for numbers in (texts.status, texts.sizes, *(column.values for column in texts.micros.values())):
         hashes = hashes * _SPREAD + numbers.astype(np.uint64)
     for large in (columns.huge, *(column.long for column in texts.micros.values())):

@@ -2,14 +2,16 @@
 records were read. A text is looked at once for each distinct value, never for a row.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from sa_stream.records.hashing import Texts_In
+from sa_stream.frames import pl
+from sa_stream.records.hashing import Texts_In, UInt64s, hash_expression
 
 FEW_VALUES = 256  # up to so many, a loop costs less than a call of polars
 
@@ -34,8 +36,8 @@ class Coded:
         """`places`: where in `texts` the distinct values are, if they are not all of it."""
         self.codes, self.first = codes, first
         self._values = texts if isinstance(texts, list) else None
-        self._series = texts if isinstance(texts, pl.Series) else None
         self.lying = texts if isinstance(texts, Texts_In) else None
+        self._series = None if isinstance(texts, list | Texts_In) else texts
         self._places = places
         if self.lying is not None and places is not None:
             self.lying, self._places = self.lying.taken(places), None
@@ -44,14 +46,14 @@ class Coded:
         return len(self.first)
 
     @classmethod
-    def of_texts(cls, texts: Sequence[str | None]) -> "Coded":
+    def of_texts(cls, texts: Sequence[str | None]) -> Coded:
         """Of the text of each record."""
         number: dict[str, int] = {}
         codes = np.array([number.setdefault(text or "", len(number)) for text in texts], np.int64)
         return cls(codes, firsts(codes), list(number))
 
     @classmethod
-    def concatenated(cls, parts: "Sequence[Coded]") -> "Coded":
+    def concatenated(cls, parts: Sequence[Coded]) -> Coded:
         """Records of several columns, one after the other."""
         number: dict[str, int] = {}
         maps = [np.array([number.setdefault(text, len(number)) for text in part.values], np.int64) for part in parts]
@@ -105,16 +107,25 @@ class Coded:
             return int((self.lying.end - self.lying.begin).sum())
         return 4 * sum(map(len, self.values))
 
+    def hashed(self, seed: int) -> UInt64s:
+        """Of the distinct values."""
+        if self.lying is not None:
+            return self.lying.hashed(seed)
+        if self._series is None or len(self) <= FEW_VALUES:
+            return Texts_In.of(self.values).hashed(seed)
+        hashed: UInt64s = self.series.to_frame("text").select(hash_expression("text", seed)).to_series().to_numpy()
+        return hashed
+
     def texts(self) -> list[str]:
         """The value of each record."""
         values = self.values
         return [values[code] for code in self.codes.tolist()]
 
-    def chosen(self, rows: Int64s) -> "Coded":
+    def chosen(self, rows: Int64s) -> Coded:
         """Some of the records, with the same distinct values."""
         return Coded(self.codes[rows], self.first, self._given, self._places)
 
-    def taken(self, rows: Int64s) -> "Coded":
+    def taken(self, rows: Int64s) -> Coded:
         """Some of the records, in any order, as a column of its own: with the values that these have."""
         codes = self.codes[rows]
         place = np.full(len(self), -1, np.int64)
@@ -132,7 +143,7 @@ class Coded:
             return self.lying
         return self._series if self._series is not None else self._values or []
 
-    def with_values(self, values: list[str]) -> "Coded":
+    def with_values(self, values: list[str]) -> Coded:
         """The same records under other values, one for each of the distinct ones, of which some may be equal."""
         number: dict[str, int] = {}
         codes = np.array([number.setdefault(value, len(number)) for value in values], np.int64)
@@ -140,7 +151,7 @@ class Coded:
             return Coded(self.codes, self.first, values)
         return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
 
-    def shortened(self, pattern: re.Pattern[str]) -> "Coded":
+    def shortened(self, pattern: re.Pattern[str]) -> Coded:
         """The same records, told apart only by what a pattern finds in their values, where it finds something."""
         return self.with_values([part.group() if (part := pattern.search(text)) else text for text in self.values])
 

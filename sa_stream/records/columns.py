@@ -4,6 +4,8 @@ A column of text is numbers and the distinct texts that they stand for, or a lis
 polars costs as much as a few hundred values in plain Python. Both forms have the same columns and the same values.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from sa_stream.frames import pl
 from sa_stream.records.coded import Coded, coded
 from sa_stream.records.fields import TEXT_COLUMNS
 from sa_stream.records.micros import DURATIONS, Micros
@@ -56,7 +58,7 @@ class Texts:
     sizes: Int64s
 
     @classmethod
-    def of_frame(cls, frame: pl.DataFrame) -> "Texts":
+    def of_frame(cls, frame: pl.DataFrame) -> Texts:
         """Of a frame with CODED_COLUMNS, DURATIONS and the request ids as text, `status` and `bytes`."""
         return cls(
             {name: coded(frame[name]) for name in CODED_COLUMNS},
@@ -67,17 +69,17 @@ class Texts:
         )
 
     @classmethod
-    def of_lists(cls, lists: Lists) -> "Texts":
+    def of_lists(cls, lists: Lists) -> Texts:
         return cls(
             {name: Coded.of_texts(lists[name]) for name in CODED_COLUMNS},
             {name: Micros.of(lists[name]) for name in DURATIONS},
-            Request_Ids.of_series(pl.Series(lists[REQUEST_ID], dtype=pl.String)),
+            Request_Ids.of_texts(lists[REQUEST_ID]),
             np.array(lists["status"], np.int64),
             np.array(lists["bytes"], np.int64),
         )
 
     @classmethod
-    def concatenated(cls, parts: "Sequence[Texts]") -> "Texts":
+    def concatenated(cls, parts: Sequence[Texts]) -> Texts:
         return cls(
             {name: Coded.concatenated([part.coded[name] for part in parts]) for name in CODED_COLUMNS},
             {name: Micros.concatenated([part.micros[name] for part in parts]) for name in DURATIONS},
@@ -86,7 +88,7 @@ class Texts:
             np.concatenate([part.sizes for part in parts]),
         )
 
-    def taken(self, rows: Int64s) -> "Texts":
+    def taken(self, rows: Int64s) -> Texts:
         """Some of the records, by their places, in any order."""
         coded = {name: column.taken(rows) for name, column in self.coded.items()}
         micros = {name: column.taken(rows) for name, column in self.micros.items()}
@@ -119,12 +121,12 @@ class Dropped:
     misfits: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, payload: Int64s, line: Int64s, reason: int, field_count: Int64s | int) -> "Dropped":
+    def of(cls, payload: Int64s, line: Int64s, reason: int, field_count: Int64s | int) -> Dropped:
         counts = np.full(len(payload), field_count, np.int64) if isinstance(field_count, int) else field_count
         return cls(payload, line, np.full(len(payload), reason, np.int64), counts)
 
     @classmethod
-    def joined(cls, parts: Sequence["Dropped"]) -> "Dropped":
+    def joined(cls, parts: Sequence[Dropped]) -> Dropped:
         if not parts:
             return cls(NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS)
         if len(parts) == 1:
@@ -140,7 +142,7 @@ class Dropped:
     def __len__(self) -> int:
         return len(self.payload)
 
-    def in_order(self) -> "Dropped":
+    def in_order(self) -> Dropped:
         """By reason, and those of one reason in the order of their payloads and lines."""
         order = np.lexsort((self.line, self.payload, self.reason))
         return Dropped(self.payload[order], self.line[order], self.reason[order], self.field_count[order], self.misfits)
@@ -190,11 +192,11 @@ class Columns:
         """A column of times, record by record, in whole microseconds; NO_TIME where missing."""
         return list(self.table[name]) if isinstance(self.table, dict) else self.table.micros[name].each()
 
-    def as_lists(self) -> "Columns":
+    def as_lists(self) -> Columns:
         """With lists for a table."""
         return self if isinstance(self.table, dict) else replace(self, table=self.table.as_lists())
 
-    def chosen(self, rows: Bools | Int64s) -> "Columns":
+    def chosen(self, rows: Bools | Int64s) -> Columns:
         """Some of the rows, by a mask or by their places, which may be in another order. `dropped` stays whole."""
         is_mask = rows.dtype == np.bool_
         if len(rows) == len(self) and (rows.all() if is_mask else (np.diff(rows) == 1).all()):
@@ -222,12 +224,12 @@ class Columns:
             self.payload_arrivals_ms,
         )
 
-    def in_order(self) -> "Columns":
+    def in_order(self) -> Columns:
         """Rows in the order of their payloads and lines."""
         return self.chosen(np.lexsort((self.line, self.payload)))
 
     @classmethod
-    def concatenated(cls, parts: Sequence["Columns"], payload_arrivals_ms: Int64s) -> "Columns":
+    def concatenated(cls, parts: Sequence[Columns], payload_arrivals_ms: Int64s) -> Columns:
         """Rows of parts of one call, one after the other."""
         rows = [0, *np.cumsum([len(part) for part in parts]).tolist()]
         lists = [part.table for part in parts if isinstance(part.table, dict)]

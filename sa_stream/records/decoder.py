@@ -11,14 +11,16 @@ and one byte order mark from the start of the buffer, it unpacks a buffer that b
 or zstd (or fails on it), and one broken byte fails the whole buffer.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
+from sa_stream.frames import pl
 from sa_stream.records.columns import FEW_ROWS, FIELDS, TOO_LONG, Bools, Dropped, Int64s
 from sa_stream.records.fields import RESULT_TYPE, TEXT_COLUMNS, Field_List, Field_Lists, Time_Form
 from sa_stream.records.shapes import witnesses
@@ -40,7 +42,7 @@ class Decoded:
     text           the lines themselves, one a row
     """
 
-    layout: "Layout"
+    layout: Layout
     frame: pl.DataFrame
     payload: Int64s
     line: Int64s
@@ -65,7 +67,7 @@ class Line(NamedTuple):
     payload: int
     line: int
     field_count: int
-    layout: "Layout | None"
+    layout: Layout | None
     too_long: bool
     values: list[str]
     texts: list[str | None]
@@ -109,7 +111,7 @@ class Decoder:
                 return Decoded(layout, frame, *_places(buffer, lengths, frame.height), buffer)
         return None
 
-    def decode_portion(self, portion: "Portion") -> tuple[list[Decoded], list[Dropped]]:
+    def decode_portion(self, portion: Portion) -> tuple[list[Decoded], list[Dropped]]:
         """The same of one portion."""
         buffer = b"".join(portion.payloads)
         lengths = np.fromiter(map(len, portion.payloads), np.int64, len(portion.payloads))
@@ -197,13 +199,13 @@ class Layout:
         read_as = [used.get(index, f"_{index}") for index in range(listed.count)]
         if self.proof is not None:
             read_as[last] = self.proof
-        self.schema = dict.fromkeys(read_as, pl.String)
+        self._read_as = read_as
         place = {name: index for index, name in used.items()}
         self.places = [place.get(name) for name in TEXT_COLUMNS]
         self._place_of = place
         self.columns = columns
         self.wanted = sorted({*used, last} if self.proof else used)
-        self.absent = [pl.lit(None, pl.String).alias(name) for name in columns.values() if name not in used.values()]
+        self._absent = [name for name in columns.values() if name not in used.values()]
 
     @property
     def columns_of_witnesses(self) -> dict[str, str]:
@@ -245,7 +247,7 @@ class Layout:
         if self.time_form != Time_Form.SECONDS:
             frame = frame.with_columns(seconds_of(self.time_form).alias("timestamp"))
         frame = frame.drop("_last", "time", strict=False)
-        return frame.with_columns(self.absent) if self.absent else frame
+        return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in self._absent)
 
     def _read(self, buffer: bytes, rows_max: int | None = None) -> pl.DataFrame:
         # The reader swallows one mark, and without one would unpack what begins like gzip, zlib or zstd.
@@ -264,7 +266,7 @@ class Layout:
             separator="\t",
             has_header=False,
             quote_char=None,
-            schema=self.schema,
+            schema=dict.fromkeys(self._read_as, pl.String),
             columns=self.wanted,
             truncate_ragged_lines=True,
             n_rows=rows_max,

@@ -1,15 +1,16 @@
 """The hash of what is told apart and not stored: xxh3-64 under a secret."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import polars_hash as plh
 import xxhash
 
 from sa_stream import native
+from sa_stream.frames import pl
 from sa_stream.native.rows import hash_texts
 
 type Int64s = npt.NDArray[np.int64]
@@ -18,6 +19,8 @@ type UInt64s = npt.NDArray[np.uint64]
 
 def hash_expression(field: str, seed: int) -> pl.Expr:
     """xxh3-64 of each text of a column (null stays null), the same as xxhash's."""
+    import polars_hash as plh  # loads polars
+
     return plh.col(field).nchash.xxh3_64(seed=seed)  # type: ignore[no-any-return]
 
 
@@ -34,12 +37,12 @@ class Texts_In:
     end: Int64s
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Texts_In":
+    def of(cls, texts: Sequence[str]) -> Texts_In:
         encoded = [text.encode() for text in texts]
         ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
         return cls(b"".join(encoded), np.concatenate(([0], ends))[:-1], ends)
 
-    def taken(self, places: Int64s) -> "Texts_In":
+    def taken(self, places: Int64s) -> Texts_In:
         return Texts_In(self.data, self.begin[places], self.end[places])
 
     def bytes_at(self, places: Int64s) -> list[bytes]:

@@ -5,12 +5,14 @@ A function of the record and its list alone. At first only the witnesses are loo
 where all of them fit, what is read of the record is where it should be. So an ordinary record costs next to nothing.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
+from sa_stream.frames import pl
 from sa_stream.records.columns import Bools
 from sa_stream.records.decoder import Decoded, Layout
 from sa_stream.records.shapes import MISFITS_MIN, cannot_be, recognised

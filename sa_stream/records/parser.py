@@ -1,13 +1,15 @@
 """Text columns in, records out: which lines are records, and what their timestamps, statuses and sizes are."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import polars as pl
 
+from sa_stream.frames import pl
 from sa_stream.records.columns import (
     CODED_COLUMNS,
     COLUMNS,

@@ -2,6 +2,8 @@
 addresses go out. Works on distinct values, never on rows: a cheap test over them all picks the few worth a look.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Sequence
@@ -10,10 +12,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import polars as pl
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from sa_stream.errors import Config_Error
+from sa_stream.frames import pl
 from sa_stream.records.fields import MISSING
 from sa_stream.secrecy import as_found, quoted
 
@@ -209,7 +211,7 @@ class Path_Rules:
     rules: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def parse(cls, setting: str) -> "Path_Rules":
+    def parse(cls, setting: str) -> Path_Rules:
         """From the setting: empty, or a JSON list of pairs such as `[["/users/[^/]+", "/users/{id}"]]`.
 
         Raises Config_Error, which names the setting, for anything else and for a pattern that does not compile.

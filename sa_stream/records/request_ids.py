@@ -1,11 +1,13 @@
 """Request ids as they came: text that is hashed once, for nothing but duplicates, and stored nowhere."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+from sa_stream.frames import pl
 from sa_stream.records.coded import Bools
 from sa_stream.records.fields import NO_VALUE
 from sa_stream.records.hashing import Int64s, Texts_In, UInt64s, hash_expression, hash_of
@@ -20,20 +22,25 @@ class Request_Ids:
     _held: pl.Series | Texts_In  # in which those that are missing are empty
 
     @classmethod
-    def of_series(cls, series: pl.Series) -> "Request_Ids":
+    def of_series(cls, series: pl.Series) -> Request_Ids:
         """Null or `-` is missing."""
         return cls(series)
 
     @classmethod
-    def lying(cls, texts: Texts_In) -> "Request_Ids":
+    def of_texts(cls, texts: Sequence[str | None]) -> Request_Ids:
+        """None or `-` is missing."""
+        return cls(Texts_In.of(["" if text is None or text == NO_VALUE else text for text in texts]))
+
+    @classmethod
+    def lying(cls, texts: Texts_In) -> Request_Ids:
         """As the kernel reads them, the missing ones empty."""
         return cls(texts)
 
     @classmethod
-    def concatenated(cls, parts: "Sequence[Request_Ids]") -> "Request_Ids":
-        return cls(pl.Series([text for part in parts for text in part.texts()], dtype=pl.String))
+    def concatenated(cls, parts: Sequence[Request_Ids]) -> Request_Ids:
+        return cls.of_texts([text for part in parts for text in part.texts()])
 
-    def taken(self, rows: Int64s) -> "Request_Ids":
+    def taken(self, rows: Int64s) -> Request_Ids:
         """Of some of the records."""
         return Request_Ids(self._held.taken(rows) if isinstance(self._held, Texts_In) else self._held[rows])
 

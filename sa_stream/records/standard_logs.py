@@ -12,6 +12,8 @@ logging (v2)"; Athena guide, "Create a table for CloudFront logs ... Parquet"):
   have them as they are: they are encoded here, so that a value is the same from every form.
 """
 
+from __future__ import annotations
+
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +24,9 @@ from urllib.parse import quote
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from sa_stream.errors import Source_Error
+from sa_stream.frames import pl
 from sa_stream.log_file import W3C_HEADER
 from sa_stream.records.decoder import LINE_BYTES_MAX, Layout
 from sa_stream.records.fields import (

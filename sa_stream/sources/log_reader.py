@@ -1,20 +1,19 @@
 """One log, whatever it is and wherever it lies: its bytes come in, pieces of whole lines or of columns go out, in
 memory that does not grow with the log or its lines."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING
 
 from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.frames import pl
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.sources.ahead import ahead
 from sa_stream.sources.log_forms import BYTE_ORDER_MARK, decoded, form_of, utf_16_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.unpacking import plain_blocks
-
-if TYPE_CHECKING:
-    import polars as pl
 
 BUFFER_BYTES = 1 << 20  # about 2,000 lines: they are still in the processor's cache when they are read
 LINE_BYTES_MAX = 1 << 20  # a longer line is malformed anyway; its rest is not kept
@@ -109,9 +108,7 @@ def _gathered(pieces: Iterator[bytes], buffer_bytes: int) -> Iterator[bytes]:
 
 
 def _table(file: Log_File, path: str) -> Log_Table:
-    import polars as pl  # whoever only lists files need not wait for it
-
-    def frames(names: Sequence[str]) -> Iterator["pl.DataFrame"]:
+    def frames(names: Sequence[str]) -> Iterator[pl.DataFrame]:
         chosen = pl.scan_parquet(path).select(pl.col(list(names)))
         try:
             yield from chosen.collect_batches(chunk_size=TABLE_ROWS, lazy=True)

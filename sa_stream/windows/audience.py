@@ -22,7 +22,7 @@ from sa_stream.records.privacy import CACHED_CHARS_MAX
 from sa_stream.records.referrers import OTHER, host_of_referrer
 from sa_stream.windows.remembered import Remembered, keys_of
 from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct
-from sa_stream.windows.tables import Table, hashes_of, paired
+from sa_stream.windows.tables import Table, paired
 from sa_stream.windows.window import Window
 
 AGENTS_MAX = DISTINCT_EXACT  # of a window that are classified; no more, as up to there all are known by their hashes
@@ -79,7 +79,7 @@ def add_agents(window: Window, table: Table, views: Bools, seed: int) -> None:
     seed   the hash secret of the window's month
     """
     agents, classes = table.coded("cs-user-agent"), _classes()
-    of_each = hashes_of(agents, seed)
+    of_each = agents.hashed(seed)
     present = ~np.isin(of_each, [hash_of(value, seed) for value in MISSING])
     chosen = np.flatnonzero(_chosen(window, agents, of_each, present.copy()))
     window.unique_agents.add(of_each[present])
@@ -135,7 +135,7 @@ def _within(known: UInt64s, hashes: UInt64s, present: Bools, limit: int) -> tupl
 def add_referrers(window: Window, table: Table, internal: frozenset[str], seed: int) -> None:
     """Count records by the host that their viewers came from; those of origins beyond ORIGINS_MAX as `(other)`."""
     origins, hosts = table.coded("cs-referer").shortened(ORIGIN), table.coded("cs-host")
-    hashes = hashes_of(origins, seed)
+    hashes = origins.hashed(seed)
     chosen, fresh = _within(window.origins, hashes, np.ones(len(origins), np.bool_), ORIGINS_MAX)
     if len(fresh):
         window.origins = sorted_distinct(np.concatenate((window.origins, fresh)))

@@ -34,7 +34,7 @@ from sa_stream.windows.summaries import (
     add_counts,
     distinct,
 )
-from sa_stream.windows.tables import Counts, Many, Table, hashes_of, table_of
+from sa_stream.windows.tables import Counts, Many, Table, table_of
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -258,7 +258,7 @@ def _add_many_paths(
     window: Window, table: Table, paths: Coded, sums: Mapping[str, Int64s], rules: Path_Rules, seed: int
 ) -> Int64s:
     paths, keys, facts = clean_and_known(paths, rules)
-    window.unique_paths.add(hashes_of(paths, seed))
+    window.unique_paths.add(paths.hashed(seed))
     window.paths.add(paths, keys, sums, _huge(table, paths))
     window.path_groups.add(facts.groups, facts.group_of[paths.codes])
     return facts.sorts[paths.codes]

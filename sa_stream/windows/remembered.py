@@ -8,7 +8,6 @@ import numpy as np
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import Bools, Int64s
 from sa_stream.windows.summaries import UInt64s
-from sa_stream.windows.tables import hashes_of
 
 
 @cache
@@ -20,7 +19,7 @@ def own_secret() -> int:
 
 def keys_of(column: Coded) -> UInt64s:
     """What the distinct values of a column are known by in this process."""
-    return hashes_of(column, own_secret())
+    return column.hashed(own_secret())
 
 
 class Remembered:

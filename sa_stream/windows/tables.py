@@ -8,23 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sa_stream.records.coded import FEW_VALUES, Coded, firsts
+from sa_stream.records.coded import Coded, firsts
 from sa_stream.records.columns import Bools, Columns, Int64s, Lists, Texts
-from sa_stream.records.hashing import hash_expression, hash_of
 from sa_stream.records.micros import Micros
-from sa_stream.windows.summaries import UInt64s
 
 type Counts = dict[Any, int]  # value -> how many records have it
-
-
-def hashes_of(column: Coded, seed: int) -> UInt64s:
-    """Of the distinct values."""
-    if column.lying is not None:
-        return column.lying.hashed(seed)
-    if len(column) <= FEW_VALUES:
-        return np.array([hash_of(value, seed) for value in column.values], np.uint64)
-    hashed: UInt64s = column.series.to_frame("text").select(hash_expression("text", seed)).to_series().to_numpy()
-    return hashed
 
 
 def paired(one: Coded, other: Coded) -> tuple[Int64s, list[tuple[int, int]]]:
