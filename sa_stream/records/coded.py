@@ -89,7 +89,7 @@ class Coded:
         if self._values is None and self.lying is not None:
             return self.lying.texts_at(places)
         if self._values is None and self._series is not None:
-            found: list[str] = self._series.gather(places if self._places is None else self._places[places]).to_list()
+            found: list[str] = self._series.gather(self._placed(places)).to_list()
             return found
         values = self.values
         return [values[place] for place in places.tolist()]
@@ -134,7 +134,11 @@ class Coded:
         used = used[np.argsort(place[used])]
         number = np.empty(len(self), np.int64)
         number[used] = np.arange(len(used))
-        return Coded(number[codes], place[used], self._given, used if self._places is None else self._places[used])
+        return Coded(number[codes], place[used], self._given, self._placed(used))
+
+    def _placed(self, places: Int64s) -> Int64s:
+        """Where in what is given these of the distinct values are."""
+        return places if self._places is None else self._places[places]
 
     @property
     def _given(self) -> pl.Series | list[str] | Texts_In:
@@ -150,6 +154,27 @@ class Coded:
         if len(number) == len(values):
             return Coded(self.codes, self.first, values)
         return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
+
+    def replaced(self, places: Int64s, texts: Sequence[str]) -> Coded:
+        """The same records with other values in some places, which may be equal to others then."""
+        if self.lying is not None:
+            return Coded(self.codes, self.first, self.lying.replaced(places, texts))
+        values = self.values.copy()
+        for place, text in zip(places.tolist(), texts, strict=True):
+            values[place] = text
+        return Coded(self.codes, self.first, values)
+
+    def told_apart_by(self, keys: UInt64s) -> tuple[Coded, UInt64s]:
+        """The same records, where values with one key are one; and the keys of these."""
+        ordered = np.sort(keys)
+        if (ordered[1:] != ordered[:-1]).all():  # quicker to see than to tell them apart anew
+            return self, keys
+        _, place, number = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(place)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        kept = place[order]
+        return Coded(rank[number][self.codes], self.first[kept], self._given, self._placed(kept)), keys[kept]
 
     def shortened(self, pattern: re.Pattern[str]) -> Coded:
         """The same records, told apart only by what a pattern finds in their values, where it finds something."""

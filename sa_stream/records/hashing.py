@@ -45,6 +45,13 @@ class Texts_In:
     def taken(self, places: Int64s) -> Texts_In:
         return Texts_In(self.data, self.begin[places], self.end[places])
 
+    def replaced(self, places: Int64s, texts: Sequence[str]) -> Texts_In:
+        """With other texts in some places."""
+        others = Texts_In.of(texts)
+        begin, end = self.begin.copy(), self.end.copy()
+        begin[places], end[places] = others.begin + len(self.data), others.end + len(self.data)
+        return Texts_In(self.data + others.data, begin, end)
+
     def bytes_at(self, places: Int64s) -> list[bytes]:
         """Some of them."""
         data = self.data
