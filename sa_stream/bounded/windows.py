@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from sa_stream import native
+from sa_stream.native.ids import Id_Set
 from sa_stream.records.columns import REASONS, Bools, Columns, Int64s
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
@@ -22,20 +24,33 @@ type Judge = Callable[[Keys], Sequence[Bools | None]]  # for each window: which 
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: multiplying by it gives every time other bits
 
 
+class _Ids:
+    """An Id_Set without the kernel."""
+
+    def __init__(self) -> None:
+        self._recent = Recent_Ids(horizon_minutes=0)
+
+    def see(self, ids: UInt64s) -> Bools | None:
+        return self._recent.see(ids, np.zeros(len(ids), np.int32))
+
+
 class Seen:
     """What came before, window by window. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._ids: dict[int, Recent_Ids] = {}
+        self._ids: dict[int, Id_Set | _Ids] = {}
         self._lock = threading.Lock()
 
     def judge(self, found: Keys) -> list[Bools | None]:
         """Which of the keys came before, in this call or an earlier one; takes them in."""
         with self._lock:
-            return [
-                self._ids.setdefault(start, Recent_Ids(horizon_minutes=0)).see(keys, np.zeros(len(keys), np.int32))
-                for start, keys in found
-            ]
+            return [self._of(start).see(keys) for start, keys in found]
+
+    def _of(self, start_ms: int) -> "Id_Set | _Ids":
+        ids = self._ids.get(start_ms)
+        if ids is None:
+            ids = self._ids[start_ms] = Id_Set() if native.AVAILABLE else _Ids()
+        return ids
 
     def forget_before(self, start_ms: int) -> None:
         """Let go of windows that begin before this time, to which nothing comes any more."""

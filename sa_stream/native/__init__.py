@@ -16,7 +16,7 @@ from sa_stream.errors import Config_Error
 
 SETTING = "SGRAPH_SEND__SA_NATIVE"
 AUTO, OFF, REQUIRE = CHOICES = ("auto", "off", "require")
-VERSION = 5  # of the structures that kernel.c and this room share
+VERSION = 6  # of the structures that kernel.c and this room share
 
 FOLDER = Path(__file__).parent
 # What a processor must have for a level, as /proc/cpuinfo names it; the best first.
@@ -46,7 +46,7 @@ def _levels(machine: str) -> list[str]:
 def load(path: Path) -> ctypes.CDLL:
     """A library. Raises OSError and AttributeError where it is none, Unusable where it is another version's."""
     library = ctypes.CDLL(str(path))
-    for name in ("version", "scan", "hash_texts", "merge_ids", "part_ids", "unpack"):
+    for name in ("version", "scan", "hash_texts", "merge_ids", "part_ids", "see_ids", "unpack"):
         getattr(library, name).restype = ctypes.c_int64
     found = library.version()
     if found != VERSION:

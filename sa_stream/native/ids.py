@@ -1,15 +1,22 @@
-"""Runs of ids by the kernel: two ascending ones come in, one goes out; or one, and the ids of each minute go out."""
+"""Ids by the kernel. Runs of them: two ascending ones come in, one goes out; or one, and the ids of each minute go out.
+And sets, which tell which of some ids they have.
+"""
 
 import ctypes
+import secrets
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sa_stream import native
+from sa_stream.native.rows import memory
 
 type UInt64s = npt.NDArray[np.uint64]
 type Minutes = npt.NDArray[np.int32]
+type Bools = npt.NDArray[np.bool_]
+
+SLOTS_MIN = 1 << 10
 
 _I64, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -48,3 +55,41 @@ def parted(ids: UInt64s, minutes: Minutes, first: int, count: int) -> tuple[UInt
     )
     assert not failed
     return grouped, ends
+
+
+class Id_Set:
+    """Ids that came. It takes 16 to 32 bytes for each, and at least SLOTS_MIN slots."""
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(SLOTS_MIN, np.uint64)
+        self._used = 0
+
+    def see(self, ids: UInt64s) -> Bools:
+        """Which of them came before, in this call or an earlier one; takes all of them in."""
+        if 2 * (self._used + len(ids)) > len(self._slots):
+            self._grow(self._used + len(ids))
+        return self._put(ids)
+
+    def _grow(self, count: int) -> None:
+        held, self._used = self._slots[self._slots != 0], 0
+        self._slots = np.zeros(1 << (2 * count - 1).bit_length(), np.uint64)
+        self._put(held)
+
+    def _put(self, ids: UInt64s) -> Bools:
+        assert native.LIBRARY is not None
+        ids = np.ascontiguousarray(ids, np.uint64)
+        seen: Bools = memory(len(ids), np.bool_)
+        fresh = native.LIBRARY.see_ids(
+            _POINTER(ids.ctypes.data),
+            _I64(len(ids)),
+            ctypes.c_uint64(_SEED),
+            _POINTER(self._slots.ctypes.data),
+            *(_I64(len(self._slots)), _I64(self._used)),
+            _POINTER(seen.ctypes.data),
+        )
+        assert fresh >= 0
+        self._used += fresh
+        return seen
+
+
+_SEED = secrets.randbits(64)

@@ -10,13 +10,9 @@
 #include <string.h>
 
 typedef uint8_t u8;
-typedef uint16_t u16;
-typedef int16_t i16;
-typedef uint32_t u32;
-typedef uint64_t u64;
-typedef int32_t i32;
-typedef int64_t i64;
-typedef unsigned __int128 u128;
+typedef uint16_t u16; typedef int16_t i16;
+typedef uint32_t u32; typedef int32_t i32;
+typedef uint64_t u64; typedef int64_t i64; typedef unsigned __int128 u128;
 typedef u8 Block __attribute__((vector_size(64), aligned(1)));
 
 #define EXPORT __attribute__((visibility("default")))
@@ -31,7 +27,7 @@ typedef u8 Block __attribute__((vector_size(64), aligned(1)));
 #define LINE_BYTES_MAX (1ll << 20) // as in decoder.py
 #define YEAR_2100_S 4102444800ll   // as in parser.py
 
-EXPORT i64 version(void) { return 5; } // of the structures below: __init__.py has it too
+EXPORT i64 version(void) { return 6; } // of the structures below: __init__.py has it too
 
 // ------------------------------------------------------------------------------------------------ bytes and numbers
 
@@ -165,18 +161,14 @@ EXPORT i64 hash_texts(const u8 *bytes, i64 bytes_n, const i64 *begin, const i64 
 // Merges two ascending runs of distinct ids, each with a minute, into one of `out` and `out_minute`, which have room for
 // a_n + b_n: an id of both gets the later minute, and none stays whose minute is before `oldest`. Returns how many stay.
 // Quickest where the second run is the shorter one: what lies between two of its ids is copied as it is.
-#define KEEP(id, minute_of_it) do { out[n] = id; out_minute[n] = minute_of_it; n += minute_of_it >= oldest; } while (0)
+#define KEEP(id, minute_of_it) do { out[n] = id; out_minute[n] = (minute_of_it); n += (minute_of_it) >= oldest; } while (0)
 EXPORT i64 merge_ids(const u64 *a, const i32 *a_minute, i64 a_n, const u64 *b, const i32 *b_minute, i64 b_n, i64 oldest,
                      u64 *out, i32 *out_minute) {
   i64 i = 0, n = 0;
   for (i64 j = 0; j < b_n; j++) {
     for (; i < a_n && a[i] < b[j]; i++) KEEP(a[i], a_minute[i]);
-    i32 minute = b_minute[j];
-    if (i < a_n && a[i] == b[j]) {
-      if (a_minute[i] > minute) minute = a_minute[i];
-      i++;
-    }
-    KEEP(b[j], minute);
+    i32 minute = b_minute[j], other = i < a_n && a[i] == b[j] ? a_minute[i++] : minute;
+    KEEP(b[j], other > minute ? other : minute);
   }
   for (; i < a_n; i++) KEEP(a[i], a_minute[i]);
   return n;
@@ -192,13 +184,26 @@ EXPORT i64 part_ids(const u64 *ids, const i32 *minute, i64 n, i32 first, i64 min
     if (RARELY(at < 0 || at >= minutes_n)) return -1;
     end[at]++;
   }
-  for (i64 at = 0, before = 0; at < minutes_n; at++) {
-    i64 of_it = end[at];
-    end[at] = before;
-    before += of_it;
-  }
+  for (i64 at = 0, before = 0; at < minutes_n; at++) { i64 of_it = end[at]; end[at] = before; before += of_it; }
   for (i64 k = 0; k < n; k++) out[end[(i64)minute[k] - first]++] = ids[k];
   return 0;
+}
+
+// Puts ids into a table, `used` of whose `slots` (a power of two) hold one: 0 is free, and taken for 1. seen[k] is set to
+// whether id k was there before, or came before it in this call. `seed` decides where ids are, so that nobody can choose
+// such as collide. Returns how many are new; -1, and nothing is done, where the table would not keep a free slot.
+EXPORT i64 see_ids(const u64 *ids, i64 n, u64 seed, u64 *slot, i64 slots, i64 used, u8 *seen) {
+  if (n < 0 || used < 0 || slots < 1 || slots & (slots - 1) || n >= slots - used) return -1;
+  i64 fresh = 0;
+  for (i64 k = 0; k < n; k++) {
+    u64 id = ids[k] + !ids[k], mask = (u64)slots - 1, q = folded(id ^ seed, PRIME_1) & mask;
+    if (k + 16 < n) __builtin_prefetch(&slot[folded((ids[k + 16] + !ids[k + 16]) ^ seed, PRIME_1) & mask]);
+    while (slot[q] && slot[q] != id) q = (q + 1) & mask;
+    seen[k] = slot[q] != 0;
+    fresh += !seen[k];
+    slot[q] = id;
+  }
+  return fresh;
 }
 
 // ------------------------------------------------------------------------------------------------ distinct texts

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sa_stream import native
 from sa_stream.errors import Source_Error
-from sa_stream.native import messages, rows
-from sa_stream.native.ids import merged, parted
+from sa_stream.native import ids, messages, rows
+from sa_stream.native.ids import Id_Set, merged, parted
 from sa_stream.native.messages import HEAD, taken_of
 from sa_stream.native.rows import hash_texts
 from sa_stream.partitions import Batch
@@ -96,6 +96,39 @@ def test_ids_are_put_together_by_minutes_as_without_the_kernel(run: dict[int, in
         assert found.tolist() == expected.tolist()
     with pytest.raises(AssertionError):
         parted(ids, minutes, first + 1, count)
+
+
+@given(st.lists(st.lists(st.integers(0, 40) | st.integers(0, (1 << 64) - 1), max_size=60), max_size=8), st.booleans())
+def test_a_set_tells_which_ids_came_before(calls: list[list[int]], at_end: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ids, "memory", lambda count, kind: guarded(count, at_end).view(kind))
+        patch.setattr(ids, "SLOTS_MIN", 1)  # it grows with the first
+        held, came = Id_Set(), set[int]()
+        for call in calls:
+            sought = guarded(8 * len(call), at_end).view(np.uint64)
+            sought[:] = np.array(call, np.uint64)
+            expected = []
+            for number in call:
+                expected.append((number or 1) in came)  # 0 is taken for 1
+                came.add(number or 1)
+            assert held.see(sought).tolist() == expected
+            slots = held._slots
+            held._slots = guarded(slots.nbytes, at_end).view(np.uint64)
+            held._slots[:] = slots
+        assert held._used == len(came)
+
+
+def test_a_set_that_would_be_full_takes_nothing() -> None:
+    held = Id_Set()
+    held.see(np.arange(1, 400, dtype=np.uint64))
+    before = held._slots.copy()
+    with pytest.raises(AssertionError):
+        held._put(np.arange(1, 1_024 - 398, dtype=np.uint64))
+    assert (held._slots == before).all()
+    for wrong in (0, -4, 3):
+        held._slots = held._slots[: max(wrong, 0)]
+        with pytest.raises(AssertionError):
+            held._put(np.ones(1, np.uint64))
 
 
 @both_ends
