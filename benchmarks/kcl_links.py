@@ -14,6 +14,7 @@ from benchmarks.data import Data
 from consumer.kcl.handover import Handover
 from consumer.kcl.links import Shard_Links
 from consumer.kcl.properties import Fetch_Ahead
+from consumer.process.garbage import collect_rarely
 from consumer.worker.application import Application
 from consumer.worker.engine import Engine
 from sa_stream.config import SA__Config
@@ -53,6 +54,7 @@ def many_children(folder: str, count: int, records_each: int, shards: int) -> di
     application.open(found)
     application.timing = replace(application.timing, retention_ms=YEARS_MS)
     application.list_shards()
+    collect_rarely()  # as the program does
     began_s = time.perf_counter()
     engine = Engine(health, lambda: Now(data.end_ms + int((time.perf_counter() - began_s) * 1000), moment()))
     links = Shard_Links(engine, application, Fetch_Ahead(3))

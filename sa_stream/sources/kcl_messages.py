@@ -193,6 +193,7 @@ class Line_Pipe:
         self._make_room()
         count = self._file.readinto(self._view[self._end : self._end + READ_BYTES])
         if not count:
+            self._hold_little()
             return None if count == 0 else []
         lines: list[memoryview | Taken] = []
         newline = self._buffer.find(b"\n", self._end, self._end + count)
@@ -212,10 +213,14 @@ class Line_Pipe:
                 f"The KCL sends a message of more than {self._bytes_max >> 20} MiB for {self.whose or 'a shard'}: set "
                 "SGRAPH_SEND__SA_KCL__maxRecords to a smaller number"
             )
+        self._hold_little()
+        return lines
+
+    def _hold_little(self) -> None:
+        """Hold a small rest without a buffer, which others can use then."""
         if self._end - self._start < HELD_BYTES_MAX:
             self._held = bytes(self._view[self._start : self._end])
             self._give_back()
-        return lines
 
     def _take(self, end: int) -> None:
         """Take records out of the line that begins at _start and has come up to here."""

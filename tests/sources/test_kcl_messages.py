@@ -165,7 +165,11 @@ def test_pipes_without_a_message_under_way_share_one_buffer() -> None:
     for pipe, writer in pipes:
         os.write(writer, b"a line\n")
         assert [bytes(line) for line in pipe.read() or []] == [b"a line\n"]
+        os.set_blocking(pipe.fileno(), False)
+        assert pipe.read() == []  # nothing has come
+    for pipe, writer in pipes:
         os.close(writer)
+        assert pipe.read() is None
         pipe.close()
     assert len({id(buffer) for buffer in given}) == 1
     assert len(given[0]) == BUFFER_BYTES
