@@ -56,14 +56,25 @@ def filled(value: Any, **parameters: str) -> str:
         "LogsBucket": "the-logs",
         "LogsPrefix": "real-time",
         "StreamKeyArn": "arn:aws:kms:eu-west-2:111122223333:key/0",
+        "Repository": "sa-stream",
+        "CacheApiKeySecretArn": "arn:aws:secretsmanager:eu-west-2:111122223333:secret:CacheApiKeySecretArn",
+        "ApiKeySecretArn": "arn:aws:secretsmanager:eu-west-2:111122223333:secret:ApiKeySecretArn",
         **parameters,
     }
     examples |= {"AWS::Partition": "aws", "AWS::Region": "eu-west-2", "AWS::AccountId": "111122223333"}
     if isinstance(value, dict):
         ((how, inner),) = value.items()
+        if how == "Fn::If":
+            return filled(inner[1], **parameters)
         assert how in ("Ref", "Fn::Sub"), value
         value = f"${{{inner}}}" if how == "Ref" else inner
     return re.sub(r"\$\{([\w:]+)\}", lambda match: examples[match[1]], str(value))
+
+
+def secrets_of(container: dict[str, Any]) -> dict[str, str]:
+    """Setting -> the parameter with its secret, where each is given that may be."""
+    given = [secret["Fn::If"][1] if "Fn::If" in secret else secret for secret in container["Secrets"]]
+    return {secret["Name"]: secret["ValueFrom"]["Ref"] for secret in given}
 
 
 def statements(role: str) -> Iterator[dict[str, Any]]:
@@ -95,7 +106,7 @@ def environments() -> Iterator[tuple[str, Mapping[str, str]]]:
     yield "Dockerfile", image().env
     for name, service in SERVICES.items():
         yield f"compose: {name}", service["environment"]
-    given = {entry["Name"]: "" for entry in [*CONTAINER["Environment"], *CONTAINER["Secrets"]]}
+    given = {entry["Name"]: "" for entry in CONTAINER["Environment"]} | secrets_of(CONTAINER)
     yield "template", given
 
 
@@ -129,7 +140,10 @@ def test_the_settings_of_the_template_are_valid() -> None:
     assert (config.logs_bucket, config.logs_prefix) == ("the-logs", "real-time")
     without = SA__Config.from_env({**image().env, **given, f"{PREFIX}LOGS_BUCKET": ""})
     assert without.logs_bucket == ""
-    assert [entry["Name"] for entry in CONTAINER["Secrets"]] == [f"{PREFIX}CACHE_API_KEY_VALUE"]
+    secrets = secrets_of(CONTAINER)
+    assert secrets.keys() == {f"{PREFIX}CACHE_API_KEY_VALUE", f"{PREFIX}API_KEY"}
+    for parameter in secrets.values():  # what starts a worker may read it
+        assert allowed("ExecutionRole", "secretsmanager:GetSecretValue", filled({"Ref": parameter}))
 
 
 def test_the_cache_service_of_the_compose_file_gets_its_key() -> None:
