@@ -17,6 +17,7 @@ type Minutes = npt.NDArray[np.int32]
 type Bools = npt.NDArray[np.bool_]
 
 SLOTS_MIN = 1 << 10
+MOVED_TOGETHER = 1 << 16  # slots of a set that grows
 
 _I64, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -58,7 +59,7 @@ def parted(ids: UInt64s, minutes: Minutes, first: int, count: int) -> tuple[UInt
 
 
 class Id_Set:
-    """Ids that came. It takes 16 to 32 bytes for each, and at least SLOTS_MIN slots."""
+    """Ids that came. It takes 11 to 24 bytes for each, and while it grows a half more; at least SLOTS_MIN slots."""
 
     def __init__(self) -> None:
         self._slots = np.zeros(SLOTS_MIN, np.uint64)
@@ -66,14 +67,16 @@ class Id_Set:
 
     def see(self, ids: UInt64s) -> Bools:
         """Which of them came before, in this call or an earlier one; takes all of them in."""
-        if 2 * (self._used + len(ids)) > len(self._slots):
+        if 4 * (self._used + len(ids)) > 3 * len(self._slots):
             self._grow(self._used + len(ids))
         return self._put(ids)
 
     def _grow(self, count: int) -> None:
-        held, self._used = self._slots[self._slots != 0], 0
-        self._slots = np.zeros(1 << (2 * count - 1).bit_length(), np.uint64)
-        self._put(held)
+        before = self._slots
+        self._slots, self._used = np.zeros(3 * count, np.uint64), 0
+        for begin in range(0, len(before), MOVED_TOGETHER):
+            held = before[begin : begin + MOVED_TOGETHER]
+            self._put(held[held != 0])
 
     def _put(self, ids: UInt64s) -> Bools:
         assert native.LIBRARY is not None

@@ -189,16 +189,17 @@ EXPORT i64 part_ids(const u64 *ids, const i32 *minute, i64 n, i32 first, i64 min
   return 0;
 }
 
-// Puts ids into a table, `used` of whose `slots` (a power of two) hold one: 0 is free, and taken for 1. seen[k] is set to
-// whether id k was there before, or came before it in this call. `seed` decides where ids are, so that nobody can choose
-// such as collide. Returns how many are new; -1, and nothing is done, where the table would not keep a free slot.
+// Puts ids into a table, `used` of whose slots hold one: 0 is free, and taken for 1. seen[k] is set to whether id k was
+// there before, or came before it in this call. `seed` decides where ids are, so that nobody can choose such as collide.
+// Returns how many are new; -1, and nothing is done, where the table would not keep a free slot.
+#define PLACE(id) (u64)((u128)folded((id) ^ seed, PRIME_1) * (u64)slots >> 64)
 EXPORT i64 see_ids(const u64 *ids, i64 n, u64 seed, u64 *slot, i64 slots, i64 used, u8 *seen) {
-  if (n < 0 || used < 0 || slots < 1 || slots & (slots - 1) || n >= slots - used) return -1;
+  if (n < 0 || used < 0 || n >= slots - used) return -1;
   i64 fresh = 0;
   for (i64 k = 0; k < n; k++) {
-    u64 id = ids[k] + !ids[k], mask = (u64)slots - 1, q = folded(id ^ seed, PRIME_1) & mask;
-    if (k + 16 < n) __builtin_prefetch(&slot[folded((ids[k + 16] + !ids[k + 16]) ^ seed, PRIME_1) & mask]);
-    while (slot[q] && slot[q] != id) q = (q + 1) & mask;
+    u64 id = ids[k] + !ids[k], q = PLACE(id);
+    if (k + 16 < n) __builtin_prefetch(&slot[PLACE(ids[k + 16] + !ids[k + 16])]);
+    while (slot[q] && slot[q] != id) q = q + 1 < (u64)slots ? q + 1 : 0;
     seen[k] = slot[q] != 0;
     fresh += !seen[k];
     slot[q] = id;
