@@ -270,7 +270,7 @@ static __attribute__((noinline)) void more_slots(Rows *R) {
 typedef struct { const u8 *p; i64 n; u64 hash; u32 column; } Sought;
 
 // Its number in its column; a new one if it is new there, first seen in `row`. The caller has made sure that there is room
-// for one more text and n + 1 more bytes. A free slot is always found: there are more slots than texts, as slots_max is
+// for one more text and n more bytes. A free slot is always found: there are more slots than texts, as slots_max is
 // above texts_max. last: is set to the text, + 1.
 INLINE u16 code_of(Rows *R, const Sought *s, i64 row, u32 *last) {
   const u8 *p = s->p;
@@ -283,8 +283,7 @@ INLINE u16 code_of(Rows *R, const Sought *s, i64 row, u32 *last) {
       Text *t = &R->text[R->texts_n++];
       *t = (Text){h, (u32)R->bytes_n, (u32)n, column, (u32)R->columns_n[column]++, (u32)row, 0};
       memcpy(R->bytes + R->bytes_n, p, (size_t)n);
-      R->bytes[R->bytes_n + n] = '\n'; // no text has one, so all of them can be split at once
-      R->bytes_n += n + 1;
+      R->bytes_n += n;
       R->slot[q] = *last = (u32)R->texts_n;
       if (RARELY(2 * R->texts_n > R->slots && 2 * R->slots <= R->slots_max)) more_slots(R);
       return (u16)t->code;

@@ -149,11 +149,8 @@ class Coded:
 
     def with_values(self, values: list[str]) -> Coded:
         """The same records under other values, one for each of the distinct ones, of which some may be equal."""
-        number: dict[str, int] = {}
-        codes = np.array([number.setdefault(value, len(number)) for value in values], np.int64)
-        if len(number) == len(values):
-            return Coded(self.codes, self.first, values)
-        return Coded(codes[self.codes], self.first[firsts(codes)], list(number))
+        other = Coded.of_texts(values)
+        return Coded(other.codes[self.codes], self.first[other.first], other.values)
 
     def replaced(self, places: Int64s, texts: Sequence[str]) -> Coded:
         """The same records with other values in some places, which may be equal to others then."""

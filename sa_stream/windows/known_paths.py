@@ -13,10 +13,9 @@ import numpy as np
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import Int64s
 from sa_stream.records.content_types import sort_of
-from sa_stream.records.hashing import Texts_In
 from sa_stream.records.path_groups import path_group
 from sa_stream.records.privacy import Path_Rules, clean_paths
-from sa_stream.windows.remembered import Remembered, keys_of, own_secret
+from sa_stream.windows.remembered import Remembered, keys_of
 from sa_stream.windows.summaries import UInt64s
 
 PATHS_MAX = 65_536  # with more than so many, or so many beginnings, all are forgotten before the next batch
@@ -116,12 +115,10 @@ def _changed(
     paths: Coded, keys: UInt64s, places: Int64s, texts: list[str], known: _Known_Paths
 ) -> tuple[Coded, UInt64s]:
     """With other texts in some places, which may be equal to others. What is said of these is known then."""
-    number: dict[str, int] = {}
-    numbers = np.array([number.setdefault(text, len(number)) for text in texts], np.int64)
-    distinct = list(number)
-    keys_of_texts = Texts_In.of(distinct).hashed(own_secret())
-    new = np.flatnonzero(known.said_of(keys_of_texts) == 0)
-    known.say(keys_of_texts[new], [distinct[place] for place in new.tolist()], as_they_came=False)
+    changed = Coded.of_texts(texts)
+    keys_of_changed = keys_of(changed)
+    new = np.flatnonzero(known.said_of(keys_of_changed) == 0)
+    known.say(keys_of_changed[new], changed.some(new), as_they_came=False)
     keys = keys.copy()
-    keys[places] = keys_of_texts[numbers]
+    keys[places] = keys_of_changed[changed.codes]
     return paths.replaced(places, texts).told_apart_by(keys)

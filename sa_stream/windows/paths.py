@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import nsmallest
+from itertools import compress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -208,7 +209,8 @@ class Path_Table:
         self._row_of.forget()
         self._row_of.put(keys, np.arange(1, len(keys) + 1))
         if self.huge_bytes:
-            left = {path: number for path, number in self.huge_bytes.items() if self._row(path) is not None}
+            there = self._row_of.of(Texts_In.of(list(self.huge_bytes)).hashed(own_secret())) > 0
+            left = dict(compress(self.huge_bytes.items(), there))
             lost += max((number for path, number in self.huge_bytes.items() if path not in left), default=0)
             self.huge_bytes = left
         self.bytes_error += lost
@@ -241,10 +243,6 @@ class Path_Table:
         keys = np.empty_like(hashes)
         keys[rows - 1] = hashes
         return keys
-
-    def _row(self, path: str) -> int | None:
-        row = int(self._row_of.of(Texts_In.of([path]).hashed(own_secret()))[0]) - 1
-        return row if row >= 0 else None
 
     def rows(self) -> Iterator[Path_Row]:
         """All of them, in any order."""
