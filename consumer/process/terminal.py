@@ -3,12 +3,15 @@ title, or reverse the reading order of a line, and what a store quotes of our ke
 And ours, made safe for what that terminal can show."""
 
 import io
+import os
 import sys
 import unicodedata
 
 from sa_stream.secrecy import without_secrets
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, invisible and bidirectional marks, line separators
+
+_STDERR = 2
 
 
 def printable(text: str) -> str:
@@ -24,7 +27,14 @@ def printable(text: str) -> str:
 
 
 def never_fail_to_print() -> None:
-    """A terminal that has only ASCII gets `\\xe9`, and no traceback."""
+    """A terminal that has only ASCII gets `\\xe9`, and no traceback. What is said on a standard error that was closed
+    before we started is said to nobody; otherwise a file of ours would get its number."""
+    if sys.stderr is None:
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, _STDERR)
+        if nobody != _STDERR:
+            os.close(nobody)
+        sys.stderr = open(_STDERR, "w", closefd=False)  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

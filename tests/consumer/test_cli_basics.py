@@ -527,6 +527,16 @@ def test_doctor_speaks_to_a_terminal_that_has_only_ascii(tmp_path: Path) -> None
     assert done.returncode == 1
 
 
+def test_a_standard_error_that_is_closed_costs_no_entry_and_its_number_becomes_no_file_of_ours(tmp_path: Path) -> None:
+    traffic = "$SA_STREAM generate --hours 0.01 > lines.tsv"
+    told = run_shell(f"{traffic}; $SA_STREAM replay lines.tsv", tmp_path)
+    silent = run_shell("$SA_STREAM replay lines.tsv 2>&-", tmp_path)
+    assert (told.returncode, silent.returncode) == (0, 0)
+    assert len(silent.stdout.splitlines()) == len(told.stdout.splitlines()) == 4
+    opened = "import os; from consumer.process.terminal import never_fail_to_print as begin; begin(); print(os.dup(0))"
+    assert int(run_shell(f"{sys.executable} -c '{opened}' 2>&-", tmp_path).stdout) > 2
+
+
 @pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
 @pytest.mark.parametrize("command", ["doctor", "run"])
 def test_an_address_space_that_is_too_small_is_said_in_a_sentence(command: str, limit_kb: int, tmp_path: Path) -> None:
