@@ -105,6 +105,13 @@ def test_distinct_counts_and_top_paths_are_exact_to_their_limits_and_close_beyon
         assert differences(buffers_of(file_with(distinct), 1_000_000)) == []
 
 
+@pytest.mark.parametrize("seconds", [b"9" * 31, b"4503599627", b"4600000000.5", b"1" + b"0" * 18])
+def test_times_longer_than_a_percentile_can_tell_are_told_as_the_longest(seconds: bytes) -> None:
+    values = {"timestamp": "1771252345.5", "sc-status": "200", "cs-uri-stem": "/", "origin-fbl": seconds.decode()}
+    usual = line_of({**values, "x-edge-request-id": "a", "time-taken": "0.25"})
+    assert differences([b"\n".join([usual, line_of({**values, "time-taken": seconds.decode()}), b""])]) == []
+
+
 def test_countries_are_counted_where_they_are_chosen_and_few_requests_name_none() -> None:
     fields = (*CANONICAL, "c-country")
     places = ["DE"] * 50 + ["SM"] + ["GB"] * 20 + ["-", "", "T1", "de", "<x>"]
