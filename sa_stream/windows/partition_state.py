@@ -127,19 +127,29 @@ class Partition_State:
         newest = max(self.record_watermark_ms, int(placed.moves.max(initial=BEGINNING_MS)))
         closed = starts < self.amendable_from_ms
         lateness = WINDOW_MS + self.timing.allowed_lateness_ms
-        touching = [
-            starts[(starts + lateness > self.record_watermark_ms) & ~closed],
-            columns.arrival_ms[(starts + lateness <= newest) | closed] // WINDOW_MS * WINDOW_MS,  # may be too late
-            columns.payload_arrivals_ms[columns.dropped.payload] // WINDOW_MS * WINDOW_MS,
+        arrived = [
+            columns.arrival_ms[(starts + lateness <= newest) | closed],  # may be too late
+            columns.payload_arrivals_ms[columns.dropped.payload],
         ]
-        return sorted({start for times_ms in touching for start in distinct(times_ms)})
+        counted = (
+            start for each in arrived for start in distinct(each // WINDOW_MS * WINDOW_MS) if start >= self._closed_ms
+        )
+        return sorted({*distinct(starts[(starts + lateness > self.record_watermark_ms) & ~closed]), *counted})
+
+    @property
+    def _closed_ms(self) -> int:
+        """What starts before it is another stream's, or of a month that is closed: not even what is dropped is counted
+        there, as a partial with nothing else in it would take the place of the one that an entry lists. Of what the
+        records' own clock has closed this says nothing: none arrives there, and where batches end must not count."""
+        by_records_ms = self.record_watermark_ms - WINDOW_MS - self.timing.allowed_lateness_ms + 1
+        return self.amendable_from_ms if self.amendable_from_ms > by_records_ms else BEGINNING_MS
 
     def take(self, placed: Placed, numbers: Sequence[str], seeds: Mapping[str, int], intake: Intake) -> Dropped:
         """Take in records in their order, and return those that are in no aggregate.
 
         numbers  sequence number of each payload; seeds  hash secret of each month of the windows that `starts` gave
         """
-        columns, starts = placed.columns, placed.starts
+        columns, starts, closed_ms = placed.columns, placed.starts, self._closed_ms
         running = np.maximum.accumulate(np.concatenate(([self.record_watermark_ms], placed.moves)))
         before, self.record_watermark_ms = running[:-1], int(running[-1])
         arrived = np.maximum.accumulate(np.concatenate(([self.newest_arrival_ms], columns.arrival_ms)))
@@ -157,7 +167,7 @@ class Partition_State:
                 columns.payload[too_late], columns.line[too_late], TOO_LATE, columns.field_count[too_late]
             )
             dropped = Dropped.joined([dropped, lost])
-        self._count_dropped(columns, dropped, numbers, intake.lists.mask)
+        self._count_dropped(columns, dropped, numbers, intake.lists.mask, closed_ms)
         verdicts = Verdicts(starts, in_time, starts + WINDOW_MS <= before, duplicate)
         self._fold(columns, verdicts, numbers, seeds, intake)
         self.number = numbers[-1]
@@ -203,14 +213,16 @@ class Partition_State:
         fold(parts, columns, intake)
         self.traffic.update(traffic_of(part.window for part in parts))
 
-    def _count_dropped(self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int) -> None:
-        """Dropped records are counted, and belong to the window in which they arrived."""
+    def _count_dropped(
+        self, columns: Columns, dropped: Dropped, numbers: Sequence[str], fields: int, closed_ms: int
+    ) -> None:
+        """Dropped records are counted, and belong to the window in which they arrived, unless that is closed."""
         if not len(dropped):
             return
         for reason, number in zip(*np.unique(dropped.reason, return_counts=True), strict=True):
             self._count(REASONS[reason], int(number))
         arrival_starts = columns.payload_arrivals_ms[dropped.payload] // WINDOW_MS * WINDOW_MS
-        for start in distinct(arrival_starts):
+        for start in distinct(arrival_starts[arrival_starts >= closed_ms]):
             rows = np.flatnonzero(arrival_starts == start)
             window = self._touch(start, numbers[int(dropped.payload[rows].max())], fields)
             window.invalid_records += len(rows)

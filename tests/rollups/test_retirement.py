@@ -667,6 +667,18 @@ def test_a_month_whose_secret_was_destroyed_does_not_keep_the_next_one_from_bein
     assert (worker.state.counters["too_late"], worker.state.counters["aggregated"]) == (1, 1)
 
 
+def test_what_is_dropped_of_a_month_whose_secret_was_destroyed_is_in_none_of_its_windows():
+    """A partial of nothing else would take the place of the one that the entry lists."""
+    store = State_Store("memory://")
+    store.put(destroyed_secret_key("2026-01"), b"")
+    start = Start(BEGINNING_MS, MONTH_END - DAY_MS)
+    worker = Worker(store, None, MONTH_END, Timing(retention_ms=90 * DAY_MS), "p", start=start)  # type: ignore[arg-type]
+    worker.read([stream_record(1, MONTH_END - HOUR_MS), stream_record(2, MONTH_END + HOUR_MS)], MONTH_END + HOUR_MS)
+    worker.flush(MONTH_END + HOUR_MS)
+    assert worker.state.counters["too_late"] == 1
+    assert list(worker.state.partials) == [MONTH_END + HOUR_MS]
+
+
 def test_snapshots_of_a_retired_shard_are_gone():
     store = State_Store("memory://")
     store.put(snapshot_key("p", END, "l"), b"")

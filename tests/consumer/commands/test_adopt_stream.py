@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.adopt_stream import adopt_stream
+from sa_stream.commits.shared import Start
 from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import HALF_HOUR, cache_key
 from sa_stream.sources.kinesis_reader import Kinesis_Reader
-from sa_stream.timing import HOUR_MS, WINDOW_MS, wall_clock_ms
+from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Timing, wall_clock_ms
 from tests.consumer.local_run import STREAM, Local_Run
-from tests.windows.partition_feed import record
+from tests.rollups.rollup_stream import Stream
+from tests.windows.partition_feed import MONTH_END_MS, PARTITION, Record, Worker, record
 
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -74,3 +76,28 @@ def test_a_new_stream_goes_on_where_the_old_one_ended_and_takes_nothing_from_it(
         1 for n in range(again) if made_ms + n * (WINDOW_MS // 6) >= first_kept_ms
     )
     server.stop()
+
+
+@pytest.mark.parametrize(
+    "dropped", [record(101, MONTH_END_MS + 11 * MINUTE_MS), Record("101", MONTH_END_MS + 11 * MINUTE_MS, b"?")]
+)
+def test_what_the_new_stream_drops_leaves_the_half_hour_in_which_it_was_made_as_it_is(dropped: Record) -> None:
+    """Its shard has the name of an old one: a partial of it would take the place of the old one's."""
+    start_ms, made_ms = MONTH_END_MS, MONTH_END_MS + 10 * MINUTE_MS
+    stream, timing, key = Stream(PARTITION), Timing(), cache_key(HALF_HOUR, start_ms)
+    old = Worker(stream.store, None, start_ms, timing, start=Start(BEGINNING_MS, start_ms))  # type: ignore[arg-type]
+    old.read([record(number, start_ms + number) for number in range(1, 11)], start_ms + MINUTE_MS)
+    old.flush(start_ms + MINUTE_MS)
+    stream.settle(start_ms + MINUTE_MS)
+    for prefix in ("progress", "snapshots"):
+        stream.store.delete([item.key for item in stream.store.list(prefix)])
+
+    start = Start(made_ms, made_ms, adopted_ms=made_ms)
+    new = Worker(stream.store, None, made_ms, timing, lineage="new", start=start)  # type: ignore[arg-type]
+    next_ms = start_ms + WINDOW_MS
+    new.read([dropped, record(102, next_ms)], next_ms)
+    new.flush(next_ms)
+    stream.settle(next_ms)
+    assert (new.state.counters["records"], new.state.counters["aggregated"]) == (2, 1)
+    assert list(new.state.partials) == [next_ms]
+    assert stream.entries[key]["total_requests"] == 10
