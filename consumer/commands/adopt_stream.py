@@ -7,6 +7,7 @@ from consumer.worker.stores import open_state
 from sa_stream.commits.decisions import Stream_Identity, adopt, claim_application, claim_stream
 from sa_stream.commits.keys import (
     CHECKPOINTS_PREFIX,
+    DECIDED_PREFIX,
     PROGRESS_PREFIX,
     RETENTIONS_PREFIX,
     SNAPSHOTS_PREFIX,
@@ -38,7 +39,7 @@ def adopt_stream(config: SA__Config, say: Callable[[str], None]) -> bool:
             return False
         for prefix in (PROGRESS_PREFIX, SNAPSHOTS_PREFIX, CHECKPOINTS_PREFIX, RETENTIONS_PREFIX):
             state.delete([item.key for item in state.list(prefix)])
-        state.delete(START_KEY)
+        state.delete([item.key for item in state.list(DECIDED_PREFIX) if item.key.startswith(START_KEY)])
         adopt(state, found)
     say(f"The state in {state.url} belongs to {found} now. Windows that began before it was created stay as they are.")
     if config.runner == "kcl":

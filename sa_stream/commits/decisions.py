@@ -8,6 +8,7 @@ power cut tore is written again where its content follows from what asks, and pa
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +39,7 @@ _RUNNERS = {
     "local": "SGRAPH_SEND__SA_RUNNER=local",
     "archive": "SGRAPH_SEND__SA_SOURCE=s3",
 }
-_IDS_MAX = 100  # torn ones that are passed over
+_TORN_MAX = 100  # objects of one key that are passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Stream_Identity:
 def claim_application(store: Named_Store, application: str, stream: str) -> None:
     """Stamp the store with the application and stream that own it, or check the stamp that is there.
 
-    Raises Config_Error if it belongs to others, Unknown_Version if another version of the format wrote it.
+    Raises Config_Error if it belongs to others, Unknown_Version if another version of the format wrote it,
+    Corrupt_State if it is torn: then nobody knows whose it is.
     """
     mine = {"application": application, "stream": stream}
     if store.create(APPLICATION_KEY, pack("application", mine)):
@@ -70,7 +72,14 @@ def claim_application(store: Named_Store, application: str, stream: str) -> None
         raise Store_Unavailable(
             f"The state store {store.url} says that {APPLICATION_KEY} exists, and has no such object"
         )
-    stamp = unpack("application", data, APPLICATION_KEY)
+    try:
+        stamp = unpack("application", data, APPLICATION_KEY)
+    except Corrupt_State as error:
+        raise Corrupt_State(
+            f"The state in {store.url} does not say whose it is, as after a power cut: {error}. If it belongs to "
+            f"application {application!r} with stream {stream!r}, delete the object {APPLICATION_KEY} from it; else "
+            f"point {_STATE_URL} at another place"
+        ) from error
     if stamp == mine:
         return
     raise Config_Error(
@@ -104,15 +113,11 @@ def claim_cache(cache: Cache, application: str, stream: str) -> None:
 def store_id(store: Named_Store) -> str:
     """A random name that the state store gets once, and keeps wherever it is copied or moved to. Raises
     Store_Unavailable."""
-    for number in range(_IDS_MAX):
-        key = f"{ID_KEY}.{number}" if number else ID_KEY
-        store.create(key, pack("id", {"id": secrets.token_hex(16)}))
-        found = _read(store, "id", key)
-        if found is not None:
-            return str(found["id"])
-    raise Config_Error(
-        f"The state in {store.url} has {_IDS_MAX} broken objects {ID_KEY}*: delete them, or point {_STATE_URL} at "
-        "another place"
+    return _agreed(
+        store,
+        ID_KEY,
+        lambda data: str(unpack("id", data, ID_KEY)["id"]),
+        lambda: pack("id", {"id": secrets.token_hex(16)}),
     )
 
 
@@ -202,6 +207,33 @@ def _read(store: Named_Store, kind: str, key: str) -> dict[str, Any] | None:
         return None
 
 
+def _found[T](store: Store, key: str, understood: Callable[[bytes], T]) -> tuple[T | None, str]:
+    """What was decided once under a key, and where that is; None, and where it is to be created. One that is torn is
+    passed over by everybody alike, for the next."""
+    for number in range(_TORN_MAX):
+        name = f"{key}.{number}" if number else key
+        data = store.get(name)
+        if data is None:
+            return None, name
+        try:
+            return understood(data), name
+        except (Corrupt_State, ValueError):
+            continue
+    raise Config_Error(
+        f"The state store has {_TORN_MAX} broken objects {key}*: delete them, or point {_STATE_URL} at another place"
+    )
+
+
+def _agreed[T](store: Store, key: str, understood: Callable[[bytes], T], made: Callable[[], bytes]) -> T:
+    """What was decided once under a key, by whoever was first. Raises Store_Unavailable."""
+    for _ in range(_TORN_MAX):
+        found, name = _found(store, key, understood)
+        if found is not None:
+            return found
+        store.create(name, made())
+    raise Store_Unavailable(f"The state store does not give back {name}, which was just created")
+
+
 # ---- where a first start begins
 
 
@@ -212,8 +244,8 @@ def first_position_ms(store: Named_Store, position: str, position_ms: int | None
     position  as the setting says; position_ms: the time that it is, None for the oldest record
     now_ms    by the source's clock
     """
-    stored = store.get(START_KEY)
-    if stored is None:
+
+    def resolved() -> bytes:
         from_ms = BEGINNING_MS if position_ms is None else position_ms
         if from_ms > now_ms:
             log.tell(
@@ -221,9 +253,9 @@ def first_position_ms(store: Named_Store, position: str, position_ms: int | None
                 f"SGRAPH_SEND__SA_INITIAL_POSITION is {position}, which is still to come: reading begins now",
             )
             from_ms = now_ms
-        store.create(START_KEY, json.dumps({"position": position, "from_ms": from_ms}).encode())
-        stored = store.get(START_KEY) or b"{}"
-    return int(json.loads(stored)["from_ms"])
+        return json.dumps({"position": position, "from_ms": from_ms}).encode()
+
+    return _agreed(store, START_KEY, lambda data: int(json.loads(data)["from_ms"]), resolved)
 
 
 # ---- how records are read
@@ -240,13 +272,13 @@ class Field_Choice:
         self.lists = resolve_field_lists(setting, drop_fields, allow_fields)
         self._store = store
         self._drop_fields, self._allow_fields = drop_fields, allow_fields
+        self._key = FIELDS_KEY
         self.checked = self._restored() if self.lists.auto else bool(store.list_folders(SNAPSHOTS_PREFIX))
 
     def _restored(self) -> bool:
-        found = self._store.get(FIELDS_KEY)
-        if found is None:
+        decided, self._key = _found(self._store, FIELDS_KEY, json.loads)
+        if decided is None:
             return False
-        decided = json.loads(found)
         lists = resolve_field_lists(decided["fields"], self._drop_fields, self._allow_fields)
         unread = lists.dropped.union(decided.get("unread", ()))
         self.lists = Field_Lists.of(Field_List(lists.lists[0].names, unread), lists.allowed)
@@ -260,7 +292,7 @@ class Field_Choice:
             (fields,) = lists.lists
             names = setting_of(fields)
             content = {"fields": names, "unread": sorted(fields.dropped - self.lists.dropped)}
-            if not self._store.create(FIELDS_KEY, json.dumps(content).encode()):
+            if not self._store.create(self._key, json.dumps(content).encode()):
                 self.checked = self._restored()  # another worker was first: all read the records the same way
                 return
             log.tell(FIELDS, f"the first records have the field list '{names}'", fields=names)

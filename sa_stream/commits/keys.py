@@ -20,6 +20,7 @@ REPAIRS_PREFIX = "repairs/"
 LATE_FILES_PREFIX = "repair-late/"  # files that have records of a window, and are not where one looks for it
 REPAIR_FILES_PREFIX = "repair-files/"  # what could not be read of a repair
 MANIFESTS_PREFIX = "manifests/"  # log files that were put elsewhere
+DECIDED_PREFIX = "meta/"
 RETENTIONS_PREFIX = "meta/retention/"
 APPLICATION_KEY = "meta/application"
 ID_KEY = "meta/id"

@@ -20,10 +20,13 @@ from sa_stream.commits.ports import Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.secrets import destroyed_months_steps
 from sa_stream.errors import Store_Unavailable
+from sa_stream.log import OBJECT_UNREADABLE, Log
 from sa_stream.partitions import Partial_Name, Shard_Info, number_of
 from sa_stream.rollups.entry import S3
 from sa_stream.rollups.finality import BEFORE_START, NOT_COVERED, OPEN, SET_ASIDE, Stream_View, Window_View
 from sa_stream.timing import BEGINNING_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, Moment, Now, Timing, month_of
+
+log = Log("repairs")
 
 WHOLE = "whole"  # every file of the window was read
 BROKEN = "broken"  # some could not be: they are named beside it
@@ -106,11 +109,16 @@ def put_repair_steps(
 
 
 def missing_of_steps(store: Store, window_ms: int, repair: Repair) -> Steps[list[dict[str, Any]]]:
-    """The files without which a repaired window is not final."""
+    """The files without which a repaired window is not final: unnamed where what names them is lost or torn."""
     if repair.whole:
         return []
-    data = yield call(store.get, repair_files_key(window_ms, repair.files, repair.lineage))
-    broken: dict[str, str] = msgspec.json.decode(data) if data is not None else {}
+    key = repair_files_key(window_ms, repair.files, repair.lineage)
+    data = yield call(store.get, key)
+    broken: dict[str, str] = {}
+    try:
+        broken = msgspec.json.decode(data, type=dict[str, str]) if data is not None else {}
+    except msgspec.MsgspecError as error:
+        log.tell(OBJECT_UNREADABLE, f"{key} does not name the files that could not be read: {error}", key=key)
     named = [unreadable_file(name, why) for name, why in sorted(broken.items())]
     return named or [{"partition": S3, "reason": FILE_UNREADABLE}]
 

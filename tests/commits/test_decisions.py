@@ -4,11 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from sa_stream.commits.decisions import Stream_Identity, adopt, claim_application, claim_runner, claim_stream, store_id
-from sa_stream.commits.keys import ID_KEY, RUNNER_KEY
-from sa_stream.errors import Config_Error
+from sa_stream.commits.decisions import (
+    Field_Choice,
+    Stream_Identity,
+    adopt,
+    claim_application,
+    claim_runner,
+    claim_stream,
+    first_position_ms,
+    store_id,
+)
+from sa_stream.commits.keys import APPLICATION_KEY, FIELDS_KEY, ID_KEY, RUNNER_KEY, START_KEY
+from sa_stream.errors import Config_Error, Corrupt_State
+from sa_stream.records.field_finder import First_Records
 from sa_stream.storage.state_store import State_Store
 
+CASES = Path(__file__).parents[1] / "cases"
 LOGS = Stream_Identity("arn:aws:kinesis:us-east-1:111122223333:stream/logs", 1_771_252_200_000)
 MADE_ANEW = Stream_Identity(LOGS.arn, LOGS.created_ms + 3_600_000)
 ELSEWHERE = Stream_Identity("arn:aws:kinesis:us-east-1:444455556666:stream/logs", LOGS.created_ms)
@@ -31,6 +42,28 @@ def test_a_store_has_one_id_for_ever_even_if_a_power_cut_tore_it(store: State_St
     second = store_id(store)
     assert second != first
     assert store_id(store) == second
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"posit', bytes(40)])
+def test_a_first_position_that_a_power_cut_tore_is_resolved_once_more(store: State_Store, torn: bytes) -> None:
+    assert first_position_ms(store, "LATEST", 5, 5) == 5
+    store.put(START_KEY, torn)
+    assert [first_position_ms(store, "LATEST", now_ms, now_ms) for now_ms in (7, 8)] == [7, 7]
+
+
+def test_a_field_list_that_a_power_cut_tore_is_decided_once_more(store: State_Store) -> None:
+    store.put(FIELDS_KEY, b"")
+    choice = Field_Choice("auto", "c-country", "", store)
+    assert not choice.checked
+    choice.decide(First_Records.of([(CASES / "real_26_fields.log").read_bytes()]))
+    again = Field_Choice("auto", "c-country", "", store)
+    assert (again.checked, again.lists) == (True, choice.lists)
+
+
+def test_a_torn_stamp_is_refused_in_a_sentence_that_says_what_to_delete(store: State_Store) -> None:
+    store.put(APPLICATION_KEY, b"")
+    with pytest.raises(Corrupt_State, match=f"power cut.*'sa-stream' with stream 'logs', delete .* {APPLICATION_KEY}"):
+        claim_application(store, "sa-stream", "logs")
 
 
 @pytest.mark.parametrize("other", [MADE_ANEW, ELSEWHERE])

@@ -302,6 +302,18 @@ def test_a_file_that_cannot_be_read_keeps_its_window_partial_and_is_named():
     assert status(stream, HALF) == ("final", 0, 8)
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"a.gz', bytes(20), b"[]"])
+def test_what_names_the_files_that_could_not_be_read_keeps_nothing_from_being_published_when_it_is_torn(torn: bytes):
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=2, requests=6, broken={"a.gz": "access denied"})
+    (named,) = stream.store.list("repair-files")
+    stream.store.put(named.key, torn)
+    stream.settle(due_ms)
+    assert status(stream, HALF) == ("partial", 0, 6)
+    assert stream.entries[HALF]["missing_sources"] == [{"partition": "s3", "reason": "file-unreadable"}]
+
+
 def test_what_the_stream_has_whole_takes_the_place_of_a_repair_that_lacks_a_file():
     stream = repaired("a")
     due_ms = lossy(stream)
