@@ -136,13 +136,15 @@ class State_Store:
         return found[0] if found else None
 
     def list(self, prefix: str) -> Sequence[Listed]:
-        """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key."""
+        """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key.
+        What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor."""
         folder = self._folder(prefix)
         try:
             found = [
                 Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
                 for page in obstore.list(self._store, folder, chunk_size=LIST_PAGE)
                 for item in page
+                if _KEY.match(item["path"])
             ]
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
@@ -152,7 +154,7 @@ class State_Store:
         """The folders directly below this folder, as full keys without a slash at their end, sorted."""
         folder = self._folder(prefix)
         try:
-            return sorted(obstore.list_with_delimiter(self._store, folder)["common_prefixes"])
+            return sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
 

@@ -80,6 +80,17 @@ def test_a_listing_is_of_one_folder_sorted_by_key(store: State_Store) -> None:
     assert abs(item.modified_ms - before_ms) < 5_000
 
 
+def test_what_others_leave_in_the_directory_is_no_object(tmp_path: Path) -> None:
+    """A file manager, an editor, a network file system that deletes what somebody reads."""
+    store = State_Store(f"file://{tmp_path}")
+    store.put("progress/shard-0/0011/5/line", b"1")
+    for name in (".DS_Store", "progress/.DS_Store", "progress/shard-0/0011/5/.nfs0001", "progress/line~", ".trash/a/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [item.key for item in store.list("progress")] == ["progress/shard-0/0011/5/line"]
+    assert (len(store.list("")), store.list_folders("")) == (1, ["progress"])
+
+
 def test_a_listing_is_longer_than_a_page(store: State_Store) -> None:
     keys = [f"many/{n:04d}" for n in range(250 if store.scheme == "s3" else 1_100)]
     for key in keys:
