@@ -270,7 +270,8 @@ PUBLISHING_WAITS = Event(
 PUBLISHING_FAILED = Event(*("publishing_failed", ERROR, "no (`not_ready` follows)"), "a round of the reconciler failed")
 OBJECT_UNREADABLE = Event(
     *("object_unreadable", ERROR, "yes"),
-    "an object of the state store is not what was written (`key`): what is made of it stays as it is",
+    "an object of the state store is not what was written (`key`): what is made of it stays as it is. A file of the "
+    "cache in this process: it counts as lost, and is written again",
 )
 LOCK_KEPT = Event(
     *("lock_kept", WARNING, "no"), "the lock of the state store could not be released, and expires by itself"

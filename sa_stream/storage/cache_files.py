@@ -104,7 +104,8 @@ def _sorted_out(namespace: str, files: Iterable[str]) -> tuple[dict[str, str], d
     by_hash: dict[str, str] = {}
     by_id: dict[str, str] = {}
     bodies: dict[str, list[str]] = defaultdict(list)
-    for path in files:
+    ours = [path for path in files if _body_of(path).endswith(BODY)]  # else somebody else's, like `.DS_Store`
+    for path in ours:
         if path.startswith(f"{namespace}/refs/by-hash/"):
             by_hash[_name(path)] = path
         elif path.startswith(f"{namespace}/refs/by-id/"):

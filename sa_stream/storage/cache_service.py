@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from osbot_utils.utils.Json import bytes_to_json
 
 from sa_stream.errors import Config_Error
+from sa_stream.log import OBJECT_UNREADABLE, Log
+
+log = Log("cache")
 
 
 @contextlib.contextmanager
@@ -90,7 +94,8 @@ class Cache__Config__Given(Cache__Config):
 
 
 class Storage_FS__Whole_Files(Storage_FS):
-    """Files below a directory, each replaced as a whole, so that `kill -9` leaves the old or the new one.
+    """Files below a directory, each replaced as a whole, so that `kill -9` leaves the old or the new one. Nothing syncs
+    to the disk: what a power cut has torn is not there, so that whoever publishes it writes it again.
 
     The package's own local storage writes in place (a killed process leaves half a file, which then fails every read),
     rewrites the directory's name, and cannot list.
@@ -100,9 +105,13 @@ class Storage_FS__Whole_Files(Storage_FS):
 
     def file__bytes(self, path: str) -> bytes | None:
         try:
-            return self._path(path).read_bytes()
+            data = self._path(path).read_bytes()
         except FileNotFoundError:
             return None
+        if str(path).endswith(OF_JSON) and not _is_json(data):
+            log.tell(OBJECT_UNREADABLE, f"{path} in the cache is torn, and counts as lost", key=str(path))
+            return None
+        return data
 
     def file__delete(self, path: str) -> bool:
         try:
@@ -112,7 +121,7 @@ class Storage_FS__Whole_Files(Storage_FS):
         return True
 
     def file__exists(self, path: str) -> bool:
-        return self._path(path).is_file()
+        return self._path(path).is_file() and self.file__bytes(path) is not None
 
     def file__json(self, path: str) -> Any:
         data = self.file__bytes(path)
@@ -160,5 +169,14 @@ class Storage_FS__Whole_Files(Storage_FS):
         return Path(full)
 
 
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)  # looks through all of it, and makes nothing of it
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
 UNFINISHED = ".unfinished"
+OF_JSON = (".json", ".config", ".metadata")
 _numbers = itertools.count()

@@ -206,6 +206,23 @@ def test_an_entry_that_was_half_created_is_missing_and_can_be_stored(tmp_path: P
     assert cache.retrieve_entry(NS_SA_CONSOLIDATED, KEY) == {"n": 3, "cache_key": KEY}
 
 
+@pytest.mark.parametrize("torn", [b"", bytes(40), b'{"n'])
+@pytest.mark.parametrize("which", ["refs/by-id", "refs/by-hash", "*.json", "*.config", "*.metadata"])
+def test_an_entry_of_which_a_power_cut_tore_a_file_is_as_it_was_or_missing_and_can_be_stored(
+    tmp_path: Path, which: str, torn: bytes
+) -> None:
+    cache = cache_client__in_process("local_disk", str(tmp_path))
+    cache.store_entry(NS_SA_CONSOLIDATED, KEY, {"n": 1})
+    folder, name = (which, "*.json") if which.startswith("refs") else ("data", which)
+    (file,) = (tmp_path / NS_SA_CONSOLIDATED / folder).rglob(name)
+    file.write_bytes(torn)
+    cache = cache_client__in_process("local_disk", str(tmp_path))
+    assert (cache.retrieve_entry(NS_SA_CONSOLIDATED, KEY) or {"n": 1})["n"] == 1
+    cache.store_entry(NS_SA_CONSOLIDATED, KEY, {"n": 2})
+    cache.store_entry(NS_SA_CONSOLIDATED, KEY, {"n": 3})
+    assert cache.retrieve_entry(NS_SA_CONSOLIDATED, KEY) == {"n": 3, "cache_key": KEY}
+
+
 def test_a_full_disk_is_unavailable_and_the_old_entry_stays(tmp_path: Path) -> None:
     code = """
         import resource, sys

@@ -50,6 +50,15 @@ def test_the_keys_of_a_namespace_are_listed(client: Send__Cache__Client, namespa
     assert files.orphans(namespace, soon_ms()) == []
 
 
+def test_what_others_leave_in_the_directory_belongs_to_nobody_and_stops_nothing(tmp_path: Path) -> None:
+    client = cache_client__in_process("local_disk", str(tmp_path))
+    client.store_entry("ns", KEYS[0], {"a": 1})
+    for folder in ("data/key-based/30min", "refs/by-hash", "."):
+        (tmp_path / "ns" / folder / ".DS_Store").write_bytes(bytes(9))
+    files = Cache_Files(client)
+    assert (files.keys("ns"), files.orphans("ns", soon_ms())) == (KEYS[:1], [])
+
+
 @pytest.mark.parametrize("times", [1, 3], ids=["created once", "created by three"])
 def test_nothing_of_an_entry_is_left_when_it_is_deleted(
     client: Send__Cache__Client, namespace: str, times: int
