@@ -79,7 +79,7 @@ class _File_Lock(State_Lock):
         # Only for the sentence that others read. A full disk must not keep us from starting.
         with contextlib.suppress(OSError):
             self._file.truncate(0)
-            self._file.write(_owner("")[0])
+            self._file.write(_owner(""))
             self._file.flush()
 
     def release(self) -> None:
@@ -89,9 +89,9 @@ class _File_Lock(State_Lock):
 class _Bucket_Lock(State_Lock):
     def __init__(self, store: State_Store, expiry_s: float, key: str) -> None:
         self._store, self._expiry_s, self._key = store, expiry_s, key
-        self._content, self._token = _owner(secrets.token_hex(8))
+        self._token = secrets.token_hex(8)
         for _ in range(3):  # it may vanish, or appear, between two looks
-            if store.create(self._key, self._content.encode()):
+            if store.create(self._key, self._content()):
                 return
             found = store.get_tagged(self._key)
             if found is None:
@@ -102,7 +102,7 @@ class _Bucket_Lock(State_Lock):
             left_s = self._left_s()
             if left_s > 0:
                 raise _in_use(store, content.decode(errors="replace"), left_s)
-            if store.replace(self._key, self._content.encode(), e_tag):
+            if store.replace(self._key, self._content(), e_tag):
                 return
         raise _in_use(store, "")
 
@@ -110,13 +110,13 @@ class _Bucket_Lock(State_Lock):
         for _ in range(3):  # a lost answer makes our own write look like another's: look again
             found = self._store.get_tagged(self._key)
             if found is None:
-                if self._store.create(self._key, self._content.encode()):
+                if self._store.create(self._key, self._content()):
                     return
                 continue
             content, e_tag = found
             if not self._is_mine(content):
                 raise _in_use(self._store, content.decode(errors="replace"))
-            if self._store.replace(self._key, self._content.encode(), e_tag):
+            if self._store.replace(self._key, self._content(), e_tag):
                 return
         raise _in_use(self._store, "")
 
@@ -126,6 +126,10 @@ class _Bucket_Lock(State_Lock):
                 self._store.delete(self._key)
         except Store_Unavailable as error:  # nothing is lost: it expires by itself
             log.tell(LOCK_KEPT, f"the lock of the state store could not be released and expires by itself: {error}")
+
+    def _content(self) -> bytes:
+        """Never the same: an entity tag is a hash of the content, and must tell a refresh from the one before it."""
+        return _owner(self._token, secrets.token_hex(4)).encode()
 
     def _is_mine(self, content: bytes) -> bool:
         return self._token.encode() in content
@@ -145,8 +149,8 @@ class _Bucket_Lock(State_Lock):
         return self._expiry_s - (modified_ms[probe] - modified_ms[self._key]) / 1000
 
 
-def _owner(token: str) -> tuple[str, str]:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token}), token
+def _owner(token: str, refresh: str = "") -> str:
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token, "refresh": refresh})
 
 
 def _in_use(store: State_Store, holder: str, left_s: float | None = None) -> In_Use:

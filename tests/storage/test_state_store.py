@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -347,6 +347,21 @@ def test_an_expired_lock_is_taken_over_and_its_holder_learns_of_it(bucket: State
     assert bucket.get(LOCK_KEY) is not None
     new.release()
     assert bucket.get(LOCK_KEY) is None
+
+
+def test_a_lock_that_is_refreshed_while_it_is_found_expired_is_not_taken(bucket: State_Store) -> None:
+    """The holder's machine was suspended, and goes on at this moment."""
+    old = hold_lock(bucket)
+    time.sleep(1.1)  # the store's times are whole seconds
+
+    class Slow_Look(State_Store):
+        def delete(self, keys: str | Iterable[str]) -> None:
+            super().delete(keys)
+            old.refresh()
+
+    with pytest.raises(In_Use):
+        hold_lock(Slow_Look(bucket.url), expiry_s=0.9)
+    old.refresh()
 
 
 def test_a_lock_that_somebody_deleted_comes_back(bucket: State_Store) -> None:
