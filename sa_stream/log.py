@@ -77,7 +77,7 @@ PARTITION_FAILED = Event(
 )
 SECRET_TORN = Event(
     *("secret_torn", ERROR, "no (`loss` follows if it matters)"),
-    "a month's secret in the state store has not the size of one (a power cut): the next one of that month is used",
+    "a month's secret in the state store is none (a power cut): the next one of that month is used",
 )
 CHECKPOINT_TORN = Event(
     *("checkpoint_torn", ERROR, "no"),

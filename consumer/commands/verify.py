@@ -25,7 +25,7 @@ from sa_stream.bounded.verification import Difference, Facts, Rollups, differenc
 from sa_stream.commits.decisions import Field_Choice
 from sa_stream.commits.keys import secret_key
 from sa_stream.commits.operations import drive
-from sa_stream.commits.secrets import SECRET_BYTES
+from sa_stream.commits.secrets import is_secret
 from sa_stream.config import SA__Config
 from sa_stream.records.columns import REASONS, TOO_LATE
 from sa_stream.rollups.entry import S3, About, Entry, build_entry
@@ -197,7 +197,7 @@ def _seed(state: State_Store, month: str) -> int | None:
     """The hash secret of a month, if there is one."""
     attempt = 0
     while (data := state.get(secret_key(month, attempt))) is not None:
-        if len(data) == SECRET_BYTES:
+        if is_secret(data):
             return int.from_bytes(data, "big")
         attempt += 1
     return None

@@ -13,6 +13,12 @@ log = Log("secrets")
 
 TRIES_MAX = 3  # to read back what was made, while others destroy it
 SECRET_BYTES = 8
+_TORN = bytes(SECRET_BYTES)  # the right size and nothing in it, as some file systems leave it after a power cut
+
+
+def is_secret(data: bytes) -> bool:
+    """Whether what is kept as a month's secret is whole."""
+    return len(data) == SECRET_BYTES and data != _TORN
 
 
 def destroyed_months_steps(store: Store) -> Steps[set[str]]:
@@ -48,10 +54,10 @@ class Secrets:
                     tries += 1
                     if tries > TRIES_MAX:
                         raise Store_Unavailable(f"The state store does not give back {key}, which was just created")
-                elif len(data) == SECRET_BYTES:
+                elif is_secret(data):
                     self.seeds[month] = int.from_bytes(data, "big")
                 else:
-                    message = f"{key} has {len(data)} bytes, a secret has {SECRET_BYTES}: the next one is used"
+                    message = f"{key} is torn: it has {len(data)} bytes, or zeros alone. The next one is used"
                     log.tell(SECRET_TORN, message, key=key)
                     attempt += 1
 
