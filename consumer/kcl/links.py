@@ -72,7 +72,7 @@ class Shard_Links:
             if link.drained(now_s):
                 log.tell(DRAINED, f"{link.shard_id} was given up here, but the KCL goes on", shard=link.shard_id)
                 link.hang_up()
-            elif link.lane is not None and link.waits_for_kcl and now_s - link.last_message_s > STUCK_S:
+            elif link.lane is not None and link.waits_for_kcl and now_s - link.last_word_s > STUCK_S:
                 return f"{link.shard_id} is ours, and nothing has come from it for {STUCK_S:.0f} s"
         if self._broken_s is not None and (not self.held or now_s - self._broken_s > BROKEN_S):
             return "the connection of a shard has ended"

@@ -77,7 +77,7 @@ class Shard_Link:
 
     lane           the shard's place in the engine; None before it is ours, and after it was released
     released       the shard is no longer read here: committed and given up, lost, or at its end
-    last_message_s monotonic time of the last whole message
+    last_word_s    monotonic time of the last whole message or status, whoever said it
     """
 
     def __init__(self, links: Links, pipes: Handed_Over, fetch_ahead: Fetch_Ahead) -> None:
@@ -86,7 +86,7 @@ class Shard_Link:
         self.consumer: Partition_Consumer | None = None
         self.released = False
         self.dead = False
-        self.last_message_s = time.monotonic()
+        self.last_word_s = time.monotonic()
         self._links = links
         self._pipes = pipes
         self._pipe = Line_Pipe(pipes.from_kcl, links.buffers)
@@ -175,7 +175,7 @@ class Shard_Link:
     # ------------------------------------------------------------------ messages
 
     def _take(self, message: Message) -> None:
-        self.last_message_s = time.monotonic()
+        self.last_word_s = time.monotonic()
         if isinstance(message, Checkpointed):
             self._checkpointed(message)
             return
@@ -244,6 +244,7 @@ class Shard_Link:
         """What the KCL sent last was dealt with."""
         message, self._waiting = self._waiting, None
         if message is not None and not self.dead:
+            self.last_word_s = time.monotonic()
             self._send(status_line(message))
 
     # ------------------------------------------------------------------ the end of it

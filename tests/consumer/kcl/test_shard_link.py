@@ -285,9 +285,28 @@ def test_a_shard_that_says_nothing_for_three_minutes_means_that_the_kcl_sits_sti
 ) -> None:
     kcl.initialize(SHARD)
     kcl.process([])
-    said_s = worker.links.by_shard[SHARD].last_message_s
+    said_s = worker.links.by_shard[SHARD].last_word_s
     assert worker.links.trouble(said_s + 179) is None
     assert worker.links.trouble(said_s + 181) == f"{SHARD} is ours, and nothing has come from it for 180 s"
+
+
+def test_a_status_that_took_us_minutes_is_no_silence_of_the_kcl(
+    make_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """It has waited for us, who waited for a store, and must not be killed for that."""
+    worker = make_worker()
+    state = tmp_path / "state"
+    state.rename(tmp_path / "away")
+    state.write_text("no folder")
+    kcl = Fake_Kcl(worker.handover.path)
+    asked_s = time.monotonic()
+    kcl.send("initialize", shardId=SHARD, sequenceNumber="TRIM_HORIZON")
+    assert kcl.silent(0.4), "the status waits for the state"
+    state.unlink()
+    (tmp_path / "away").rename(state)
+    assert kcl.confirm("initialize") == []
+    assert worker.links.trouble(asked_s + 180.3) is None, "its turn began with the status"
+    kcl.end()
 
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
