@@ -108,7 +108,7 @@ class Engine:
 
     def drop(self, lane: Lane) -> None:
         """Forget the partition as it is: somebody else owns it. Nobody is called back."""
-        if self.lanes.get(lane.partition) is lane:
+        if self._has(lane):
             del self.lanes[lane.partition]
             lane.steps = lane.call = None
             self._count_waiting(lane, 0)
@@ -152,9 +152,13 @@ class Engine:
 
     # ------------------------------------------------------------------ one lane
 
+    def _has(self, lane: Lane) -> bool:
+        """Whether it is still here. Whoever is called back (`on_open`, `on_taken`) may drop it."""
+        return self.lanes.get(lane.partition) is lane
+
     def _handle(self, lane: Lane, event: tuple[str, Any]) -> None:
         kind, value = event
-        if self.lanes.get(lane.partition) is not lane:
+        if not self._has(lane):
             return  # it was closed meanwhile
         if kind == "batch":
             lane.inbox.append(value)
@@ -164,7 +168,7 @@ class Engine:
 
     def _work(self, lane: Lane) -> None:
         consumer = lane.consumer
-        if lane.steps is None and consumer is not None and self.lanes.get(lane.partition) is lane:
+        if lane.steps is None and consumer is not None and self._has(lane):
             try:
                 self._begin(lane, consumer)
             except Exception as failure:  # noqa: BLE001 - as in _advance
@@ -184,6 +188,8 @@ class Engine:
                 self.records += len(batch.payloads)
                 lane.report.read(batch, now.moment)
                 lane.on_taken()
+                if not self._has(lane):
+                    return
                 self._count_waiting(lane, consumer.waiting_bytes)
             if self._is_due(lane, consumer, now):
                 break
@@ -239,11 +245,11 @@ class Engine:
 
     def _fail(self, lane: Lane, failure: Exception) -> None:
         lane.report.failed(failure)
-        if self.lanes.get(lane.partition) is lane:
+        if self._has(lane):
             self._leave(lane, failure)
 
     def _perform(self, lane: Lane) -> None:
-        if lane.call is not None and self.lanes.get(lane.partition) is lane:
+        if lane.call is not None and self._has(lane):
             future: Future[Any]
             if isinstance(lane.call, Gathering):
                 future = lane.call.start()
@@ -288,6 +294,8 @@ class Engine:
             lane.consumer = value
             lane.report.opened(value)
             lane.on_open(value)
+            if not self._has(lane):
+                return
         elif lane.leaving:
             lane.report.left(lane.consumer, lane.ending, now)
             self._leave(lane, None)

@@ -236,3 +236,31 @@ def test_a_lane_that_was_dropped_is_held_by_nobody(rig: Rig) -> None:
     del rig.lane
     gc.collect()
     assert dropped() is None
+
+
+def test_a_lane_that_is_dropped_by_who_hears_that_it_opened_leaves_nothing_behind(rig: Rig) -> None:
+    """As a connection does that finds its other end gone when it answers."""
+
+    def gone(*_: Any) -> None:
+        rig.engine.drop(rig.engine.lanes["p"])
+        rig.health.forget("p")
+
+    rig.engine.drop(rig.lane)
+    rig.health.forget("p")
+    rig.lane = rig.engine.open("p", rig._recover(), gone, rig._took, lambda name, error: None)
+    rig.turn(lambda: not rig.engine.lanes)
+    rig.engine.poll(0)
+    assert rig.health.view().shards == {}
+
+
+def test_a_lane_that_is_dropped_by_who_hears_that_a_batch_was_taken_leaves_nothing_behind(rig: Rig) -> None:
+    def gone() -> None:
+        rig.engine.drop(rig.lane)
+        rig.health.forget("p")
+
+    rig.lane.on_taken = gone
+    rig.deliver(1)
+    assert rig.engine._waiting_bytes == 0, "it would hurry all others for ever"
+    rig.now_ms += 2_000
+    rig.engine.poll(0)
+    assert rig.health.view().shards == {}
