@@ -273,6 +273,10 @@ OBJECT_UNREADABLE = Event(
     "an object of the state store is not what was written (`key`): what is made of it stays as it is. A file of the "
     "cache in this process: it counts as lost, and is written again",
 )
+LOCK_WAITS = Event(
+    *("lock_waits", WARNING, "no (`not_ready` follows)"),
+    "the lock of the state store could not be refreshed for now; after a minute another local runner may take it",
+)
 LOCK_KEPT = Event(
     *("lock_kept", WARNING, "no"), "the lock of the state store could not be released, and expires by itself"
 )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from consumer.local.lock_keeper import Lock_Keeper
 from consumer.local.read_ahead import Read_Ahead
 from consumer.local.shard_finder import Shard_Finder
 from consumer.worker.application import Application
@@ -35,7 +36,7 @@ from sa_stream.log import (
 from sa_stream.partitions import END, NOTHING_READ, RETIRED, Batch, Shard_Info
 from sa_stream.rollups.passes import Pass_Result, Reconciler_Settings
 from sa_stream.sources.kinesis_reader import Shard_Reader
-from sa_stream.storage.state_lock import REFRESH_S, hold_lock
+from sa_stream.storage.state_lock import hold_lock
 from sa_stream.timing import Moment, moment, right_now
 
 log = Log("runner")
@@ -124,23 +125,18 @@ class Local_Runner:
         if info is None:
             return
         application.state.check()
-        with hold_lock(application.state) as lock:
+        with hold_lock(application.state) as lock, Lock_Keeper(lock) as keeper:
             application.open(info, (self._publish_interval_s, self._publish_interval_s), self._settings, self._on_pass)
             claim_runner(application.state, "local")
             self.engine.memory.check(info.open_shards, READ_AHEAD_RATE)
             application.start_publishing()
-            self._finder = Shard_Finder(
-                application,
-                self._checkpoint,
-                self._begun,
-                _now_and_then(lock.refresh, REFRESH_S),
-            )
+            self._finder = Shard_Finder(application, self._checkpoint, self._begun)
             self._finder.start()
             with course.under_way(self._shut_down):
                 while course.goes_on:
                     self._open_found()
                     self.engine.poll()
-                    course.look(right_now(), self._finder.failure)
+                    course.look(right_now(), self._finder.failure, keeper.failure)
         course.raise_failure()
 
     # ------------------------------------------------------------------ shards
@@ -270,16 +266,3 @@ class Local_Runner:
             log.tell(UNFINISHED, f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
         self._application.stop_publishing(last_pass=finished)
-
-
-def _now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:
-    """An action that happens at most so often, however often it is called."""
-    last_s = time.monotonic()
-
-    def act() -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= every_s:
-            action()
-            last_s = time.monotonic()
-
-    return act

@@ -27,7 +27,6 @@ class Shard_Finder:
 
     checkpoint    the committed number of a partition, None before the first; may raise Store_Unavailable
     begun         every partition that was begun and has not ended; may raise Store_Unavailable
-    every_round   called every few seconds, in this thread
     failure       what ended the thread, if something did
     """
 
@@ -36,7 +35,6 @@ class Shard_Finder:
         application: Application,
         checkpoint: Callable[[str], str | None],
         begun: Callable[[], Iterable[str]],
-        every_round: Callable[[], None],
     ) -> None:
         self.found: queue.SimpleQueue[tuple[Shard_Info, str | None]] = queue.SimpleQueue()
         self.failure: BaseException | None = None
@@ -44,7 +42,6 @@ class Shard_Finder:
         self._scout = Field_Scout(application)
         self._checkpoint = checkpoint
         self._begun = begun
-        self._every_round = every_round
         self._known: dict[str, Shard_Info] = {}
         self._remembered = False  # those that were begun before are known: after the start there are no new ones
         self._handed_out: set[str] = set()
@@ -85,7 +82,6 @@ class Shard_Finder:
         try:
             if self._scout.decided():
                 self._hand_out()
-            self._every_round()
         except Store_Unavailable as error:  # health has it from the call itself
             log.tell(DISCOVERY_WAITS, f"shards wait to be opened: {error}")
 
