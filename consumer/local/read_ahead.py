@@ -3,6 +3,7 @@ backlog of many shards would else fill the memory before anything of it is count
 
 import threading
 from collections import deque
+from collections.abc import Hashable
 
 from sa_stream.partitions import Batch
 
@@ -13,68 +14,72 @@ ANSWER_RATE = 3  # an answer that is read and decoded takes so many times what i
 
 class Read_Ahead:
     """A reader asks with `begin`, and says with `read` or `give_up` what became of it; `taken` is the engine's word.
-    From any thread."""
+    From any thread.
+
+    reader  of a shard, another one each time that it is opened: what an old one still brings counts nowhere
+    """
 
     def __init__(self, batches_max: int, bytes_max: int) -> None:
         self._batches_max = batches_max
         self._bytes_max = bytes_max
         self._changed = threading.Condition()
-        self._ahead: dict[str, deque[int]] = {}  # bytes of the batches that the engine has not taken
-        self._reserved: dict[str, int] = {}  # bytes that a read under way may bring
-        self._last: dict[str, int] = {}  # bytes of a shard's last batch: the next one is like it
-        self._waiting: set[str] = set()
+        self._ahead: dict[Hashable, deque[int]] = {}  # bytes of the batches that the engine has not taken
+        self._reserved: dict[Hashable, int] = {}  # bytes that a read under way may bring
+        self._last: dict[Hashable, int] = {}  # bytes of the last batch: the next one is like it
+        self._waiting: set[Hashable] = set()
 
     @property
     def size_bytes(self) -> int:
         return sum(map(sum, self._ahead.values())) + sum(self._reserved.values())
 
-    def begin(self, partition: str, timeout_s: float) -> bool:
+    def begin(self, reader: Hashable, timeout_s: float) -> bool:
         """Wait until the next batch of a shard may be read."""
         with self._changed:
-            self._waiting.add(partition)
-            may = self._changed.wait_for(lambda: self._may(partition), timeout_s)
-            self._waiting.discard(partition)
+            self._waiting.add(reader)
+            may = self._changed.wait_for(lambda: self._may(reader), timeout_s)
+            self._waiting.discard(reader)
             if may:
-                self._reserved[partition] = self._expected(partition)
+                self._reserved[reader] = self._expected(reader)
             self._changed.notify_all()
             return may
 
-    def read(self, partition: str, batch: Batch) -> None:
+    def read(self, reader: Hashable, batch: Batch) -> None:
         size_bytes = sum(map(len, batch.payloads)) + RECORD_BYTES * len(batch.payloads)
         with self._changed:
-            self._reserved.pop(partition, None)
-            self._ahead.setdefault(partition, deque()).append(size_bytes)
-            self._last[partition] = size_bytes
+            if self._reserved.pop(reader, None) is None:
+                return  # it was forgotten meanwhile
+            self._ahead.setdefault(reader, deque()).append(size_bytes)
+            self._last[reader] = size_bytes
             self._changed.notify_all()
 
-    def give_up(self, partition: str) -> None:
+    def give_up(self, reader: Hashable) -> None:
         """Nothing was read."""
         with self._changed:
-            self._reserved.pop(partition, None)
+            self._reserved.pop(reader, None)
             self._changed.notify_all()
 
-    def taken(self, partition: str) -> None:
+    def taken(self, reader: Hashable) -> None:
         """The engine has taken the oldest batch of a shard."""
         with self._changed:
-            self._ahead[partition].popleft()
+            self._ahead[reader].popleft()
             self._changed.notify_all()
 
-    def forget(self, partition: str) -> None:
+    def forget(self, reader: Hashable) -> None:
         """The shard has left the engine, with whatever it had not taken."""
         with self._changed:
-            self._ahead.pop(partition, None)
-            self._reserved.pop(partition, None)
+            for known in (self._ahead, self._reserved, self._last):
+                known.pop(reader, None)
             self._changed.notify_all()
 
-    def _may(self, partition: str) -> bool:
+    def _may(self, reader: Hashable) -> bool:
         """Those that are least ahead go first, and somebody always goes."""
-        ahead = len(self._ahead.get(partition, ()))
+        ahead = len(self._ahead.get(reader, ()))
         if ahead >= self._batches_max:
             return False
         if any(len(self._ahead.get(other, ())) < ahead for other in self._waiting):
             return False
         held_bytes = self.size_bytes
-        return not held_bytes or held_bytes + self._expected(partition) <= self._bytes_max
+        return not held_bytes or held_bytes + self._expected(reader) <= self._bytes_max
 
-    def _expected(self, partition: str) -> int:
-        return ANSWER_RATE * self._last.get(partition, BATCH_BYTES_MAX)
+    def _expected(self, reader: Hashable) -> int:
+        return ANSWER_RATE * self._last.get(reader, BATCH_BYTES_MAX)

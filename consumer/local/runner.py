@@ -47,7 +47,7 @@ READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not y
 READ_AHEAD_BYTES_MAX = 64 << 20  # however much there is: more makes nothing faster
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Shard:
     info: Shard_Info
     lane: Lane | None = None
@@ -181,7 +181,7 @@ class Local_Runner:
             info.shard_id,
             self._application.consumer_steps(info, checkpoint, lambda number: store.put(key, number.encode())),
             lambda consumer: self._start_reading(shard, consumer),
-            lambda: self._read_ahead.taken(info.shard_id),
+            lambda: self._read_ahead.taken(shard),
             self._closed,
             lambda consumer, now: self._application.end_steps(consumer, shard.gone),
         )
@@ -191,7 +191,7 @@ class Local_Runner:
         read again from the last commit."""
         shard = self._shards.pop(partition)
         shard.stop.set()
-        self._read_ahead.forget(partition)
+        self._read_ahead.forget(shard)
         if error is None:
             ended = shard.lane is not None and shard.lane.ending
             if ended:
@@ -224,13 +224,16 @@ class Local_Runner:
         partition, ahead = shard.info.shard_id, self._read_ahead
         trouble = _Trouble(partition, self._health.shard(partition))
         while not shard.stop.wait(reader.wait_ms(moment()) / 1000):
-            if not ahead.begin(partition, timeout_s=0.5):
+            if not ahead.begin(shard, timeout_s=0.5):
                 continue
+            if shard.stop.is_set():  # perhaps it was forgotten before this began
+                ahead.give_up(shard)
+                return
             batch: Batch | None = None
             try:
                 batch = reader.read(moment())
             except Store_Unavailable as error:
-                ahead.give_up(partition)
+                ahead.give_up(shard)
                 trouble.failed(moment(), str(error))
                 continue
             except Shard_Gone:  # what was left of it can no longer be read
@@ -240,9 +243,9 @@ class Local_Runner:
                 return
             trouble.ok(moment())
             if batch is None:
-                ahead.give_up(partition)
+                ahead.give_up(shard)
             else:
-                ahead.read(partition, batch)
+                ahead.read(shard, batch)
             self.engine.submit(shard.lane, batch)
             if batch is None:
                 return

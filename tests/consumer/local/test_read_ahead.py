@@ -16,6 +16,7 @@ def ahead_of(batches_max: int = 3, bytes_max: int = 100 * KB) -> Read_Ahead:
     """Every shard has had a batch of 10 kB."""
     ahead = Read_Ahead(batches_max, bytes_max)
     for name in "abcdef":
+        assert ahead.begin(name, 0)
         ahead.read(name, batch(10 * KB))
         ahead.taken(name)
     return ahead
@@ -102,3 +103,13 @@ def test_who_waits_goes_on_as_soon_as_there_is_room_and_those_that_are_least_ahe
     ahead.forget("b")
     threads[0].join(10)
     assert went == ["b", "a"]
+
+
+def test_a_batch_that_is_read_after_its_shard_was_forgotten_counts_nowhere() -> None:
+    """A shard starts again from its last commit while its old reader has a read under way: nobody will take that."""
+    ahead = Read_Ahead(3, 1)
+    assert ahead.begin("old", 0)
+    ahead.forget("old")
+    ahead.read("old", batch(10 * KB))
+    assert ahead.size_bytes == 0
+    assert read(ahead, "new"), "nobody else holds anything"
