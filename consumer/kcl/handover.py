@@ -2,7 +2,9 @@
 descriptors a shard come out of it, from processes of our own user only."""
 
 import contextlib
+import errno
 import os
+import resource
 import shutil
 import socket
 import struct
@@ -18,6 +20,7 @@ from sa_stream.log import HANDOVER_FAILED, STRANGER, Log
 log = Log("handover")
 
 _SUN_PATH_BYTES_MAX = 103  # of the address of a Unix socket (Linux 107, others 103)
+_NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 _UCRED = struct.Struct("3i")  # pid, uid, gid: what SO_PEERCRED answers
 
 
@@ -45,6 +48,7 @@ class Handover:
         self._engine = engine
         self._on_pipes = on_pipes
         self._waiting: set[socket.socket] = set()
+        self._spare = _spare()  # given up for a child for which no descriptor is left
         self._folder = Path(tempfile.mkdtemp(prefix="sa-stream-"))  # for our user only
         self.path = str(self._folder / "engine")
         if len(os.fsencode(self.path)) > _SUN_PATH_BYTES_MAX:
@@ -71,16 +75,31 @@ class Handover:
         self._socket.close()
         for child in list(self._waiting):
             self._forget(child)
+        self._give_up_spare()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _accept(self) -> None:
         try:
             child, _ = self._socket.accept()
-        except OSError:  # it has gone again
-            return
+        except OSError as error:
+            if error.errno in _NONE_LEFT:
+                self._turn_away()
+            return  # else it has gone again
         child.setblocking(False)
         self._waiting.add(child)
         self._engine.watch(child.fileno(), lambda: self._receive(child))
+
+    def _turn_away(self) -> None:
+        """Let the next child go: it would wait for ever, and wake us up all the while. The KCL hears of its end."""
+        log.tell(HANDOVER_FAILED, f"a child was turned away: {_none_left()}")
+        self._give_up_spare()
+        with contextlib.suppress(OSError):  # it has gone again
+            self._socket.accept()[0].close()
+        self._spare = _spare()
+
+    def _give_up_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
 
     def _receive(self, child: socket.socket) -> None:
         self._engine.unwatch(child.fileno())
@@ -92,10 +111,12 @@ class Handover:
             return
         descriptors: list[int] = []
         try:
-            _, descriptors, _, _ = socket.recv_fds(child, 1, 2, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors, flags, _ = socket.recv_fds(child, 1, 2, socket.MSG_CMSG_CLOEXEC)
+            why = _none_left() if flags & socket.MSG_CTRUNC else "it has ended"
         except OSError as error:
-            log.tell(HANDOVER_FAILED, f"a child handed over nothing: {error}", pid=pid)
+            why = str(error)
         if len(descriptors) != 2:
+            log.tell(HANDOVER_FAILED, f"a child handed over nothing: {why}", pid=pid)
             for descriptor in descriptors:
                 os.close(descriptor)
             child.close()
@@ -107,6 +128,20 @@ class Handover:
         with contextlib.suppress(KeyError, ValueError):
             self._engine.unwatch(child.fileno())
         child.close()
+
+
+def _spare() -> int | None:
+    with contextlib.suppress(OSError):  # another thread was quicker
+        return os.open(os.devnull, os.O_RDONLY)
+    return None
+
+
+def _none_left() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (
+        f"all files are open that this process may open ({limit}, with three a shard): raise its limit (ulimit -n), or "
+        "share the shards among more workers"
+    )
 
 
 def _peer(connected: socket.socket) -> tuple[int, int]:
