@@ -16,7 +16,7 @@ from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import Kcl_Tables, Owner
 from consumer.kcl.unread import Unread_Shards
 from consumer.worker.application import Application
-from consumer.worker.course import Course
+from consumer.worker.course import LAST_PASS_S, SHUTDOWN_S, Course
 from consumer.worker.engine import Engine
 from consumer.worker.field_scout import LOOK_S, Field_Scout
 from consumer.worker.publisher import shared_publish_s
@@ -31,8 +31,6 @@ from sa_stream.timing import BEGINNING_MS, moment, right_now
 
 log = Log("runner")
 
-SHUTDOWN_S = 18.0  # with what is left to do then, 20: ECS sends SIGKILL after 30 unless it is told otherwise
-LAST_PASS_S = 2.0  # of it, for publishing what was committed last
 UNREAD_MS = 240_000  # without progress by any worker: twice the take-over from the KCL's leader
 TICK_S = 0.25
 

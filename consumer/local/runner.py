@@ -12,7 +12,7 @@ from consumer.local.lock_keeper import Lock_Keeper
 from consumer.local.read_ahead import Read_Ahead
 from consumer.local.shard_finder import Shard_Finder
 from consumer.worker.application import Application
-from consumer.worker.course import Course
+from consumer.worker.course import LAST_PASS_S, SHUTDOWN_S, Course
 from consumer.worker.engine import Engine
 from consumer.worker.lane import Lane
 from consumer.worker.publisher import PUBLISH_S
@@ -41,7 +41,6 @@ from sa_stream.timing import Moment, moment, right_now
 
 log = Log("runner")
 
-SHUTDOWN_S = 20.0  # ECS sends SIGKILL after 30 s
 BATCHES_AHEAD = 3  # batches of a shard that may be read and not yet taken
 READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not yet taken
 READ_AHEAD_BYTES_MAX = 64 << 20  # however much there is: more makes nothing faster
@@ -259,7 +258,7 @@ class Local_Runner:
         for lane in list(self.engine.lanes.values()):
             if self._course.failure is None:
                 self.engine.close(lane)
-        while self._course.failure is None and self.engine.lanes and time.monotonic() < deadline_s:
+        while self._course.failure is None and self.engine.lanes and time.monotonic() < deadline_s - LAST_PASS_S:
             self.engine.poll()
         finished = self._course.failure is None and not self.engine.lanes
         if finished:
@@ -268,4 +267,4 @@ class Local_Runner:
             left = ", ".join(sorted(self.engine.lanes))
             log.tell(UNFINISHED, f"stopped without the last commit of {left}: its records are read again")
         self.engine.shutdown()
-        self._application.stop_publishing(last_pass=finished)
+        self._application.stop_publishing(last_pass=finished, timeout_s=deadline_s - time.monotonic())

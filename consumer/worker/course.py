@@ -10,6 +10,9 @@ from consumer.worker.clock_watch import Clock_Watch
 from consumer.worker.readiness_log import Readiness_Log
 from sa_stream.timing import Now
 
+SHUTDOWN_S = 18.0  # with what is left to do then, 20: ECS sends SIGKILL after 30 unless it is told otherwise
+LAST_PASS_S = 2.0  # of it, for publishing what was committed last
+
 
 class Course:
     """stop     set when the run is to end in order; from any thread or signal handler

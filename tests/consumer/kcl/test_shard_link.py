@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.kcl import links as links_module
-from consumer.kcl.runner import SHUTDOWN_S
+from consumer.worker.course import SHUTDOWN_S
 from sa_stream.partitions import END
 from sa_stream.records.parser import Parser
 from sa_stream.timing import WINDOW_MS, wall_clock_ms
