@@ -19,6 +19,7 @@ from sa_stream.log import (
     KCL_ENDED,
     KCL_JAVA,
     KCL_OUTPUT,
+    KCL_RESTARTS,
     KCL_STARTED,
     KCL_STOPPED,
     WARNING,
@@ -177,8 +178,10 @@ class Supervisor:
             self.state = f"restarting: {self._reason}, next try in {-(-((self._due_ms or 0) - now_ms) // 1000)} s"
 
     def restart(self, reason: str) -> None:
-        """Kill the JVM; it is started anew like one that ended by itself."""
-        if self._jvm is not None and not self._stopping:
+        """Kill the JVM; it is started anew like one that ended by itself. One that has is left to `tick`, which tells
+        how it ended."""
+        if self._jvm is not None and self.alive and not self._stopping:
+            log.tell(KCL_RESTARTS, f"the KCL's process is started anew: {reason}", reason=reason)
             self._reason = reason
             self.state = f"restarting: {reason}"
             self._jvm.kill()

@@ -25,7 +25,7 @@ from sa_stream.errors import Store_Unavailable
 from sa_stream.health.counts import NO_LABELS
 from sa_stream.health.metrics import JVM_RESTARTS
 from sa_stream.health.notebook import KCL_RUNNING
-from sa_stream.log import COMMITTED, DISCOVERY_WAITS, KCL_RESTARTS, UNFINISHED, WORKER, Log
+from sa_stream.log import COMMITTED, DISCOVERY_WAITS, UNFINISHED, WORKER, Log
 from sa_stream.rollups.passes import Pass_Result
 from sa_stream.timing import BEGINNING_MS, moment, right_now
 
@@ -133,7 +133,6 @@ class Kcl_Runner:
             tables_trouble = self._tables.trouble(self._supervisor.state == KCL_RUNNING)
             trouble = tables_trouble or self._links.trouble(now_s)
             if trouble is not None:
-                log.tell(KCL_RESTARTS, f"the KCL's process is started anew: {trouble}", reason=trouble)
                 self._supervisor.restart(trouble)
                 self._links.started_anew()
             self._supervisor.tick(int(now_s * 1000))

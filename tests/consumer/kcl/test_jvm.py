@@ -211,7 +211,7 @@ def test_it_says_starting_until_the_kcl_can_take_leases(folder: Folder) -> None:
         assert supervisor.alive
 
 
-def test_a_restart_kills_and_starts_again_and_says_why(folder: Folder) -> None:
+def test_a_restart_kills_and_starts_again_and_says_why(folder: Folder, logged: Callable) -> None:
     supervisor = folder.supervisor(LIVE)
     ticked(supervisor, "running", 0)
     first = folder.daemons[-1]
@@ -223,6 +223,25 @@ def test_a_restart_kills_and_starts_again_and_says_why(folder: Folder) -> None:
     supervisor.restart("asked again in the pause")
     ticked(supervisor, "running", 1_010)
     assert len(folder.daemons) == 2
+    assert [record.getMessage() for record in logged("kcl_restarts")] == [
+        "the KCL's process is started anew: shard 7 is silent"
+    ]
+
+
+def test_how_it_ended_by_itself_is_told_and_not_what_followed_from_that(folder: Folder, logged: Callable) -> None:
+    """Its connections end with it, which is a reason to restart it only while it lives."""
+    supervisor = folder.supervisor(LIVE)
+    ticked(supervisor, "running", 0)
+    os.kill(folder.daemons[-1].pid, signal.SIGKILL)
+    ended(folder.daemons[-1])
+    for _ in range(2):
+        supervisor.restart("the connection of a shard has ended")
+        supervisor.tick(0)
+    assert supervisor.state == "restarting: the KCL's process was killed by SIGKILL, next try in 1 s"
+    assert [record.getMessage() for record in logged("kcl_ended")] == [
+        "the KCL's process was killed by SIGKILL; the next try is in 1 s"
+    ]
+    assert not logged("kcl_restarts")
 
 
 def test_a_java_that_has_gone_is_tried_again(folder: Folder) -> None:
