@@ -65,7 +65,7 @@ def examine(env: Mapping[str, str]) -> Iterator[Check]:
         yield from _stream(config)
         if config.runner == "kcl":
             yield checked("java", lambda: check_java(env))
-            yield checked("leases", lambda: check_leases(config))
+            yield checked("leases", lambda: check_leases(config, env))
     if config.logs_bucket:
         yield from archive_checks(config)
     yield checked("state store", lambda: _state(config))

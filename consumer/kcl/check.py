@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumer.kcl.java import class_path, find_java
+from consumer.kcl.properties import kcl_properties
+from consumer.kcl.tables import dynamodb_client, lease_table
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Source_Error
 
@@ -18,14 +19,13 @@ def check_java(env: Mapping[str, str]) -> str:
     return f"the KCL is installed, and runs on {java}"
 
 
-def check_leases(config: SA__Config) -> str:
-    """Ask DynamoDB for the lease table. Raises Source_Error."""
-    region = config.stream.split(":")[3] if config.stream.count(":") >= 5 else None
-    table = config.application
+def check_leases(config: SA__Config, env: Mapping[str, str]) -> str:
+    """Ask DynamoDB for the lease table, wherever the KCL is told to keep it. Raises Source_Error, Config_Error."""
+    properties = kcl_properties(config, env)
+    table = lease_table(properties)
     try:
         once = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1})
-        client = boto3.session.Session().client("dynamodb", region_name=region, config=once)
-        found = client.describe_table(TableName=table)["Table"]
+        found = dynamodb_client(properties, once).describe_table(TableName=table)["Table"]
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "ResourceNotFoundException":

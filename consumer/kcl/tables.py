@@ -57,7 +57,7 @@ class Kcl_Tables:
 
     def __init__(self, properties: Mapping[str, str], owner: Owner, worker_id: str) -> None:
         application = properties["applicationName"]
-        self.leases = properties.get("tableName") or application
+        self.leases = lease_table(properties)
         self.coordination = properties.get("coordinatorStateTableName") or f"{application}-CoordinatorState"
         self._application = application
         self._properties = properties
@@ -66,14 +66,7 @@ class Kcl_Tables:
         self._table_ids: dict[str, str] = {}
         once = Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
         try:
-            self._client = boto3.session.Session().client(
-                "dynamodb",
-                region_name=properties.get("dynamoDbClient.region") or properties.get("regionName") or None,
-                endpoint_url=properties.get("dynamoDbClient.endpointOverride")
-                or properties.get("dynamoDBEndpoint")
-                or None,
-                config=once,
-            )
+            self._client = dynamodb_client(properties, once)
         except (BotoCoreError, ValueError) as error:
             raise Config_Error(
                 f"No DynamoDB client can be made for the KCL's tables: {error} Set AWS_REGION"
@@ -225,6 +218,19 @@ class Kcl_Tables:
                 f"No answer from DynamoDB, where the KCL keeps its table {table}: {error}. Check AWS_REGION, the "
                 "credentials, and AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL if one is set"
             ) from error
+
+
+def lease_table(properties: Mapping[str, str]) -> str:
+    return properties.get("tableName") or properties["applicationName"]
+
+
+def dynamodb_client(properties: Mapping[str, str], config: Config) -> Any:
+    """Of the region and at the endpoint where the KCL keeps its tables. Raises BotoCoreError, ValueError."""
+    region = properties.get("dynamoDbClient.region") or properties.get("regionName")
+    endpoint = properties.get("dynamoDbClient.endpointOverride") or properties.get("dynamoDBEndpoint")
+    return boto3.session.Session().client(
+        "dynamodb", region_name=region or None, endpoint_url=endpoint or None, config=config
+    )
 
 
 def _code(error: ClientError) -> str:

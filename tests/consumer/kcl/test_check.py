@@ -1,5 +1,6 @@
 """What `doctor` says of the KCL's needs, against a DynamoDB that nobody here wrote."""
 
+import os
 from collections.abc import Iterator
 
 import boto3
@@ -22,8 +23,10 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
     server.stop()
 
 
-def config(application: str) -> SA__Config:
-    return SA__Config.from_env({"SGRAPH_SEND__SA_STREAM": "logs", "SGRAPH_SEND__SA_APPLICATION": application})
+def leases(application: str, **more: str) -> str:
+    """What is said of them with these settings and properties of the KCL."""
+    env = {**os.environ, "SGRAPH_SEND__SA_STREAM": "logs", "SGRAPH_SEND__SA_APPLICATION": application, **more}
+    return check_leases(SA__Config.from_env(env), env)
 
 
 def make_table(name: str, key: str) -> None:
@@ -36,12 +39,20 @@ def make_table(name: str, key: str) -> None:
 
 
 def test_a_lease_table_is_found_or_made_later_and_a_strangers_is_refused(dynamodb: ThreadedMotoServer) -> None:
-    assert "the KCL makes it at its first start" in check_leases(config("check-none"))
+    assert "the KCL makes it at its first start" in leases("check-none")
     make_table("check-leases", "leaseKey")
-    assert check_leases(config("check-leases")) == "the lease table check-leases is there"
+    assert leases("check-leases") == "the lease table check-leases is there"
     make_table("check-customers", "customer")
     with pytest.raises(Source_Error, match="SGRAPH_SEND__SA_APPLICATION"):
-        check_leases(config("check-customers"))
+        leases("check-customers")
+
+
+def test_the_lease_table_is_looked_for_where_the_kcl_is_told_to_keep_it(dynamodb: ThreadedMotoServer) -> None:
+    make_table("check-elsewhere", "leaseKey")
+    said = leases("check-none", SGRAPH_SEND__SA_KCL__tableName="check-elsewhere")
+    assert said == "the lease table check-elsewhere is there"
+    elsewhere = {"SGRAPH_SEND__SA_KCL__dynamoDbClient.region": "eu-central-1"}
+    assert "there is no table check-elsewhere yet" in leases("check-elsewhere", **elsewhere)
 
 
 def test_a_dynamodb_that_does_not_answer_is_named(
@@ -49,7 +60,7 @@ def test_a_dynamodb_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
     with pytest.raises(Source_Error, match="AWS_ENDPOINT_URL_DYNAMODB"):
-        check_leases(config("check-none"))
+        leases("check-none")
 
 
 def test_the_java_that_is_found_is_named() -> None:
