@@ -123,6 +123,8 @@ OWNED = {
     "initialPositionInStreamExtended": f"{PREFIX}INITIAL_POSITION",
     "regionName": "AWS_REGION",
     "kinesisEndpoint": "AWS_ENDPOINT_URL_KINESIS",
+    "kinesisClient.region": "AWS_REGION",
+    "kinesisClient.endpointOverride": "AWS_ENDPOINT_URL_KINESIS",
     "dynamoDBEndpoint": "AWS_ENDPOINT_URL_DYNAMODB",
     "executableName": "",
     "callProcessRecordsEvenForEmptyRecordList": "",
