@@ -319,7 +319,7 @@ class Shard_Reader:
         self._backoff.worked()
         self._iterator = answer.NextShardIterator
         self.ended = answer.NextShardIterator is None
-        behind_ms = answer.MillisBehindLatest or 0
+        behind_ms = 1 if answer.MillisBehindLatest is None else answer.MillisBehindLatest  # unknown is not 'at the tip'
         self.ready_at = now + (self.reader.read_interval_ms if behind_ms else self.reader.idle_interval_ms)
         records = answer.Records
         if records:

@@ -1,5 +1,6 @@
 """The boto3 reader against our own Kinesis over HTTP, and against moto, which nobody here wrote."""
 
+import io
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
@@ -226,6 +228,27 @@ def test_an_empty_answer_at_the_tip_was_not_fetched_before_a_time_of_kinesis_s_o
     asked_ms = kinesis.now_ms()
     assert asked_ms - 2_000 < shard.read(asked).not_fetched_before_ms <= asked_ms
     server.stop()
+
+
+class Body(io.BytesIO):
+    """As urllib3 gives it."""
+
+    def stream(self):
+        yield self.read()
+
+
+def answered_with(reader: Kinesis_Reader, operation: str, body: bytes) -> None:
+    """From now on this is what comes back when the operation is asked for."""
+    reader.client.meta.events.register(
+        f"before-send.kinesis.{operation}", lambda request, **_: AWSResponse(request.url, 200, {}, Body(body))
+    )
+
+
+def test_an_answer_that_does_not_say_how_far_behind_it_is_is_not_at_the_tip(reader, kinesis, clock):
+    """Else a window would be closed by it that records are still to come for."""
+    shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
+    answered_with(reader, "GetRecords", b'{"Records": [], "NextShardIterator": "next"}')
+    assert shard.read(clock.now).millis_behind_latest > 0
 
 
 def test_list_shards_reads_every_page(aws, clock):
