@@ -209,6 +209,11 @@ class Kinesis_Reader:
             ) from error
         except BotoCoreError as error:
             raise Store_Unavailable(f"Kinesis could not be asked ({operation}): {error}") from error
+        if not answer.keys() - {"ResponseMetadata"}:
+            raise Store_Unavailable(
+                f"What answers {operation} at {self.endpoint} is none of Kinesis's. Is there a proxy in between "
+                "(HTTPS_PROXY)? Check AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL if one is set"
+            )
         self._expired_in_a_row = 0
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.clock.note(headers.get("date"), sent, right_now())

@@ -332,6 +332,17 @@ def test_a_dead_endpoint_is_unavailable_names_itself_and_reading_goes_on_when_it
     again.stop()
 
 
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"", b"{}"])
+def test_whatever_else_answers_in_kinesis_s_place_is_no_answer(reader, clock, body):
+    """A proxy, say, that wants to see somebody first."""
+    shard = Shard_Reader(reader, SHARD, "TRIM_HORIZON")
+    for operation in ("GetRecords", "DescribeStreamSummary", "ListShards"):
+        answered_with(reader, operation, body)
+    for ask in (lambda: shard.read(clock.now), reader.describe, reader.list_shards):
+        with pytest.raises(Store_Unavailable, match="is none of Kinesis's"):
+            ask()
+
+
 def test_a_start_that_is_no_position_is_refused(reader):
     with pytest.raises(ValueError, match="TRIM_HORIZON"):
         Shard_Reader(reader, SHARD, "LATEST")
