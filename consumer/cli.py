@@ -365,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
     never_fail_to_print()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    is_daemon = next((word for word in given if not word.startswith("-")), "") == "run"
+    is_daemon = _is_daemon(given)
     try:
         code = app(given, prog_name="sa-stream", standalone_mode=False)
         sys.stdout.flush()
@@ -389,5 +389,9 @@ def program(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         main(arguments)
     except SystemExit as ended:
-        leave(ended.code)
+        leave(ended.code, _is_daemon(sys.argv[1:] if arguments is None else arguments))
         raise
+
+
+def _is_daemon(arguments: Sequence[str]) -> bool:
+    return next((word for word in arguments if not word.startswith("-")), "") == "run"

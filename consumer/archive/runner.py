@@ -20,11 +20,8 @@ class Archive_Runner:
     """`run` follows the archive until `stop` is called or something fails that no later try can mend (it raises that).
     Any number may run on one state store.
 
-    busy  False: nothing hangs once `run` has returned
     Raises Source_Error, Config_Error, In_Use, Unknown_Version.
     """
-
-    busy = False
 
     def __init__(self, application: Application) -> None:
         self._application = application

@@ -64,7 +64,7 @@ def versions() -> dict[str, str]:
 
 def _work(config: SA__Config, beat: Callable[[], None]) -> None:
     from consumer.process.garbage import collect_rarely
-    from consumer.process.log_setup import drain_log, log_lines_dropped
+    from consumer.process.log_setup import log_lines_dropped
     from consumer.process.memory import resident_bytes, share_arenas
     from consumer.process.open_files import allow_most, shards_allowed
     from consumer.process.signals import stop_on_signals
@@ -101,9 +101,6 @@ def _work(config: SA__Config, beat: Callable[[], None]) -> None:
         log.tell(STOPPED, "stopped as asked")
     finally:
         server.stop()
-    if runner.busy:  # a store that hangs would hold up the interpreter's end
-        drain_log()
-        os._exit(0)
 
 
 def _runner(

@@ -59,11 +59,6 @@ class Kcl_Runner:
         self._course = Course(application)
         self._next_tick_s = 0.0
 
-    @property
-    def busy(self) -> bool:
-        """Whether something hangs, once `run` has returned."""
-        return self.engine.busy
-
     def stop(self) -> None:
         """Commit everything, release it, publish once more, and return from `run`. From a signal handler."""
         self._course.stop.set()

@@ -109,11 +109,6 @@ class Local_Runner:
         self._course = Course(application)
         self._torn: set[str] = set()  # partitions whose checkpoint was said to be torn
 
-    @property
-    def busy(self) -> bool:
-        """Whether something hangs, once `run` has returned."""
-        return self.engine.busy
-
     def stop(self) -> None:
         """Commit everything, publish once more, and return from `run`. From any thread or signal handler."""
         self._course.stop.set()

@@ -61,10 +61,11 @@ def end(message: str, code: int, is_daemon: bool, error: BaseException | None = 
     sys.exit(code)
 
 
-def leave(code: object) -> None:
+def leave(code: object, is_daemon: bool) -> None:
     """End the process as Python would, but for taking itself apart, object by object: a sixth of the time of a command
-    that has loaded polars. Comes back if other threads run, or if something is left to be said of the end."""
-    if threading.active_count() > 1 or not isinstance(code, int):
+    that has loaded polars. Comes back if something is left to be said of the end, or if other threads run; those of the
+    daemon have had their time, and may hang in a store, for which Python would wait."""
+    if (threading.active_count() > 1 and not is_daemon) or not isinstance(code, int):
         return
     atexit._run_exitfuncs()
     try:

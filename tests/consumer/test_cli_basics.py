@@ -108,7 +108,7 @@ def test_the_quick_end_of_a_command_says_everything_and_does_what_was_left_for_t
         "from consumer.process.last_words import leave",
         "atexit.register(lambda: print('at the end'))",
         "sys.stdout.write('x' * 5_000_000 + '\\n')",
-        "leave(3)",
+        "leave(3, is_daemon=False)",
         "print('not reached')",
     )
     assert done.returncode == 3
@@ -120,9 +120,28 @@ def test_the_quick_end_of_a_command_leaves_no_thread_unfinished() -> None:
         "import threading, time",
         "from consumer.process.last_words import leave",
         "threading.Thread(target=lambda: (time.sleep(0.3), print('finished'))).start()",
-        "leave(0)",
+        "leave(0, is_daemon=False)",
     )
     assert (done.returncode, done.stdout) == (0, "finished\n")
+
+
+@pytest.mark.parametrize("end", ["pass", "raise Source_Error('no such stream')"])
+def test_a_store_that_hangs_in_any_thread_does_not_hold_up_the_end_of_the_daemon(end: str) -> None:
+    began_s = time.monotonic()
+    done = run_script(
+        "import time",
+        "from concurrent.futures import ThreadPoolExecutor",
+        "from consumer import cli",
+        "from consumer.commands import run",
+        "from sa_stream.errors import Source_Error",
+        "def hangs(config):",
+        "    ThreadPoolExecutor(1).submit(time.sleep, 20)",
+        f"    {end}",
+        "run.run, cli._config = hangs, lambda **given: None",
+        "cli.program(['run'])",
+    )
+    assert done.returncode == (1 if "raise" in end else 0)
+    assert time.monotonic() - began_s < 15
 
 
 @pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
