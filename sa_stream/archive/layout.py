@@ -17,7 +17,7 @@ AUTO = "auto"
 _NAME_TIME = "%Y-%m-%d-%H-%M-%S"
 # Greedy: of two times in a name the last is Firehose's, as a random id follows it.
 _NAMED = re.compile(
-    r"(?P<stem>.+-)(?P<time>[0-9]{4}-[01][0-9]-[0-3][0-9]-[0-2][0-9](?:-[0-5][0-9]){2})-[^/]+", re.DOTALL
+    r"(?P<stem>.+-)(?P<time>[0-9]{4}-[01][0-9]-[0-3][0-9]-(?:[01][0-9]|2[0-3])(?:-[0-5][0-9]){2})-[^/]+", re.DOTALL
 )
 _STEP_S = 900  # offsets from UTC change at full quarters of an hour
 _AFTER_DIGITS = ":"  # the character after 9

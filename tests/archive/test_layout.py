@@ -50,6 +50,11 @@ def test_where_the_name_says_nothing_of_its_folder_the_folder_tells(name: str) -
     assert places.oldest(f"p/2026/02/16/14/{name}") == Oldest(ms(2026, 2, 16, 14), ms(2026, 2, 16, 15), by_name=False)
 
 
+def test_a_time_that_no_clock_shows_is_none() -> None:
+    places, key = Places("p/", LAYOUTS["days"], UTC_ZONE), "p/2026/02/16/logs-1-2026-02-16-29-00-00-ab"
+    assert places.oldest(key) == Oldest(ms(2026, 2, 16), ms(2026, 2, 17), by_name=False)
+
+
 @pytest.mark.parametrize("key", ["p/2026/2/16/14/a", "p/2026/02/30/14/a", "q/2026/02/16/14/a", "p/2026/02/16/a", "p/a"])
 def test_what_lies_elsewhere_is_no_file_of_the_archive(key: str) -> None:
     assert Places("p/", LAYOUTS["hours"], UTC_ZONE).oldest(key) is None
