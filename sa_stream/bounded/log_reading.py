@@ -45,6 +45,7 @@ class Log_Reading:
 
     checked       the lists are known to be right: the first lines are not held against them
     never_parsed  names of columns that standard logs have and that were not looked into
+    named         whether logs brought their names, here or, as whoever reads only the others says, elsewhere
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Log_Reading:
         keep_lines: bool = False,
     ) -> None:
         self.never_parsed: dict[str, None] = {}
+        self.named = False
         self._pieces = pieces
         self._lists = lists
         self._now_ms = now_ms
@@ -67,6 +69,7 @@ class Log_Reading:
         self._parsers: dict[int, tuple[Field_Lists, Parser]] = {}
         self._held: list[Log_Lines] = []  # lines that are read once the list is found, or checked
         self._first = None if checked else First_Records()  # None: it is
+        self._of_no_log: First_Records | None = None  # of files that were given up, as none of theirs has a time
         self._own: tuple[Log_File, Named_Fields] | None = None  # of the last log that brought names
         self._open: tuple[Field_Lists, Pieces] | None = None  # what reads pieces now, with which lists
         self._files: list[Log_File] = []  # of each piece of it
@@ -94,7 +97,7 @@ class Log_Reading:
 
     def rest(self) -> Iterator[Read]:
         """What was held back, to be joined with more or until the list was decided. Raises Field_List_Error."""
-        yield from self._decided()
+        yield from self._decided(at_end=True)
         yield from self._ended()
 
     def _lines(self, piece: Log_Lines) -> Iterator[Read]:
@@ -137,28 +140,34 @@ class Log_Reading:
         if self._first is None:
             yield from self._join(piece.file, self._lists, piece.content)
             return
+        if not _may_have_records(piece.content):  # such as what a standard log has above its header
+            return
         self._held.append(piece)
         self._first.add(piece.content)
         if self._first.enough:
             yield from self._decided()
 
-    def _decided(self) -> Iterator[Read]:
-        """What was held until the list was found, or checked. Where all of it is lines without a time, it is no
-        reason to refuse the logs that bring their names, such as a note beside them."""
-        if self._first is None or not self._held:
+    def _decided(self, at_end: bool = False) -> Iterator[Read]:
+        """What was held until the list was found, or checked. Where all of it is lines without a time, such as a note
+        beside logs, that is no reason to refuse what comes behind it, nor logs that bring their names."""
+        first = self._first
+        if first is None:
             return
         found = self._lists.auto
-        if found and self._first.rows and not self._first.timed and self._own is not None:
+        if found and (first.are_of_no_log or (self.named and first.rows and not first.timed)):
             for piece in self._held:
-                if First_Records.of([piece.content]).rows:  # others are what a log has above its header
-                    piece.file.error = _no_log(piece.file)
-            self._held, self._first = [], First_Records()
+                piece.file.error = _no_log(piece.file)
+            self._held, self._of_no_log = [], self._of_no_log or first
+            first = self._first = First_Records()
+        if at_end and not self._held and self._of_no_log is not None and not self.named:
+            first = self._of_no_log  # where there is nothing but such files, no list is found
+        elif not self._held:
             return
-        if self._first.rows or self._first.enough:
-            self._lists = decide(self._lists, self._first)
+        if first.rows or first.enough:
+            self._lists = decide(self._lists, first)
             if found:
                 self._on_fields(self._lists.lists[0])
-        else:  # nothing to read, so any list will do
+        else:  # lines that are too long to tell anything: any list will do
             self._lists = Field_Lists.of(Field_List(CANONICAL, self._lists.dropped))
         held, self._held, self._first = self._held, [], None
         for piece in held:
@@ -169,6 +178,7 @@ class Log_Reading:
 
     def _seen(self, fields: Named_Fields) -> Named_Fields:
         self.never_parsed |= dict.fromkeys(fields.never_parsed)
+        self.named = True
         return fields
 
     def _join(self, file: Log_File, lists: Field_Lists, content: bytes) -> Iterator[Read]:
@@ -211,6 +221,16 @@ def counted_pairs(places: Int64s, values: Int64s) -> Iterator[tuple[int, int, in
     pairs, numbers = np.unique(places * span + (values - least), return_counts=True)
     for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
         yield pair // span, pair % span + least, number
+
+
+def _may_have_records(content: bytes) -> bool:
+    """Whether there is anything but empty lines and comments."""
+    begin = 0
+    while begin < len(content):
+        if content[begin] not in b"#\n" and not content.startswith(b"\r\n", begin):
+            return True
+        begin = content.find(b"\n", begin) + 1 or len(content)
+    return False
 
 
 def _sections(content: bytes) -> Iterator[tuple[bytes, bytes]]:

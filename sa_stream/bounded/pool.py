@@ -234,6 +234,7 @@ class Pool:
             yield from self._shared(replace(setup, named=True), plan, recount)
             # With another memory of the lists: this one may have taken any, as lines such as `#Version` need none.
             recount = self._recount(setup, seen)
+            recount.reading.named = True
             left, first = deque(plan.left), []
             while left and recount.reading.decided is None:
                 first += _taken(recount, setup.open_logs(left.popleft().files))[0]

@@ -33,6 +33,7 @@ RECORDS = 200  # so many first records are judged,
 LINES = 10_000  # and looked for among so many lines
 FEW_RECORDS = 10  # with fewer, only a preset is taken
 LINE_BYTES_MAX = 65_536  # a longer line is none of CloudFront's
+BYTES = 16 << 20  # ... and among so many bytes: more than so many records have
 COLUMNS_SHOWN = 80
 
 # CloudFront leaves none of these out of most records.
@@ -49,10 +50,11 @@ _ADVICE = (
 class First_Records:
     """The first records of an input, of as many payloads or buffers as it takes. Empty lines and comments are none.
 
-    lines  how many lines were looked at; rows: the fields of each record
+    lines  how many lines were looked at, size_bytes: of how many bytes; rows: the fields of each record
     """
 
     lines: int = 0
+    size_bytes: int = 0
     rows: list[list[str]] = field(default_factory=list)
 
     @classmethod
@@ -68,7 +70,12 @@ class First_Records:
     @property
     def enough(self) -> bool:
         """Whether more would not be looked at."""
-        return len(self.rows) >= RECORDS or self.lines >= LINES
+        return len(self.rows) >= RECORDS or self.lines >= LINES or self.size_bytes >= BYTES
+
+    @property
+    def are_of_no_log(self) -> bool:
+        """Whether no more would be looked at, and none begins with a time: real-time lines all do."""
+        return self.enough and not self.timed
 
     @property
     def timed(self) -> list[list[str]]:
@@ -82,8 +89,9 @@ class First_Records:
             end = payload.find(b"\n", begin)
             end = len(payload) if end < 0 else end
             line = payload[begin:end].removesuffix(b"\r")
-            begin = end + 1
             self.lines += 1
+            self.size_bytes += end + 1 - begin
+            begin = end + 1
             if line and not line.startswith(b"#") and len(line) <= LINE_BYTES_MAX:
                 self.rows.append(line.decode("utf-8", "replace").split("\t"))
 

@@ -67,8 +67,10 @@ class Archive_Logs:
 
 def decide_fields(fields: Field_Choice, logs: Logs, alive: Callable[[], None] = lambda: None) -> None:
     """The first lines of files that do not name their fields tell, or contradict, how they are to be read. Files that
-    do need no decision. Raises Field_List_Error, Store_Unavailable."""
+    do need no decision; where only notes lie beside them there is none, as whoever reads them says of each that it is
+    no log. Raises Field_List_Error, Store_Unavailable."""
     records = First_Records()
+    auto = fields.lists.auto
     for _, pieces in logs:
         for piece in pieces:
             alive()
@@ -76,9 +78,11 @@ def decide_fields(fields: Field_Choice, logs: Logs, alive: Callable[[], None] = 
                 records.add(piece.content)
                 if records.enough:
                     break
-        if records.enough:
+        if auto and records.are_of_no_log:
+            records = First_Records()
+        elif records.enough:
             break
-    if records.rows or records.enough:
+    if records.timed or (not auto and records.rows):
         fields.decide(records)
 
 

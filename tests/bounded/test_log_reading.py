@@ -14,7 +14,7 @@ from sa_stream.bounded.log_reading import Log_Reading
 from sa_stream.bounded.replay import read_windows
 from sa_stream.errors import Field_List_Error
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
-from sa_stream.records import ordinary, parser
+from sa_stream.records import field_finder, ordinary, parser
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
@@ -146,9 +146,41 @@ def test_lines_without_a_time_do_not_refuse_logs_that_name_their_fields(form: Lo
     assert sum(len(read.columns) for read in Log_Reading(pieces, auto, NOW_MS, FUTURE_MS)) == 2
 
 
-def test_lines_without_a_time_are_refused_where_no_log_names_its_fields() -> None:
-    note = Log_Lines(Log_File("README", Log_Form.TEXT), b"Logs of our site.\n")
-    with pytest.raises(Field_List_Error, match="none of the first 1 lines begins with a time"):
+@pytest.mark.parametrize("name", ["a standard log", "real-time lines"])
+def test_a_long_note_before_all_logs_is_named_and_they_are_read(name: str) -> None:
+    note, log = Log_File("README", Log_Form.TEXT), Log_File(name, Log_Form.TEXT)
+    content = NAMED + STANDARD % 1 if name == "a standard log" else line_of({"timestamp": "1771252200.5"}) + b"\n"
+    pieces = [*[Log_Lines(note, b"Logs of our site.\n" * 200)] * 2, Log_Lines(log, content)]
+    reading = Log_Reading(pieces, resolve_field_lists("auto", ""), NOW_MS, FUTURE_MS)
+    assert sum(len(read.columns) for read in reading) == 1
+    assert (note.error or "").startswith("README looks like no log")
+    assert (log.error, log.records) == (None, 1)
+
+
+def test_any_number_of_standard_logs_needs_no_other_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a line above its header, and these tell nothing."""
+    monkeypatch.setattr(field_finder, "LINES", 50)
+    pieces = [Log_Lines(Log_File(f"{number}", Log_Form.W3C), NAMED + STANDARD % 1) for number in range(60)]
+    reading = Log_Reading(pieces, resolve_field_lists("auto", ""), NOW_MS, FUTURE_MS)
+    assert sum(len(read.columns) for read in reading) == 60
+
+
+def test_a_file_of_long_lines_is_held_in_little_memory_until_it_is_given_up() -> None:
+    file = Log_File("dump.sql", Log_Form.TEXT)
+    reading = Log_Reading((), resolve_field_lists("auto", ""), NOW_MS, FUTURE_MS)
+    piece = b"INSERT INTO t VALUES " + b"x" * (1 << 19) + b"\n"
+    taken = 0
+    while file.error is None:
+        assert list(reading.take(Log_Lines(file, piece))) == []
+        taken += len(piece)
+        assert taken < 20 << 20
+    assert file.error.startswith("dump.sql looks like no log")
+
+
+@pytest.mark.parametrize("lines", [1, 200])
+def test_lines_without_a_time_are_refused_where_no_log_names_its_fields(lines: int) -> None:
+    note = Log_Lines(Log_File("README", Log_Form.TEXT), b"Logs of our site.\n" * lines)
+    with pytest.raises(Field_List_Error, match=f"none of the first {lines} lines begins with a time"):
         list(Log_Reading([note], resolve_field_lists("auto", ""), NOW_MS, FUTURE_MS))
 
 

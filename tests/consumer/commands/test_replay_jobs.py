@@ -90,6 +90,16 @@ def test_a_large_plain_file_is_shared_and_has_one_note(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+def test_a_note_behind_standard_logs_ends_no_run(jobs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}").write_bytes(b"#Fields: date time sc-status\n" + b"2026-02-16\t14:30:00\t200\n" * 99)
+    (tmp_path / "README").write_bytes(b"Logs of our site.\n")
+    entries, summary, read = replayed([str(tmp_path)], jobs, capsys)
+    assert (entries[0]["total_requests"], read) == (891, False)
+    assert ["looks like no log" in file["error"] for file in summary["files"]] == [True]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_note_among_standard_logs_is_named_and_an_unknown_list_is_refused(
     jobs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
