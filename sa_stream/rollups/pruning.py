@@ -30,6 +30,7 @@ from sa_stream.rollups.periods import (
     start_of,
     time_key,
 )
+from sa_stream.rollups.repairs import computed_from_ms
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED, NS_SA_RAW
 from sa_stream.timing import DAY_MS, NEVER_MS, WINDOW_MS
 
@@ -104,8 +105,9 @@ class In_Use:
         amendable_ms = min(stream.settled_until_ms - 2 * stream.timing.keep_ms, stream.amendable_from_ms)
         if end_ms >= amendable_ms or not stream.named.isdisjoint(windows):
             return True
-        if stream.archive and self.repairs and end_ms > min(self.repairs):
-            return True  # it is computed from the oldest of these on
+        first_ms = stream.archive_from_ms
+        if first_ms is not None and self.repairs and end_ms > computed_from_ms(first_ms, self.repairs):
+            return True  # it may be computed again
         return not self.partials.isdisjoint(map(window_label, windows)) or not self.repairs.isdisjoint(windows)
 
 

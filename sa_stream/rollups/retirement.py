@@ -34,6 +34,7 @@ from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.commits.progress import Progress
 from sa_stream.commits.protocol import restore_end_steps
+from sa_stream.commits.secrets import destroyed_months_steps
 from sa_stream.partitions import NOTHING_READ, RETIRED
 from sa_stream.records.dead_letters import PREFIX as DEAD_LETTERS_PREFIX
 from sa_stream.rollups.editions import close_steps
@@ -43,7 +44,7 @@ from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, MONTHLY, cache_key, 
 from sa_stream.rollups.repairs import Repair, best_repairs, computed_from_ms
 from sa_stream.rollups.versions import names_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, start_of_month
+from sa_stream.timing import BEGINNING_MS, WINDOW_MS, end_of_month, month_of, start_of_month
 
 DELETED_AT_ONCE = 1_000  # objects a call: S3 takes no more in one
 
@@ -189,7 +190,9 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     """Delete the repairs that others of more files have replaced a while ago, by the store's own clock, and those of
     windows that are too old to be computed again and whose entry is final; with what belongs to them. How many.
 
-    Where there is no stream, from the oldest on: so what is older than the oldest was computed, or is to be left.
+    Where there is no stream, from the oldest since the start on: so what is older than that was computed, or is to be
+    left. One that lacks a file keeps those behind it until its month's secret is destroyed: from then on none can come
+    that lacks none.
     """
     listed: Sequence[Listed] = yield call(store.list, REPAIRS_PREFIX)
     best = best_repairs(listed)
@@ -197,14 +200,16 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     replaced_ms = max((item.modified_ms for item in listed), default=0) - stream.timing.keep_ms
     gone = {item.key: None for item in listed if item.key not in kept and item.modified_ms <= replaced_ms}
     old_ms = stream.settled_until_ms - stream.timing.keep_ms
+    destroyed: set[str] = (yield from destroyed_months_steps(store)) if stream.archive else set()
     for window_ms, repair in sorted(best.items()):
-        if window_ms >= old_ms or (stream.archive and window_ms + WINDOW_MS not in best):
+        in_order = stream.archive_from_ms is not None and window_ms >= stream.archive_from_ms
+        if window_ms >= old_ms or (in_order and window_ms + WINDOW_MS not in best):
             break
         entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(HALF_HOUR, window_ms))
-        if entry is not None and entry["status"] == FINAL and _shows(entry, repair):
+        if entry is not None and _is_done(entry, repair, as_it_is=month_of(window_ms) in destroyed):
             folder = f"{REPAIRS_PREFIX}{window_label(window_ms)}/"  # all of them, or a lesser one would count
             gone |= {item.key: None for item in listed if item.key.startswith(folder)}
-        elif stream.archive:
+        elif in_order:
             break
     named = {REPAIR_FILES_PREFIX + key.removeprefix(REPAIRS_PREFIX) for key in gone}
     beside: Sequence[Listed] = yield call(store.list, REPAIR_FILES_PREFIX)
@@ -218,11 +223,13 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
     return len(gone)
 
 
-def _shows(entry: Entry, repair: Repair) -> bool:
-    """Whether an entry says what a repair does, or is the stream's, which a repair does not replace."""
-    if entry.get("provenance") != S3:
-        return True
-    return repair.whole and names_of(entry).get(S3) == repair.name
+def _is_done(entry: Entry, repair: Repair, as_it_is: bool) -> bool:
+    """Whether an entry needs its repair no more: it is final and says what that does, or is the stream's, which a
+    repair does not replace. as_it_is: it is final, or says what the repair does."""
+    final, shown = entry["status"] == FINAL, names_of(entry).get(S3) == repair.name
+    if as_it_is:
+        return final or shown
+    return final and (entry.get("provenance") != S3 or (repair.whole and shown))
 
 
 def forget_dead_letters_steps(store: Store, kept_ms: int) -> Steps[int]:

@@ -9,6 +9,7 @@ from sa_stream.commits.operations import Call, drive
 from sa_stream.errors import Store_Unavailable
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.periods import from_iso
+from sa_stream.rollups.pruning import in_use_steps
 from sa_stream.rollups.repairs import (
     IMPOSSIBLE_FOR_MS,
     LEFT_OUT_MAX,
@@ -464,6 +465,47 @@ def test_repairs_are_forgotten_once_they_are_final_and_old_and_from_the_oldest_o
     put(stream, NEXT, files=3, requests=3)
     stream.settle(now_ms + DAY_MS + kept_ms)
     assert forget(now_ms + DAY_MS + kept_ms) == windows[-1:], "the newest tells how far it was computed"
+
+
+def test_a_window_of_which_a_file_is_never_read_keeps_others_until_its_secret_is_gone_and_says_what_it_said():
+    end_ms = from_iso("2026-02-01T00:00:00Z")
+    stream = Stream(archive=Repair_Settings(only_from_ms=end_ms - 2 * WINDOW_MS))
+    windows = [end_ms + number * WINDOW_MS for number in range(-2, 4)]
+    for window_ms in windows:
+        put(stream, window_ms, files=2, requests=3, broken={"file": "denied"} if window_ms == windows[0] else None)
+    now_ms = end_ms + 5 * DAY_MS
+    stream.settle(now_ms)
+
+    def forget() -> list[int]:
+        view = stream.run(now_ms).stream
+        assert view is not None
+        drive(forget_repairs_steps(stream.store, stream.cache, view))
+        return sorted(drive(repairs_steps(stream.store)))
+
+    assert forget() == windows
+    stream.store.create(destroyed_secret_key("2026-01"), b"")
+    assert forget() == windows[-1:]
+    worker = stream.fresh()
+    for hours in range(2, 5):
+        result = stream.run(now_ms + hours * HOUR_MS, worker)
+        assert not [written for written in result.written if "2026-01" in written.cache_key]
+        assert windows[0] not in result.to_repair or hours == 2
+    assert status(stream, "30min/2026-01-31-2300") == ("partial", 0, 3)
+
+
+def test_what_a_backfill_computed_before_the_start_keeps_nothing_from_being_forgotten_or_pruned():
+    stream = repaired(only=True)
+    before_ms, now_ms = W - 9 * DAY_MS, W + 9 * DAY_MS
+    windows = list(range(W - DAY_MS, W - DAY_MS + 3 * WINDOW_MS, WINDOW_MS))
+    for window_ms in (before_ms, *windows):
+        put(stream, window_ms, files=2, requests=3)
+    stream.settle(now_ms)
+    view = stream.run(now_ms).stream
+    assert view is not None
+    in_use = drive(in_use_steps(stream.store, view))
+    assert not in_use(before_ms + DAY_MS, before_ms + 2 * DAY_MS)
+    drive(forget_repairs_steps(stream.store, stream.cache, view))
+    assert sorted(drive(repairs_steps(stream.store))) == windows[-1:]
 
 
 @pytest.mark.parametrize("seed", range(20))
