@@ -36,6 +36,7 @@ from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, iso, parents
 from sa_stream.rollups.repairs import Repair, repairs_steps
+from sa_stream.rollups.versions import brief_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.secrecy import without_secrets
 from sa_stream.services.archive_windows import Archive_Logs, Archive_Windows, decide_fields, open_archive
@@ -45,6 +46,7 @@ from sa_stream.timing import WINDOW_MS, moment, month_of, right_now
 PASSES_MAX = 10  # of the reconciler, until it finds nothing to write
 
 REBUILD, REBUILT, BROKEN = "to be rebuilt", "rebuilt", "rebuilt in part: files could not be read"
+ALONE = "rebuilt alone: what is above it says what it said before"
 KEPT_FINAL = "kept: final from the stream"
 KEPT_EMPTY = "kept: counted as empty in something final"
 KEPT_REPAIR = "kept: computed from all of its files before"
@@ -169,6 +171,17 @@ class _Entries:
         above = (self._entry(period, parent_ms) for period, parent_ms in parents(HALF_HOUR, start_ms))
         return KEPT_EMPTY if any(found is not None and found["status"] == FINAL for found in above) else REBUILD
 
+    def reached(self, start_ms: int) -> bool:
+        """Whether a window is in everything above it. Once its day is closed, summaries of other windows are gone: then
+        an hour and a day can be made anew only of windows that are computed anew as well."""
+        below = brief_of(self._entry(HALF_HOUR, start_ms))
+        for period, parent_ms in parents(HALF_HOUR, start_ms) if below is not None else ():
+            above = brief_of(self._entry(period, parent_ms))
+            if below is None or above is None or below.summary not in above.parts:
+                return False
+            below = above
+        return True
+
     def _entry(self, period: str, start_ms: int) -> Entry | None:
         key = cache_key(period, start_ms)
         if key not in self._known:
@@ -216,6 +229,10 @@ class _Backfill:
         if wanted:
             summary.records = self._rebuild(wanted, read, summary.bytes, jobs)
         summary.entries = self._publish()
+        entries = _Entries(application.cache)
+        for start_ms in wanted:
+            if self._results[start_ms].outcome == REBUILT and not entries.reached(start_ms):
+                self._results[start_ms].outcome = ALONE
         return summary
 
     def _to_rebuild(self) -> list[int]:

@@ -5,7 +5,7 @@ was replaced while we came to it: the newest one of its partition has it all, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import batched
 
 from sa_stream.commits.keys import partial_key
@@ -26,13 +26,14 @@ READS_MAX = 3  # of one partial, while it is replaced
 @dataclass(slots=True)
 class Merged:
     """sources  as wanted, with the newer names of partials that were replaced meanwhile
-    window   the sum; None if a part is not to be had, which is never taken for zero: `failed` is that one, and `error`
-             what is wrong with its bytes (None: it is gone)
+    window   the sum; None if a part is not to be had, which is never taken for zero: `failed` is that one, with others
+             that were looked at and are to be published anew too, and `error` what is wrong with its bytes (None: it is
+             gone)
     """
 
     sources: Json_List
     window: Window | None = None
-    failed: Part | None = None
+    failed: list[Part] = field(default_factory=list)
     error: Corrupt_State | None = None
 
 
@@ -52,17 +53,20 @@ class Merger:
             for part, data in zip(group, found, strict=True):
                 if data is None and part.partition:
                     part, data = yield from self._newer(start_ms, part, result)
-                result.failed = part
                 if data is None:
-                    result.window = None
-                    return result
-                try:
-                    windows.append(as_part(period, Window.from_bytes(data, part.key)))
-                except Corrupt_State as error:  # one broken object must not keep all others from being published
-                    result.window, result.error = None, error
-                    return result
+                    result.failed.append(part)
+                    if not part.owner:
+                        break
+                elif not result.failed:
+                    try:
+                        windows.append(as_part(period, Window.from_bytes(data, part.key)))
+                    except Corrupt_State as error:  # one broken object must not keep all others from being published
+                        result.failed, result.error = [part], error
+                        break
+            if result.failed:
+                result.window = None
+                return result
             result.window = merge(period, start_ms, windows)
-        result.failed = None
         return result
 
     def _newer(self, window_ms: int, part: Part, result: Merged) -> Steps[tuple[Part, bytes | None]]:

@@ -469,16 +469,16 @@ class Reconciler:
         )
         wanted.sources = merged.sources
         if period == HALF_HOUR:
-            self._archive.merged(start_ms, not_lost=merged.failed is None, now=self.memory.now)
-        if merged.failed is not None:
+            self._archive.merged(start_ms, not_lost=not merged.failed, now=self.memory.now)
+        for part in merged.failed:
             if merged.error is None:
-                self._result.skipped[merged.failed.gone] += 1
+                self._result.skipped[part.gone] += 1
             else:
                 self._result.skipped[UNREADABLE] += 1
-                log.tell(OBJECT_UNREADABLE, f"not published: {merged.error}", key=merged.failed.key)
-            if merged.failed.gone == REPAIR_GONE:
-                yield from self._archive.forget_steps(start_ms, merged.failed.key)
-            if merged.failed.owner:
-                self._anew.add(merged.failed.owner)
-                self.memory.look_at(merged.failed.owner)  # whether or not a map names its windows
+                log.tell(OBJECT_UNREADABLE, f"not published: {merged.error}", key=part.key)
+            if part.gone == REPAIR_GONE:
+                yield from self._archive.forget_steps(start_ms, part.key)
+            if part.owner:
+                self._anew.add(part.owner)
+                self.memory.look_at(part.owner)  # whether or not a map names its windows
         return merged.window

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sa_stream.commits.keys import PARTIALS_PREFIX, PROGRESS_PREFIX
+from sa_stream.commits.keys import PARTIALS_PREFIX, PROGRESS_PREFIX, SUMMARIES_PREFIX
 from sa_stream.commits.operations import Call
 from sa_stream.rollups.merging import MERGED_AT_ONCE
 from sa_stream.rollups.reconciler import Reconciler
@@ -131,3 +131,17 @@ def test_more_parts_than_are_read_at_a_time_add_up_to_the_same() -> None:
     expected = sum(10 + i for i in range(len(names)))
     assert (stream.entries[HALF]["total_requests"], stream.entries[HALF]["source_count"]) == (expected, len(names))
     assert stream.entries["monthly/2026-02"]["total_requests"] == expected
+
+
+def test_a_day_all_of_whose_summaries_are_gone_is_made_anew_in_a_few_passes() -> None:
+    stream = Stream("a")
+    windows = dict.fromkeys(range(W, W + 12 * WINDOW_MS, WINDOW_MS), 5)
+    stream.commit("a", 1, W + 12 * WINDOW_MS, windows)
+    stream.settle(W + 12 * WINDOW_MS)
+    for item in stream.store.list(SUMMARIES_PREFIX):
+        stream.store.delete(item.key)
+    stream.commit("a", 2, W + 12 * WINDOW_MS, windows | {W: 6})
+    worker = stream.fresh()
+    for _ in range(5):
+        stream.run(W + 7 * HOUR_MS, worker)
+    assert stream.entries["daily/2026-02-16"]["total_requests"] == 61

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from consumer.commands.backfill import (
+    ALONE,
     BROKEN,
     KEPT_EMPTY,
     KEPT_FINAL,
@@ -26,9 +27,12 @@ from consumer.commands.backfill import (
 )
 from consumer.worker.stores import open_state
 from sa_stream.commits.keys import destroyed_secret_key
+from sa_stream.commits.operations import drive
 from sa_stream.errors import Config_Error
+from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY
-from sa_stream.timing import HOUR_MS, wall_clock_ms
+from sa_stream.rollups.retirement import clean_up_steps
+from sa_stream.timing import DAY_MS, HOUR_MS, Timing, wall_clock_ms
 from tests.consumer.commands.archive_place import BEGIN_MS, Archive_Place, key, line
 from tests.oracle import compare_all
 
@@ -146,6 +150,22 @@ def test_a_file_that_cannot_be_read_makes_a_window_partial_until_it_can(
     place.put({broken: line(BEGIN_MS + 1, "mended")})
     assert backfill(place.config, place.starts, 1, dry_run=False).outcomes[REBUILT] >= 1
     assert not compare_all(place.entries(), place.expected())
+
+
+def test_a_window_of_a_closed_day_is_said_to_be_alone_and_the_whole_day_is_mended(place: Archive_Place) -> None:
+    backfill(place.config, place.day, 1, dry_run=False)
+    now_ms = wall_clock_ms()
+    closed = Stream_View([], {}, Timing(), now_ms, archive_from_ms=now_ms - DAY_MS)
+    drive(clean_up_steps(open_state(place.config), place.cache, closed, {}))
+    place.put({key(BEGIN_MS + 600_000): line(BEGIN_MS + 1, "new")})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {ALONE: 1}
+    day = place.entry(DAILY, BEGIN_MS)
+    assert day is not None
+    backfill(place.config, place.day, 1, dry_run=False)
+    assert not compare_all(place.entries(), place.expected())
+    again = place.entry(DAILY, BEGIN_MS)
+    assert again is not None
+    assert (again["total_requests"], again["revision"]) == (day["total_requests"] + 1, 1)
 
 
 def test_a_window_whose_files_may_still_land_is_left(place: Archive_Place) -> None:
