@@ -78,6 +78,10 @@ class Folder_Archive:
                     raise Source_Error(f"{name} has changed since it was listed")
                 target._write(key, lambda written: shutil.copyfileobj(file, written), seen)
         except OSError as error:
+            if not (self._root / stored.key).exists():
+                raise Source_Error(
+                    f"{name} is not there any more, and no copy of it at {target.name_of(key)}"
+                ) from error
             raise Store_Unavailable(
                 f"{name} cannot be copied to {target.name_of(key)}: {error.strerror or error}"
             ) from error

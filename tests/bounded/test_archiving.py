@@ -3,6 +3,7 @@ finishes."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,9 +19,11 @@ from sa_stream.bounded.archiving import (
     YOUNG,
     Archiver,
     Knowledge,
+    Move,
     Outcome,
     Way,
     by_day,
+    carried_out,
     plan_archive,
     plan_steps,
     understood,
@@ -30,6 +33,7 @@ from sa_stream.commits.operations import drive
 from sa_stream.embedded.memory_archive import Memory_Archive
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error, Store_Unavailable
 from sa_stream.sources.archive import Archive
+from sa_stream.sources.folder_archive import Folder_Archive
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, start_of_month
 
@@ -290,3 +294,15 @@ def test_two_names_of_one_place_are_found_out_before_anything_goes() -> None:
     assert dict(scene.places["hot"]._objects).keys() == CONTENT.keys()
     assert list(scene.manifests()) == []
     assert scene.run().files == len(CONTENT)
+
+
+def test_a_file_in_a_folder_that_is_gone_with_no_copy_keeps_no_manifest_open(tmp_path: Path) -> None:
+    files = Folder_Archive(tmp_path)
+    files.put("hot/a", b"1")
+    stored = files.head("hot/a")
+    assert stored is not None
+    files.delete(stored)
+    move = Move("hot/a", "cold/a", "a", 1, stored.etag, "", ())
+    why, again = carried_out(move, Way("", "hot/", "", "cold/"), files, files)
+    assert "is not there any more" in why
+    assert not again
