@@ -309,3 +309,13 @@ def test_after_failures_it_asks_less_and_less_often(reader: Reader) -> None:
         page.wait_for_function("(said) => document.querySelector('.said').textContent !== said", arg=said)
     assert waits[0] <= 13
     assert waits[2] >= 30
+
+
+def test_a_browser_that_keeps_nothing_shows_the_dashboard_all_the_same(reader: Reader) -> None:
+    reader.page.add_init_script(  # as browsers that block site data do
+        "for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(window, name, "
+        "{ get() { throw new DOMException('Access is denied', 'SecurityError'); } });"
+    )
+    page = reader.open("overview")
+    page.get_by_role("button", name="Theme: as the system").click()
+    assert page.locator("sa-dashboard").get_attribute("data-theme") == "light"

@@ -5,22 +5,23 @@ import { localZone } from './times.js';
 const KEY = 'sa-key';
 const ZONES = ['utc', 'labels', 'days'];
 const listeners = new Set();
-let key = stored(sessionStorage, KEY);
-let zone = ZONES.includes(stored(localStorage, 'sa-zone')) ? stored(localStorage, 'sa-zone') : 'utc';
-let theme = stored(localStorage, 'sa-theme');
+let key = stored('sessionStorage', KEY);
+let zone = ZONES.includes(stored('localStorage', 'sa-zone')) ? stored('localStorage', 'sa-zone') : 'utc';
+let theme = stored('localStorage', 'sa-theme');
 
+/** store: its name, as a browser that keeps nothing throws where it is only named. */
 function stored(store, name) {
   try {
-    return store.getItem(name) ?? '';
+    return window[store].getItem(name) ?? '';
   } catch {
-    return ''; // a browser that keeps nothing: then nothing was kept
+    return ''; // then nothing was kept
   }
 }
 
 function keep(store, name, value) {
   try {
-    if (value) store.setItem(name, value);
-    else store.removeItem(name);
+    if (value) window[store].setItem(name, value);
+    else window[store].removeItem(name);
   } catch {
     // The same browser: memory has it.
   }
@@ -46,7 +47,7 @@ export const session = {
   /** inTab: this tab remembers it until it is closed. */
   setKey(value, inTab = false) {
     key = value;
-    keep(sessionStorage, KEY, inTab ? value : '');
+    keep('sessionStorage', KEY, inTab ? value : '');
     tell();
   },
   /** utc; labels: local times, days of UTC; days: both local. */
@@ -55,7 +56,7 @@ export const session = {
   },
   setZone(value) {
     zone = value;
-    keep(localStorage, 'sa-zone', value);
+    keep('localStorage', 'sa-zone', value);
     tell();
   },
   /** Zone of labels. */
@@ -72,7 +73,7 @@ export const session = {
   },
   setTheme(value) {
     theme = value;
-    keep(localStorage, 'sa-theme', value);
+    keep('localStorage', 'sa-theme', value);
     tell();
   },
   /** Calls back after each change, until the returned function is called. */
