@@ -197,7 +197,7 @@ def test_the_readme_is_short_and_leads_to_every_other_document() -> None:
     assert [document for document in (*DOCUMENTS[1:], *WRITTEN_LATER) if f"]({document})" not in readme] == []
 
 
-def test_the_changelog_begins_with_the_format_version_that_is_written_and_those_that_are_read() -> None:
+def test_changelog_and_operations_say_which_format_version_is_written_and_which_are_read() -> None:
     from sa_stream.format import READABLE, VERSION
 
     states = text_of("CHANGELOG.md").split("\n## ")[1:]
@@ -206,6 +206,11 @@ def test_the_changelog_begins_with_the_format_version_that_is_written_and_those_
     ((written, read),) = versions[0]
     assert int(written) == VERSION
     assert tuple(int(number) for number in re.findall(r"\d+", read)) == READABLE
+    *older, before = map(str, READABLE[:-1])
+    said = f"{', '.join(older)} and {before}"
+    operations = text_of("docs/operations.md")
+    assert f"it is {VERSION}, and {said} are still read" in operations
+    assert f"this one reads versions {said}." in operations
 
 
 def test_every_direct_dependency_has_its_reason_and_no_other_has_one() -> None:
