@@ -171,6 +171,35 @@ def test_what_is_in_no_field_list_is_named(reader: Reader) -> None:
     assert reader.violations() == []
 
 
+def test_a_rate_is_of_the_slots_that_know_it_and_a_sum_that_some_do_not_know_is_compared_with_none(
+    reader: Reader,
+) -> None:
+    series = today()
+    hits = series["columns"].index("hits")
+    for place, row in enumerate(series["rows"]):
+        if row[1]:
+            row[1], row[hits] = 100, None if place < 14 else 80  # x-edge-result-type came into the list at 07:00
+    reader.page.route(
+        "**/api/sa/traffic/timeseries*from=2026-02-16*", lambda route: route.fulfill(json=series), times=1
+    )
+    page = reader.open("overview")
+    tiles = {name: page.locator(".tile", has_text=name) for name in ("Requests", "Hit rate")}
+    assert tiles["Hit rate"].locator(".value").inner_text() == "80.0 %"
+    assert tiles["Hit rate"].locator(".change").inner_text() == ""
+    assert tiles["Requests"].locator(".change").inner_text() != ""
+
+
+def test_a_day_whose_times_nobody_knows_says_why(reader: Reader) -> None:
+    summary = answers.summary()
+    summary["percentiles"]["time_taken"] = None
+    yesterday = {"from": "2026-02-15T00:00:00Z", "to": "2026-02-16T00:00:00Z", "metrics": "requests"}
+    series = {**answers.timeseries(yesterday), "missing_fields": ["time-taken"]}
+    reader.page.route("**/api/sa/traffic/summary*", lambda route: route.fulfill(json=summary))
+    reader.page.route("**/api/sa/traffic/timeseries*", lambda route: route.fulfill(json=series))
+    value = reader.open("overview?range=yesterday").locator(".tile", has_text="p95").locator(".value")
+    assert (value.inner_text(), value.get_attribute("title")) == ("–", "not in your field list: time-taken")
+
+
 def test_below_full_sampling_a_banner_says_so(reader: Reader) -> None:
     reader.answers("traffic/timeseries", today(sampling_rate=25.0))
     page = reader.open("overview")

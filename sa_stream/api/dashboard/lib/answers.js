@@ -1,5 +1,6 @@
 // What the API's answers are for the parts of a view: rows become columns, sums become comparable. Pure.
 
+import { share } from './numbers.js';
 import { WORDS, endOf } from './periods.js';
 
 const POINTS_MAX = 750;
@@ -80,19 +81,26 @@ export function sum(column, counts = () => true) {
   return known.length ? known.reduce((total, value) => total + value, 0) : null;
 }
 
+/** A part of a whole in percent, over the slots that know both: the part of some is none of the whole of all. */
+export function rateOf(values, part, whole) {
+  const known = (place) => [part, whole].every((name) => (values[name]?.[place] ?? null) !== null);
+  return share(sum(values[part], known), sum(values[whole], known));
+}
+
 /**
- * Two series over the same complete slots: those that are settled in both, by their place.
+ * Two series over the same complete slots: those that are settled in both, by their place. A sum that one of them does
+ * not know is null, as a field that came or went would look like a change of the traffic.
  * Returns {slots, words, of(name) -> [now, then], rate(part, whole) -> [percent, percent]}.
  */
 export function compared(now, then) {
   const places = now.starts.map((_, place) => place)
     .filter((place) => SETTLED.has(now.states[place]) && SETTLED.has(then.states[place]));
-  const inside = new Set(places);
-  const of = (name) => [now, then].map((each) => sum(each.values[name], (place) => inside.has(place)));
-  const rate = (part, whole) => {
-    const [parts, wholes] = [of(part), of(whole)];
-    return parts.map((value, side) => (value === null || !wholes[side] ? null : (100 * value) / wholes[side]));
+  const total = ({ values }, name) => {
+    const known = places.map((place) => values[name]?.[place] ?? null);
+    return known.includes(null) ? null : sum(known);
   };
+  const of = (name) => [total(now, name), total(then, name)];
+  const rate = (part, whole) => [now, then].map((each) => share(total(each, part), total(each, whole)));
   const noun = `${WORDS[now.period] ?? 'slot'}${places.length === 1 ? '' : 's'}`;
   const first = places.length > 0 && places.at(-1) === places.length - 1 ? 'the first ' : '';
   return { slots: places.length, words: `${first}${places.length} complete ${noun}`, of, rate };

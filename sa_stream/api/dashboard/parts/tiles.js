@@ -1,6 +1,6 @@
 // The tiles of the overview: a value, how it changed against the same complete slots before, a line.
 
-import { compared, derived, sum } from '../lib/answers.js';
+import { compared, derived, rateOf, sum } from '../lib/answers.js';
 import { el, setText } from '../lib/dom.js';
 import { bytes, count, duration, exact, percent, share } from '../lib/numbers.js';
 import { WORDS } from '../lib/periods.js';
@@ -48,17 +48,18 @@ function drawn({ tile, value, change, spark }, { now, then, exactly, before }) {
 
 function valueOf(tile, now, exactly) {
   if (tile.name === 'p95') {
-    if (exactly) return { value: exactly.p95 };
-    const known = (now.values.p95 ?? []).filter((each) => each !== null);
-    return { value: known.length ? Math.max(...known) : null, why: `highest ${WORDS[now.period]}` };
+    const known = (exactly ? [exactly.p95] : now.values.p95 ?? []).filter((each) => each !== null);
+    if (!known.length) return { value: null, why: absent(now, tile) };
+    return { value: Math.max(...known), why: exactly ? '' : `highest ${WORDS[now.period]}` };
   }
-  const total = sum(now.values[tile.name]);
-  if (!tile.rate) return { value: total, why: total === null ? absent(now, tile) : '' };
-  const rate = share(total, sum(now.values.requests));
-  return { value: rate, why: rate === null ? absent(now, tile) : '' };
+  const value = tile.rate ? rateOf(now.values, tile.name, 'requests') : sum(now.values[tile.name]);
+  return { value, why: value === null ? absent(now, tile) : '' };
 }
 
-const FIELDS = { bytes: ['sc-bytes'], hits: ['x-edge-result-type'], status_5xx: ['sc-status'], page_views: ['cs-user-agent', 'sc-content-type', 'cs-method'] };
+const FIELDS = {
+  bytes: ['sc-bytes'], hits: ['x-edge-result-type'], status_5xx: ['sc-status'], p95: ['time-taken'],
+  page_views: ['cs-user-agent', 'sc-content-type', 'cs-method'],
+};
 
 function absent(now, tile) {
   const missing = (FIELDS[tile.name] ?? []).filter((field) => now.missing.includes(field));
