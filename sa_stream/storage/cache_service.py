@@ -95,7 +95,8 @@ class Cache__Config__Given(Cache__Config):
 
 class Storage_FS__Whole_Files(Storage_FS):
     """Files below a directory, each replaced as a whole, so that `kill -9` leaves the old or the new one. Nothing syncs
-    to the disk: what a power cut has torn is not there, so that whoever publishes it writes it again.
+    to the disk: what a power cut has torn is not there, so that whoever publishes it writes it again. A folder is there
+    as long as it has something in it, as in memory and in a bucket: what lists folders counts entries.
 
     The package's own local storage writes in place (a killed process leaves half a file, which then fails every read),
     rewrites the directory's name, and cannot list.
@@ -114,10 +115,14 @@ class Storage_FS__Whole_Files(Storage_FS):
         return data
 
     def file__delete(self, path: str) -> bool:
+        file = self._path(path)
         try:
-            self._path(path).unlink()
+            file.unlink()
         except FileNotFoundError:
             return False
+        with contextlib.suppress(OSError):  # the first that has something else in it, or gets it at this moment
+            for folder in itertools.takewhile(lambda each: str(each) != self.root, file.parents):
+                folder.rmdir()
         return True
 
     def file__exists(self, path: str) -> bool:
@@ -129,10 +134,9 @@ class Storage_FS__Whole_Files(Storage_FS):
 
     def file__save(self, path: str, data: bytes) -> bool:
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{target.name}.{os.getpid()}-{next(_numbers)}{UNFINISHED}")
         try:
-            unfinished.write_bytes(data)
+            _write(unfinished, data)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)  # there only if writing failed: a full disk keeps no half files
@@ -146,8 +150,9 @@ class Storage_FS__Whole_Files(Storage_FS):
         return self.folder__files__all("")
 
     def folder__files__all(self, parent_folder: str) -> list[str]:
-        found = (item for item in self._path(parent_folder).rglob("*") if item.is_file())
-        return sorted(str(item.relative_to(self.root)) for item in found if item.suffix != UNFINISHED)
+        walked = os.walk(self._path(parent_folder))  # it passes over folders that go meanwhile
+        found = (os.path.join(folder, name) for folder, _, names in walked for name in names)
+        return sorted(os.path.relpath(path, self.root) for path in found if not path.endswith(UNFINISHED))
 
     def folder__files(self, folder_path: str, return_full_path: bool = False) -> list[str]:
         return self._below(folder_path, return_full_path, folders=False)
@@ -156,8 +161,10 @@ class Storage_FS__Whole_Files(Storage_FS):
         return self._below(parent_folder, return_full_path, folders=True)
 
     def _below(self, path: str, full: bool, folders: bool) -> list[str]:
-        folder = self._path(path)
-        items = folder.iterdir() if folder.is_dir() else []
+        try:
+            items = list(self._path(path).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            items = []
         found = (item for item in items if item.is_dir() == folders and item.suffix != UNFINISHED)
         return sorted(str(item.relative_to(self.root)) if full else item.name for item in found)
 
@@ -177,6 +184,18 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
+def _write(path: Path, data: bytes) -> None:
+    """Its folder is made, and again if it goes before the file is in it."""
+    for _ in range(WRITES_MAX - 1):
+        with contextlib.suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
 UNFINISHED = ".unfinished"
 OF_JSON = (".json", ".config", ".metadata")
+WRITES_MAX = 8  # of one file, while deletions race with it for its folder
 _numbers = itertools.count()

@@ -1,11 +1,13 @@
 """What the cache service keeps of an entry: all of it goes with the entry, and what belongs to no entry is found."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
 from sa_stream.storage.cache_files import Cache_Files
+from sa_stream.storage.cache_service import Storage_FS__Whole_Files
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.timing import HOUR_MS, MINUTE_MS, wall_clock_ms
 from tests.storage.cache_process import API_KEY_NAME, API_KEY_VALUE
@@ -75,6 +77,34 @@ def test_nothing_of_an_entry_is_left_when_it_is_deleted(
     assert others < set(left)
     assert len(left) == 5
     assert client.delete_entry(namespace, KEYS[0]) == 0
+
+
+def test_a_folder_is_there_as_long_as_it_has_an_entry(client: Send__Cache__Client, namespace: str) -> None:
+    pruned, kept = "30min/2026-02-16-1400", "30min/2026-02-16-1430"
+    for key in (pruned, kept, "daily/2026-02-16"):
+        client.store_entry(namespace, key, {"total_requests": 1})
+    client.delete_entry(namespace, pruned)
+    client.delete_entry(namespace, "daily/2026-02-16")
+    assert client.list_folders(f"{namespace}/data/key-based") == ["30min"]
+    assert client.list_folders(f"{namespace}/data/key-based/30min") == ["2026-02-16-1430"]
+    client.store_entry(namespace, pruned, {"total_requests": 2})
+    assert client.list_folders(f"{namespace}/data/key-based/30min") == ["2026-02-16-1400", "2026-02-16-1430"]
+
+
+def test_on_disk_a_file_is_written_while_the_last_one_beside_it_goes(tmp_path: Path) -> None:
+    storage = Storage_FS__Whole_Files(root=str(tmp_path))
+
+    def come_and_go(name: str) -> None:
+        for number in range(200):
+            storage.file__save(f"a/b/{name}", b"%d" % number)
+            assert storage.file__bytes(f"a/b/{name}") == b"%d" % number
+            assert f"a/b/{name}" in storage.folder__files__all("a")
+            assert "b" in storage.folder__folders("a")
+            storage.file__delete(f"a/b/{name}")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(come_and_go, ("one", "other")))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_stored_by_its_time_is_listed_and_deleted(client: Send__Cache__Client) -> None:
