@@ -39,11 +39,12 @@ def dashboard_routes(api: str = "api/sa/", health: str | None = "health", prefix
     async def page(request: Request) -> Response:
         return _answer(request, _page("../" * _depth(request), api, health), HTML)
 
-    async def assets(request: Request, name: str) -> Response:
+    async def assets(version: str, name: str) -> Response:
         content = _assets().get(name)
         if content is None:
-            return Response(status_code=404, headers=HEADERS)
-        headers = HEADERS | {"Cache-Control": IMMUTABLE}
+            return Response(status_code=404, headers=HEADERS | {"Cache-Control": "no-store"})
+        # Of another version, as while workers are replaced one by one: it may serve, but not for ever under that name.
+        headers = HEADERS | {"Cache-Control": IMMUTABLE if version == _version() else "no-store"}
         return Response(content, headers=headers, media_type=TYPES[Path(name).suffix])
 
     async def elements(request: Request) -> Response:

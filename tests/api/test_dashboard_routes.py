@@ -64,6 +64,12 @@ def test_assets_last_for_ever_under_the_version_in_their_address_and_pages_are_a
     assert urljoin("/api/sa/dashboard/main.js", elements.text.split('"')[1]) == script_of(client, "/api/sa/dashboard/")
 
 
+def test_what_another_version_is_asked_for_is_kept_by_nobody(client: TestClient) -> None:
+    """While workers are replaced one by one, a page of the new ones may ask an old one for its assets."""
+    for name in ("main.js", "not-yet.js"):
+        assert client.get(f"/assets/0123456789ab/{name}").headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize("name", ["nothing.js", "%2e%2e/Routes__Dashboard.py", "index.html", ""])
 def test_nothing_but_assets_is_given_out(client: TestClient, name: str) -> None:
     assert client.get(f"/assets/x/{name}").status_code == 404
