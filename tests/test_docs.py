@@ -49,8 +49,8 @@ EXAMPLES = {
     "kcl.",
     "JAVA_TOOL_OPTIONS=-Xmx512m",
 }
-# Names of AWS's and of Java's that are written nowhere here.
-FOREIGN = {"AWS_ENDPOINT_URL_CLOUDWATCH", "OutOfMemoryError", "kcl.LeaseCoordinator"}
+# Names of AWS's, of Java's and of systemd's that are written nowhere here.
+FOREIGN = {"AWS_ENDPOINT_URL_CLOUDWATCH", "KillMode=mixed", "OutOfMemoryError", "kcl.LeaseCoordinator"}
 PLACEHOLDERS = re.compile(
     r"\b(?:WINDOW|PARTITION|LINEAGE|WATERMARK|SHARD|NUMBER|LINE|LAST|STREAM|APPLICATION(?=-)|n|r)\b"
 )
