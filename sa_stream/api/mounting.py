@@ -40,7 +40,7 @@ def mount_api(
     app.setup()  # now that it may show its document
     Fast_API__Offline_Docs(app=app).setup()
     app.mount(URL__STATIC__DOCS, StaticFiles(directory=FILE_PATH__STATIC__DOCS), name="static-docs")
-    jobs = Service__SA__Jobs(Service__SA__Steps(sa_pipeline=_pipeline(config, cache)))
+    jobs = Service__SA__Jobs(Service__SA__Steps(sa_pipeline=_pipeline(config, cache, state)))
     Routes__SA(
         app=app,
         send_cache_client=cache,
@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _pipeline(config: SA__Config, cache: Send__Cache__Client) -> SA__Pipeline__Setup | None:
+def _pipeline(config: SA__Config, cache: Send__Cache__Client, state: "Store | None") -> SA__Pipeline__Setup | None:
     """The steps on the archive of the settings; None if there is none."""
     if not config.logs_bucket:
         return None
@@ -68,4 +68,6 @@ def _pipeline(config: SA__Config, cache: Send__Cache__Client) -> SA__Pipeline__S
     collector = CloudFront__Logs__Collector(
         logs_bucket=config.logs_bucket, logs_prefix=config.logs_prefix, region=region
     )
-    return SA__Pipeline__Setup(send_cache_client=cache, logs_collector=collector, state_url=config.state_url)
+    return SA__Pipeline__Setup(
+        send_cache_client=cache, logs_collector=collector, state_url=config.state_url, state=state
+    )

@@ -31,6 +31,7 @@ class SA__Pipeline__Setup(Type_Safe):
     send_cache_client : Any                                  # any object with a `cache_client`
     logs_collector    : CloudFront__Logs__Collector
     state_url         : str                                  # of the state store; empty: there is only the cache
+    state             : Any                                  # ... or the store itself, where it is open already
 
     # fmt: on
 
@@ -40,11 +41,11 @@ class SA__Pipeline__Setup(Type_Safe):
 
     @property
     def consolidation(self) -> Service__SA__Consolidation:
-        return Service__SA__Consolidation(**self._wiring(), state_url=self.state_url)
+        return Service__SA__Consolidation(**self._wiring(), **self._kept())
 
     @property
     def aggregation(self) -> Service__SA__Temporal__Aggregation:
-        return Service__SA__Temporal__Aggregation(**self._wiring(), state_url=self.state_url)
+        return Service__SA__Temporal__Aggregation(**self._wiring(), **self._kept())
 
     @property
     def archive(self) -> Service__SA__Archive:
@@ -52,6 +53,9 @@ class SA__Pipeline__Setup(Type_Safe):
 
     def _wiring(self) -> dict[str, Any]:
         return {"send_cache_client": self.send_cache_client, "logs_collector": self.logs_collector}
+
+    def _kept(self) -> dict[str, Any]:
+        return {"state_url": self.state_url, "state": self.state}
 
 
 def create_sa_pipeline(

@@ -19,6 +19,7 @@ class Service__SA__Temporal__Aggregation(Type_Safe):
     send_cache_client : Any                                  # any object with a `cache_client`
     logs_collector    : CloudFront__Logs__Collector
     state_url         : str                                  # empty: there is only the cache
+    state             : Any                                  # ... or the store itself, where it is open already
 
     # fmt: on
 

@@ -10,11 +10,12 @@ from sa_stream.timing import WINDOW_MS, wall_clock_ms
 
 
 class Wiring(Protocol):
-    """A step that publishes. state_url: empty where there is only the cache."""
+    """A step that publishes. state_url: empty where there is only the cache; state: the store, where it is open."""
 
     send_cache_client: Any
     logs_collector: CloudFront__Logs__Collector
     state_url: str
+    state: Any
 
 
 def publish(wiring: Wiring, period: str, time_key: str, now_ms: int | None = None) -> dict[str, Any]:
@@ -30,10 +31,10 @@ def publish(wiring: Wiring, period: str, time_key: str, now_ms: int | None = Non
     cache, archive = cache_of(wiring.send_cache_client), wiring.logs_collector.archive()
     now_ms = wall_clock_ms() if now_ms is None else now_ms
     start_ms = start_ms_of(period, time_key, now_ms - archive.settle_ms)
-    if wiring.state_url:
+    if state := wiring.state or wiring.state_url:
         from sa_stream.services.state_publication import publish_by_state  # loads obstore
 
-        shown = publish_by_state(wiring.state_url, cache, archive, period, start_ms, now_ms)
+        shown = publish_by_state(state, cache, archive, period, start_ms, now_ms)
     else:
         shown = publish_period(cache, archive.period(period, start_ms, now_ms)).entry
     return shown or archive.period(period, start_ms, now_ms).entry

@@ -8,7 +8,7 @@ from sa_stream.bounded.repair import repair_steps
 from sa_stream.commits.decisions import Field_Choice
 from sa_stream.commits.keys import RUNNER_KEY
 from sa_stream.commits.operations import drive
-from sa_stream.commits.ports import Cache
+from sa_stream.commits.ports import Cache, Store
 from sa_stream.commits.secrets import SECRET_BYTES, Secrets
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.passes import Reconciler_Settings
@@ -23,14 +23,16 @@ from sa_stream.timing import NEVER_MS, WINDOW_MS, Now, moment
 
 
 def publish_by_state(
-    state_url: str, cache: Cache, archive: Log_Archive, period: str, start_ms: int, now_ms: int
+    state: Store | str, cache: Cache, archive: Log_Archive, period: str, start_ms: int, now_ms: int
 ) -> Entry | None:
     """Keep what the files of a period gave, write what follows from it, and return what the cache shows then. Where
     workers use this state store it is they who write, within a commit interval.
 
+    state  the store, or its URL: of `memory://` each opening is another one
+
     Raises Config_Error, Source_Error, Store_Unavailable.
     """
-    store = State_Store(state_url)
+    store = State_Store(state) if isinstance(state, str) else state
     fields = Field_Choice(archive.config.fields, archive.config.drop_fields, archive.config.allow_fields, store)
     if fields.lists.auto and (first := archive.first_records(start_ms)).rows:
         fields.decide(first)  # for good, and for whoever reads into this store
