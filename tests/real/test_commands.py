@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.process.signals import SAME_S
 from tests.oracle import compare_all, recount
 from tests.real.counting import SETTLE_MS, closed_keys, expected_of, wait_all_read, wait_final
 from tests.real.processes import PREFIX, TRACEBACK, Daemon, World, clean_env, until
@@ -95,6 +96,7 @@ def test_a_second_sigterm_ends_it_at_once(world: World) -> None:
     daemon.wait_reason("is blocked", within_s=20)
     daemon.process.signal(signal.SIGTERM)
     until("the first signal to be heard", lambda: not daemon.process.running() or stopping(daemon), 10)
+    time.sleep(SAME_S)
     assert daemon.process.running(), "it gave up on the last commit at once"
     daemon.process.signal(signal.SIGTERM)
     assert daemon.process.wait(2) == -signal.SIGTERM

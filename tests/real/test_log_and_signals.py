@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from consumer.process.signals import SAME_S
 from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.format import HEADER_BYTES, MAGIC
 from tests.real.processes import PREFIX, SA_STREAM, Daemon, World, until
@@ -135,6 +136,7 @@ def test_the_second_signal_ends_it_at_once(world: World) -> None:
     stream.process.signal(signal.SIGSTOP)
     daemon.process.signal(signal.SIGTERM)
     until("the first to be heard", lambda: daemon.process.events("stopping"), 10)
+    time.sleep(SAME_S)
     daemon.process.signal(signal.SIGINT)
     assert daemon.process.wait(5) in (0, -signal.SIGINT, 128 + signal.SIGINT)
 
