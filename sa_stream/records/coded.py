@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sa_stream.frames import pl
-from sa_stream.records.hashing import Texts_In, UInt64s, hash_expression
+from sa_stream.records.hashing import FEW_TEXTS, Texts_In, UInt64s, hash_expression, hashed_bytes
 
 FEW_VALUES = 256  # up to so many, a loop costs less than a call of polars
 
@@ -50,7 +50,8 @@ class Coded:
         """Of the text of each record."""
         number: dict[str, int] = {}
         codes = np.array([number.setdefault(text or "", len(number)) for text in texts], np.int64)
-        return cls(codes, firsts(codes), list(number))
+        first = codes if len(number) == len(texts) else firsts(codes)
+        return cls(codes, first, list(number))
 
     @classmethod
     def concatenated(cls, parts: Sequence[Coded]) -> Coded:
@@ -111,6 +112,8 @@ class Coded:
         """Of the distinct values."""
         if self.lying is not None:
             return self.lying.hashed(seed)
+        if len(self) <= FEW_TEXTS:
+            return hashed_bytes([text.encode() for text in self.values], seed)
         if self._series is None or len(self) <= FEW_VALUES:
             return Texts_In.of(self.values).hashed(seed)
         hashed: UInt64s = self.series.to_frame("text").select(hash_expression("text", seed)).to_series().to_numpy()
@@ -179,12 +182,7 @@ class Coded:
 
     def numbers(self, weights: Int64s | None = None, rows: Bools | None = None) -> Int64s:
         """Of each distinct value how many records have it, or the sum of their weights. `rows`: only of some."""
-        codes = self.codes if rows is None else self.codes[rows]
-        if weights is None:
-            return np.bincount(codes, minlength=len(self))
-        result = np.zeros(len(self), np.int64)
-        np.add.at(result, codes, weights if rows is None else weights[rows])
-        return result
+        return counted(self.codes, len(self), weights, rows)
 
 
 def coded(column: pl.Series) -> Coded:
@@ -198,6 +196,23 @@ def coded(column: pl.Series) -> Coded:
         order = np.argsort(first)
         codes, first = np.argsort(order)[codes], first[order]
     return Coded(codes, first, column, first)
+
+
+def counted(codes: Int64s, width: int, weights: Int64s | None = None, rows: Bools | None = None) -> Int64s:
+    """Of each number below `width` how many records have it, or the sum of their weights. `rows`: only of some."""
+    if rows is not None:
+        codes = codes[rows]
+    if weights is None:
+        return np.bincount(codes, minlength=width)
+    result = np.zeros(width, np.int64)
+    np.add.at(result, codes, weights if rows is None else weights[rows])
+    return result
+
+
+def numbered(values: Int64s) -> tuple[Int64s, Int64s]:
+    """Of small numbers, none below 0, which of the distinct ones each is, and these, ascending."""
+    there = np.bincount(values) > 0
+    return (np.cumsum(there) - 1)[values], np.flatnonzero(there)
 
 
 def firsts(codes: Int64s) -> Int64s:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -93,15 +93,6 @@ class Texts:
         coded = {name: column.taken(rows) for name, column in self.coded.items()}
         micros = {name: column.taken(rows) for name, column in self.micros.items()}
         return Texts(coded, micros, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
-
-    def as_lists(self) -> Lists:
-        lists: Lists = {name: column.texts() for name, column in self.coded.items()}
-        lists |= {name: column.each() for name, column in self.micros.items()}
-        return lists | {
-            REQUEST_ID: self.request_ids.texts(),
-            "status": self.status.tolist(),
-            "bytes": self.sizes.tolist(),
-        }
 
 
 @dataclass(slots=True)
@@ -191,10 +182,6 @@ class Columns:
     def micros_of(self, name: str) -> list[int]:
         """A column of times, record by record, in whole microseconds; NO_TIME where missing."""
         return list(self.table[name]) if isinstance(self.table, dict) else self.table.micros[name].each()
-
-    def as_lists(self) -> Columns:
-        """With lists for a table."""
-        return self if isinstance(self.table, dict) else replace(self, table=self.table.as_lists())
 
     def chosen(self, rows: Bools | Int64s) -> Columns:
         """Some of the rows, by a mask or by their places, which may be in another order. `dropped` stays whole."""

@@ -7,7 +7,7 @@ from sa_stream.records.fields import MISSING
 from sa_stream.records.privacy import decoded, scrub
 
 OTHER_TYPE = "(other)"
-PAGE, API, ASSET, DOWNLOAD, OTHER = "page", "api", "asset", "download", "other"
+PAGE, API, ASSET, DOWNLOAD, OTHER = KINDS = "page", "api", "asset", "download", "other"
 
 _BYTES_MAX = 512
 _CACHED_BYTES_MAX = 64

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from sa_stream.errors import Field_List_Error
 from sa_stream.secrecy import as_found
@@ -148,7 +149,7 @@ class Field_List:
         return frozenset(name for name in USED_FIELDS if name not in others and self.index(name) is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field_Lists:
     """Every form of line that is accepted, told apart by their number of fields.
 
@@ -172,13 +173,13 @@ class Field_Lists:
         """The lists in the order in which they were configured; empty as long as `auto` is undecided."""
         return tuple(self.by_count.values())
 
-    @property
+    @cached_property
     def offered(self) -> frozenset[str]:
         """Used fields of all lists together. As long as `auto` is undecided, all that are not dropped."""
         lists = self.lists or (Field_List(USED_FIELDS, self.never_read),)
         return frozenset().union(*(fields.used for fields in lists))
 
-    @property
+    @cached_property
     def mask(self) -> int:
         """`offered` as an integer: bit i is USED_FIELDS[i]."""
         return to_mask(self.offered)

@@ -16,6 +16,8 @@ from sa_stream.native.rows import hash_texts
 type Int64s = npt.NDArray[np.int64]
 type UInt64s = npt.NDArray[np.uint64]
 
+FEW_TEXTS = 64  # up to so many, hashing one after the other costs less than a call of the kernel
+
 
 def hash_expression(field: str, seed: int) -> pl.Expr:
     """xxh3-64 of each text of a column (null stays null), the same as xxhash's."""
@@ -38,7 +40,10 @@ class Texts_In:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts_In:
-        encoded = [text.encode() for text in texts]
+        return cls.joined([text.encode() for text in texts])
+
+    @classmethod
+    def joined(cls, encoded: Sequence[bytes]) -> Texts_In:
         ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
         return cls(b"".join(encoded), np.concatenate(([0], ends))[:-1], ends)
 
@@ -67,14 +72,15 @@ class Texts_In:
 
     def hashed(self, seed: int) -> UInt64s:
         """xxh3-64 of each."""
-        if not native.AVAILABLE:
-            return _hashed_bytes(self.bytes_at(np.arange(len(self.begin))), seed)
+        if not native.AVAILABLE or len(self.begin) <= FEW_TEXTS:
+            return hashed_bytes(self.bytes_at(np.arange(len(self.begin))), seed)
         values, some_are_longer = hash_texts(np.frombuffer(self.data, np.uint8), self.begin, self.end, seed)
         if some_are_longer:
             places = np.flatnonzero(values == 0)
-            values[places] = _hashed_bytes(self.bytes_at(places), seed)
+            values[places] = hashed_bytes(self.bytes_at(places), seed)
         return values
 
 
-def _hashed_bytes(texts: list[bytes], seed: int) -> UInt64s:
+def hashed_bytes(texts: Sequence[bytes], seed: int) -> UInt64s:
+    """xxh3-64 of each."""
     return np.array([xxhash.xxh3_64_intdigest(text, seed) for text in texts], np.uint64)

@@ -6,7 +6,7 @@ from decimal import Context, Decimal
 
 import numpy as np
 
-from sa_stream.records.coded import FEW_VALUES, Coded, Int64s
+from sa_stream.records.coded import FEW_VALUES, Coded, Int64s, numbered
 
 DURATIONS = ("time-taken", "time-to-first-byte", "origin-fbl")  # in seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -90,15 +90,13 @@ class Micros:
         return found
 
 
-def distinct_micros(values: Int64s) -> tuple[Int64s, Int64s]:
-    """Ascending distinct values that are not NO_TIME, and how often each occurs."""
-    values = values[values >= 0]
-    if len(values) > FEW_VALUES:  # sorting takes ten times as long as counting, where they are not too far apart
+def numbered_micros(values: Int64s) -> tuple[Int64s, Int64s]:
+    """Of times, none of which is NO_TIME, the number of each one's value, and the values. These are distinct, and
+    ascending, where it is quick to tell them apart: where they are many, and not too far from each other."""
+    if len(values) > FEW_VALUES:
         for unit in (1_000, 1):  # CloudFront tells milliseconds
             whole = values // unit
             if int(whole.max()) <= 4 * len(values) and (unit == 1 or bool((whole * unit == values).all())):
-                numbers = np.bincount(whole)
-                found = np.flatnonzero(numbers)
-                return found * unit, numbers[found]
-    found, numbers = np.unique(values, return_counts=True)
-    return found, numbers
+                codes, found = numbered(whole)
+                return codes, found * unit
+    return np.arange(len(values)), values

@@ -13,23 +13,24 @@ from functools import cache, lru_cache
 import numpy as np
 
 from sa_stream.records.agents import BOT_KNOWN, HUMAN, RULES_VERSION, Agent, Agents_Remembered
-from sa_stream.records.coded import Coded
+from sa_stream.records.coded import Coded, counted, numbered
 from sa_stream.records.columns import Bools, Int64s
-from sa_stream.records.content_types import SORTS, kind_of_sort, kind_of_type, type_of
+from sa_stream.records.content_types import KINDS, PAGE, SORTS, kind_of_sort, kind_of_type, type_of
 from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
 from sa_stream.records.referrers import OTHER, host_of_referrer
 from sa_stream.windows.remembered import Remembered, keys_of
-from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct
-from sa_stream.windows.tables import Table, paired
+from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct, with_more
+from sa_stream.windows.tables import Grouped, Table, grouped, paired
 from sa_stream.windows.window import Window
 
 AGENTS_MAX = DISTINCT_EXACT  # of a window that are classified; no more, as up to there all are known by their hashes
 HASHES_REMEMBERED = 65_536
-PAGE = "page"
+FEW_AGENTS = 64  # up to so many are looked up by their texts, which costs less than to find them by their hashes
 NOT_MODIFIED = 304
 RULES = frozenset({RULES_VERSION})
+_UNTOLD = -1
 ORIGINS_MAX = 16_384  # of a window whose host is looked at: that takes longer than all else that is done with a record
 ORIGIN = re.compile(r"^[A-Za-z-]+://[^/?#]*")  # all of a referer that its host depends on, where there is that much
 
@@ -56,6 +57,8 @@ class _Classes:
     def of(self, agents: Coded, places: Int64s, hashes: UInt64s) -> Int64s:
         """The numbers of some agents; a hash that was seen need not have its text looked up."""
         with self._lock:
+            if len(places) <= FEW_AGENTS:
+                return np.array([self._number(text.encode()) for text in agents.some(places)], np.int64)
             if len(self._of_hash) > HASHES_REMEMBERED:
                 self._of_hash.forget()
             found = self._of_hash.of(hashes)
@@ -72,30 +75,61 @@ def _classes() -> _Classes:
     return _Classes()  # with the first agent, as the packages of the rules are loaded then
 
 
-def add_agents(window: Window, table: Table, views: Bools, seed: int) -> None:
+def add_agents(table: Table, views: Bools, seed: int) -> None:
     """Count agents, and records by what their agents are.
 
     views  which records are views of a page, if a human is behind them
-    seed   the hash secret of the window's month
+    seed   the hash secret of the windows' month
     """
     agents, classes = table.coded("cs-user-agent"), _classes()
-    of_each = agents.hashed(seed)
-    present = ~np.isin(of_each, [hash_of(value, seed) for value in MISSING])
-    chosen = np.flatnonzero(_chosen(window, agents, of_each, present.copy()))
-    window.unique_agents.add(of_each[present])
-    numbers = np.full(len(agents), classes.nobody)
-    numbers[chosen] = classes.of(agents, chosen, keys_of(agents)[chosen])
-    totals = np.zeros((len(classes.agents), 3), np.int64)
-    added = (agents.numbers(), agents.numbers(table.sizes), agents.numbers(rows=views))
-    np.add.at(totals, numbers, np.stack(added, axis=1))
+    groups, hashes = table.grouped(agents), agents.hashed(seed)
+    present = np.ones(len(agents), np.bool_)
+    for value in MISSING:
+        present &= hashes != np.uint64(hash_of(value, seed))
+    counts = groups.numbers()
+    chosen = _chosen_agents(table, groups, hashes[groups.places], present[groups.places], counts)
+    looked_at = np.zeros(len(agents), np.bool_)
+    looked_at[groups.places[chosen]] = True
+    places = np.flatnonzero(looked_at)
+    number = np.full(len(agents), classes.nobody)
+    number[places] = classes.of(agents, places, keys_of(agents)[places])
+    numbers = np.where(chosen, number[groups.places], classes.nobody)
+    totals = np.array((counts, groups.numbers(table.sizes), groups.numbers(rows=views))).T
+    _add_classes(table, groups, numbers, totals)
+
+
+def _chosen_agents(table: Table, groups: Grouped, hashes: UInt64s, present: Bools, counts: Int64s) -> Bools:
+    """Which agents of each window are classified, up to AGENTS_MAX of it. One that is missing is none of them. They
+    are counted as distinct ones, too."""
+    chosen, every = present.copy(), bool(present.all())
+    for window, begin, end in table.each(groups):
+        there, of_each = present[begin:end], hashes[begin:end]
+        known = window.unique_agents.hashes if window.classified is None else window.classified
+        if window.classified is not None or len(known) + end - begin > AGENTS_MAX:
+            chosen[begin:end], fresh = _within(known, of_each, there, AGENTS_MAX)
+            if window.classified is not None or not np.array_equal(chosen[begin:end], there):
+                window.classified = sorted_distinct(np.concatenate((known, fresh)))
+                window.unclassified += int(counts[begin:end][there & ~chosen[begin:end]].sum())
+        window.unique_agents.add(of_each if every else of_each[there])
+    return chosen
+
+
+def _add_classes(table: Table, groups: Grouped, numbers: Int64s, totals: Int64s) -> None:
+    """numbers, totals: of each agent of each window what it is; and its records, their bytes and views."""
+    classes = _classes()
+    of_each = np.repeat(np.arange(len(table.windows)), np.diff(groups.bounds))
+    told = grouped(numbers, len(classes.agents), of_each, len(table.windows))
+    sums = np.zeros((len(told.places), totals.shape[1]), np.int64)
+    np.add.at(sums, told.codes, totals)
     huge = Counter[int]()
     for row, size in table.huge.items():
-        huge[int(numbers[agents.codes[row]])] += size
-    first = np.sort(np.unique(numbers, return_index=True)[1])
-    for number in numbers[first].tolist():
-        count, size, viewed = totals[number].tolist()
-        _add_agent(window, classes.agents[number], count, size + huge[number], viewed)
-    window.rules |= RULES
+        huge[int(told.codes[groups.codes[row]])] += size
+    added, found = sums.tolist(), [classes.agents[number] for number in told.places.tolist()]
+    for window, begin, end in table.each(told):
+        for place in range(begin, end):
+            count, size, viewed = added[place]
+            _add_agent(window, found[place], count, size + huge[place], viewed)
+        window.rules |= RULES
 
 
 def _add_agent(window: Window, agent: Agent, number: int, size: int, views: int) -> None:
@@ -107,16 +141,6 @@ def _add_agent(window: Window, agent: Agent, number: int, size: int, views: int)
             add_counts(counts[kind], [(family, number)])
     elif agent.kind == BOT_KNOWN:
         window.add_bot(agent.bot, number, size, agent.ai)
-
-
-def _chosen(window: Window, agents: Coded, hashes: UInt64s, present: Bools) -> Bools:
-    """Which of these agents are classified, up to AGENTS_MAX of a window. One that is missing is none of them."""
-    known = window.unique_agents.hashes if window.classified is None else window.classified
-    chosen, fresh = _within(known, hashes, present, AGENTS_MAX)
-    if window.classified is not None or not np.array_equal(chosen, present):
-        window.classified = sorted_distinct(np.concatenate((known, fresh)))
-        window.unclassified += int(agents.numbers()[present & ~chosen].sum())
-    return chosen
 
 
 def _within(known: UInt64s, hashes: UInt64s, present: Bools, limit: int) -> tuple[Bools, UInt64s]:
@@ -132,25 +156,30 @@ def _within(known: UInt64s, hashes: UInt64s, present: Bools, limit: int) -> tupl
     return chosen, hashes[new[:room]]
 
 
-def add_referrers(window: Window, table: Table, internal: frozenset[str], seed: int) -> None:
+def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
     """Count records by the host that their viewers came from; those of origins beyond ORIGINS_MAX as `(other)`."""
     origins, hosts = table.coded("cs-referer").shortened(ORIGIN), table.coded("cs-host")
-    hashes = origins.hashed(seed)
-    chosen, fresh = _within(window.origins, hashes, np.ones(len(origins), np.bool_), ORIGINS_MAX)
-    if len(fresh):
-        window.origins = sorted_distinct(np.concatenate((window.origins, fresh)))
-    looked_at = np.flatnonzero(chosen)
-    if len(looked_at) < len(origins):
-        window.unnamed += int(origins.numbers()[~chosen].sum())
-    number = np.full(len(origins), len(looked_at))
-    number[looked_at] = np.arange(len(looked_at))
-    texts = [*origins.some(looked_at), ""]
-    places, pairs = paired(Coded(number[origins.codes], np.arange(len(texts)), texts), hosts)
+    groups = table.grouped(origins)
+    chosen = _chosen_origins(table, groups, origins.hashed(seed)[groups.places])
+    looked_at = np.where(chosen, groups.places, len(origins))[groups.codes]  # one more for all of the others
+    codes, pairs = paired(looked_at, len(origins) + 1, hosts)
     named = [
-        _host_of(texts[origin], hosts.values[host], internal) if origin < len(looked_at) else OTHER
+        OTHER if origin == len(origins) else _host_of(origins.values[origin], hosts.values[host], internal)
         for origin, host in pairs
     ]
-    window.referrers.add(named, places)
+    table.add_names((window.referrers for window in table.windows), codes, named)
+
+
+def _chosen_origins(table: Table, groups: Grouped, hashes: UInt64s) -> Bools:
+    """Which origins of each window are looked at, up to ORIGINS_MAX of it."""
+    chosen, counts = np.ones(len(hashes), np.bool_), groups.numbers()
+    for window, begin, end in table.each(groups):
+        of_each = hashes[begin:end]
+        if len(window.origins) + end - begin > ORIGINS_MAX:
+            chosen[begin:end], of_each = _within(window.origins, of_each, chosen[begin:end], ORIGINS_MAX)
+            window.unnamed += int(counts[begin:end][~chosen[begin:end]].sum())
+        window.origins = with_more(window.origins, of_each)
+    return chosen
 
 
 def _host_of(referer: str, host: str, internal: frozenset[str]) -> str:
@@ -165,25 +194,30 @@ def _host(referer: str, host: str, internal: frozenset[str]) -> str:
 _host_cached = lru_cache(maxsize=8_192)(_host)
 
 
-def add_content(window: Window, table: Table, sorts: Int64s) -> Bools:
+def add_content(table: Table, sorts: Int64s) -> Bools:
     """Count records by content type and kind; which of them are views of a page, if a human is behind them. `sorts`: of
     each record what its path tells, as a place in SORTS."""
-    types, counts = table.coded("sc-content-type"), window.counts
-    numbers = types.numbers().tolist()
-    named = [type_of(value.encode()) for value in types.values]
-    add_counts(counts["content_types"], [(name, number) for name, number in zip(named, numbers, strict=True) if name])
-    kinds = [kind_of_type(name) for name in named]
-    add_counts(counts["kinds"], [(kind, n) for kind, n in zip(kinds, numbers, strict=True) if kind is not None])
-    pages = np.array([kind == PAGE for kind in kinds], np.bool_)[types.codes]
-    rows = np.flatnonzero(np.array([kind is None for kind in kinds], np.bool_)[types.codes])
-    if len(rows):
-        places, pairs = paired(types.chosen(rows), Coded(sorts[rows], _EVERY_SORT, list(SORTS)))
-        found = [kind_of_sort(named[content_type], sort) for content_type, sort in pairs]
-        add_counts(counts["kinds"], zip(found, np.bincount(places).tolist(), strict=True))
-        pages[rows] = np.array([kind == PAGE for kind in found], np.bool_)[places]
+    types = table.coded("sc-content-type")
+    groups, named = table.grouped(types), [type_of(value.encode()) for value in types.values]
+    found = [named[place] or None for place in groups.places.tolist()]
+    kinds = _kinds(types, named, sorts)
+    of_each = counted(table.window_of * len(KINDS) + kinds, len(table.windows) * len(KINDS))
+    by_kind, numbers = of_each.reshape(-1, len(KINDS)).tolist(), groups.numbers().tolist()
+    for (window, begin, end), of_window in zip(table.each(groups), by_kind, strict=True):
+        add_counts(window.counts["content_types"], zip(found[begin:end], numbers[begin:end], strict=True))
+        add_counts(window.counts["kinds"], ((kind, n) for kind, n in zip(KINDS, of_window, strict=True) if n))
     good = (table.status // 100 == 2) | (table.status == NOT_MODIFIED)
-    views: Bools = pages & good & table.where("cs-method", "GET".__eq__)
+    views: Bools = (kinds == KINDS.index(PAGE)) & good & table.where("cs-method", "GET".__eq__)
     return views
 
 
-_EVERY_SORT = np.arange(len(SORTS))
+def _kinds(types: Coded, named: list[str], sorts: Int64s) -> Int64s:
+    """Of each record its kind, as a place in KINDS. `named`: the types as `type_of` gives them."""
+    told = np.array([_UNTOLD if kind is None else KINDS.index(kind) for kind in map(kind_of_type, named)], np.int64)
+    kinds: Int64s = told[types.codes]
+    rows = np.flatnonzero(kinds == _UNTOLD)
+    if len(rows):
+        codes, pairs = numbered(types.codes[rows] * len(SORTS) + sorts[rows])
+        found = [kind_of_sort(named[pair // len(SORTS)], pair % len(SORTS)) for pair in pairs.tolist()]
+        kinds[rows] = np.array([KINDS.index(kind) for kind in found], np.int64)[codes]
+    return kinds

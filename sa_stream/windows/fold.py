@@ -1,40 +1,41 @@
 """Columns of counted records into a window: the one place where records become numbers.
 
-Distinct values are looked at one by one; how they are counted, for many records or few, is the table's. What has few
-distinct values (status, times) is understood per distinct value.
+Windows of a batch are looked at together, and distinct values one by one (`tables`). What has few of them (status,
+times) is understood per distinct value.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from functools import partial
+from itertools import batched, groupby
 from typing import NamedTuple
 
 import numpy as np
 
-from sa_stream.records.coded import Coded
-from sa_stream.records.columns import FEW_ROWS, NO_STATUS, Bools, Columns, Lists
-from sa_stream.records.content_types import sort_of
+from sa_stream.records.coded import Coded, counted
+from sa_stream.records.columns import NO_STATUS, Bools, Columns, Lists
 from sa_stream.records.fields import MISSING, NO_VALUE, RESULT_TYPE
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.intake import Intake
-from sa_stream.records.micros import DURATIONS, NO_TIME, distinct_micros
-from sa_stream.records.path_groups import path_group
-from sa_stream.records.privacy import Path_Rules, clean_host, clean_paths, clean_value
+from sa_stream.records.micros import DURATIONS, NO_TIME, numbered_micros
+from sa_stream.records.privacy import Path_Rules, clean_host, clean_value
 from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.timing import MINUTE_MS, month_of
 from sa_stream.windows.audience import add_agents, add_content, add_referrers
 from sa_stream.windows.known_paths import clean_and_known
-from sa_stream.windows.paths import SUMS
+from sa_stream.windows.paths import SUMS, numbers_of
 from sa_stream.windows.summaries import (
     OTHER,
+    Durations,
     Int64s,
     UInt64s,
     add_counts,
+    buckets_of,
     distinct,
 )
-from sa_stream.windows.tables import Counts, Many, Table, table_of
+from sa_stream.windows.tables import Grouped, Table, paired
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 COUNTED_FIELDS = {  # kind of count -> column
@@ -115,89 +116,97 @@ def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
 
 def fold(parts: Sequence[Part], columns: Columns, intake: Intake) -> None:
     """Add records to the windows that they belong to."""
-    for part in parts:
-        if len(part.rows) > FEW_ROWS:
-            _fold([part], columns.chosen(part.rows), intake)
-    few = (part for part in parts if len(part.rows) <= FEW_ROWS)
-    for together in batched(few, WINDOWS_TOGETHER):
-        rows = np.concatenate([part.rows for part in together])
-        _fold(together, columns.chosen(rows).as_lists(), intake)
+    some = [part for part in parts if len(part.rows)]
+    for seed, same in groupby(some, key=lambda part: part.seed):
+        for together in batched(same, WINDOWS_TOGETHER):
+            lengths = [len(part.rows) for part in together]
+            rows = np.concatenate([part.rows for part in together])
+            table = Table(columns.chosen(rows), [part.window for part in together], lengths)
+            _fold(table, seed, intake)
 
 
-def _fold(parts: Sequence[Part], columns: Columns, intake: Intake) -> None:
-    """Add these records to the windows of the parts, to which they belong one after the other."""
-    table, lengths = table_of(columns), [len(part.rows) for part in parts]
-    minutes = _minutes(columns.event_ms, table, np.repeat(np.arange(len(parts)), lengths), len(parts))
-    lasting = _lasting(table)
+def _fold(table: Table, seed: int, intake: Intake) -> None:
+    """Add the records of a table to its windows. seed: the hash secret of their month."""
     offered = intake.lists.offered  # the others are nowhere to be counted
-    counted = {kind: field for kind, field in COUNTED_FIELDS.items() if field == RESULT_TYPE or field in offered}
-    end = 0
-    for (window, _, seed), length, numbers in zip(parts, lengths, minutes, strict=True):
-        if not length:
-            continue
-        begin, end = end, end + length
-        alone = table.part(begin, end)
-        window.total_requests += length
-        window.total_bytes += int(alone.sizes.sum()) + sum(alone.huge.values())
-        window.add_minutes(numbers)
-        _count_statuses(window, alone)
-        _count_values(window, alone, seed, counted)
-        taken_us = _add_times(window, alone, lasting[begin:end])
-        views = add_content(window, alone, _add_paths(window, alone, taken_us, intake.rules, seed))
-        add_referrers(window, alone, intake.internal_hosts, seed)
-        add_agents(window, alone, views, seed)
+    counted_fields = {kind: field for kind, field in COUNTED_FIELDS.items() if field == RESULT_TYPE or field in offered}
+    _add_totals(table)
+    _count_statuses(table)
+    _count_values(table, seed, counted_fields)
+    taken_us = _add_times(table, _lasting(table))
+    views = add_content(table, _add_paths(table, taken_us, intake.rules, seed))
+    add_referrers(table, intake.internal_hosts, seed)
+    add_agents(table, views, seed)
 
 
-def _count_values(window: Window, table: Table, seed: int, fields: Mapping[str, str]) -> None:
+def _count_values(table: Table, seed: int, fields: Mapping[str, str]) -> None:
     """fields: kind of count -> column, of COUNTED_FIELDS those that records have."""
     for kind, field in fields.items():
-        counts, counted = window.counts[kind], table.counted(field)
-        if kind == "hosts":
-            named = _named_hosts(table, counted)
-        elif kind == "countries":
-            there = ((value, number) for value, number in counted.items() if value not in MISSING)
-            named = [(value if _COUNTRY.fullmatch(value) else OTHER, number) for value, number in there]
-        else:
-            named = [(clean_value(value), number) for value, number in counted.items() if value not in MISSING]
-        if kind == "edges":
-            fresh = [hash_of(value, seed) for value, _ in named if value not in counts]
-            if fresh:
-                window.unique_edges.add(np.array(fresh, np.uint64))
-        add_counts(counts, named)
+        names, groups = _named_hosts(table) if kind == "hosts" else _named(table, kind, field)
+        named, numbers = [names[place] for place in groups.places.tolist()], groups.numbers().tolist()
+        for window, begin, end in table.each(groups):
+            counts = window.counts[kind]
+            if kind == "edges":
+                found = (name for name in named[begin:end] if name is not None and name not in counts)
+                fresh = [hash_of(name, seed) for name in found]
+                if fresh:
+                    window.unique_edges.add(np.array(fresh, np.uint64))
+            add_counts(counts, zip(named[begin:end], numbers[begin:end], strict=True))
 
 
-def _named_hosts(table: Table, counted: Counts) -> list[tuple[str, int]]:
-    if not any(":" in value for value in counted):
-        return [(clean_host(value), number) for value, number in counted.items() if value not in MISSING]
-    pairs = table.counted_pairs("cs-host", "cs-protocol")  # whose own port it is
-    return [(clean_host(*pair), number) for pair, number in pairs.items() if pair[0] and pair[0] not in MISSING]
+def _named(table: Table, kind: str, field: str) -> tuple[list[str | None], Grouped]:
+    """The distinct values of a column as they may be stored, None for a missing one; and those of each window."""
+    column = table.coded(field)
+    clean = _country if kind == "countries" else clean_value
+    return [None if value in MISSING else clean(value) for value in column.values], table.grouped(column)
 
 
-def _count_statuses(window: Window, table: Table) -> None:
-    statuses = window.counts["status"]
-    numbers = np.bincount(table.status - NO_STATUS)[1:]  # a list may lack sc-status
-    for code in np.flatnonzero(numbers).tolist():
-        name = f"{code:03d}"
-        statuses[name] = statuses.get(name, 0) + int(numbers[code])
+def _country(value: str) -> str:
+    return value if _COUNTRY.fullmatch(value) else OTHER
 
 
-def _minutes(event_ms: Int64s, table: Table, window_of: Int64s, windows: int) -> list[list[list[int]]]:
-    """What `add_minutes` takes, of each of some windows. `window_of`: which of them each record belongs to."""
-    minutes = event_ms // MINUTE_MS
-    cell = (window_of - minutes // MINUTES) * MINUTES + minutes
-    shape, cells = (windows, MINUTES), windows * MINUTES
+def _named_hosts(table: Table) -> tuple[list[str | None], Grouped]:
+    hosts = table.coded("cs-host")
+    if not any(":" in value for value in hosts.values):
+        return [None if value in MISSING else clean_host(value) for value in hosts.values], table.grouped(hosts)
+    protocols = table.coded("cs-protocol")  # whose own port it is
+    codes, pairs = paired(hosts.codes, len(hosts), protocols)
+    named = [
+        None if hosts.values[host] in MISSING else clean_host(hosts.values[host], protocols.values[protocol])
+        for host, protocol in pairs
+    ]
+    return named, table.of_each(codes, len(pairs))
+
+
+def _count_statuses(table: Table) -> None:
+    codes = table.status - NO_STATUS
+    width = int(codes.max()) + 1
+    numbers = np.bincount(table.window_of * width + codes)
+    found = np.flatnonzero(numbers)
+    for key, number in zip(found.tolist(), numbers[found].tolist(), strict=True):
+        place, code = divmod(key, width)
+        if code:  # a list may lack sc-status
+            statuses, name = table.windows[place].counts["status"], f"{code + NO_STATUS:03d}"
+            statuses[name] = statuses.get(name, 0) + number
+
+
+def _add_totals(table: Table) -> None:
+    """Count records and bytes, and what is told of each minute."""
+    minutes = table.event_ms // MINUTE_MS
+    cell = (table.window_of - minutes // MINUTES) * MINUTES + minutes
+    shape, cells = (len(table.windows), MINUTES), len(table.windows) * MINUTES
     classes = np.maximum(table.status, 0) // 100
     by_class = np.bincount(cell * 10 + classes, minlength=cells * 10).reshape(*shape, 10)
-    sizes = np.zeros(cells, np.int64)
-    np.add.at(sizes, cell, table.sizes)
-    hits = table.where(RESULT_TYPE, "Hit".__eq__)
-    hit = np.bincount(cell[hits], minlength=cells)
+    sizes = counted(cell, cells, table.sizes)
+    hit = counted(cell, cells, rows=table.where(RESULT_TYPE, "Hit".__eq__))
     rows = [by_class.sum(axis=2), by_class[:, :, 4], by_class[:, :, 5], sizes.reshape(shape), hit.reshape(shape)]
-    numbers: list[list[list[int]]] = np.stack(rows, axis=1).tolist()
+    numbers: list[list[list[int]]] = np.array(rows).swapaxes(0, 1).tolist()
     for row, size in table.huge.items():  # as Python integers, which do not overflow
-        window, minute = divmod(int(cell[row]), MINUTES)
-        numbers[window][PER_MINUTE.index("bytes")][minute] += size
-    return numbers
+        place, minute = divmod(int(cell[row]), MINUTES)
+        numbers[place][PER_MINUTE.index("bytes")][minute] += size
+    for window, of_window, begin, end in zip(table.windows, numbers, table.bounds, table.bounds[1:], strict=False):
+        window.total_requests += end - begin
+        window.total_bytes += sum(of_window[PER_MINUTE.index("bytes")])
+        window.add_minutes(of_window)
 
 
 def _lasting(table: Table) -> Bools:
@@ -208,22 +217,40 @@ def _lasting(table: Table) -> Bools:
     return rows
 
 
-def _add_times(window: Window, table: Table, stays: Bools) -> Int64s:
+def _is_event_stream(content_type: str) -> bool:
+    return content_type.partition(";")[0].replace("%20", " ").strip(" ").lower() == EVENT_STREAM
+
+
+def _add_times(table: Table, stays: Bools) -> Int64s:
     """Count durations of all but what lasts; of each record the microseconds of time-taken, NO_TIME where that has
     none."""
     lasts = bool(stays.any())
-    of_each = dict[str, Int64s]()
-    for field, durations in zip(DURATIONS, (window.time_taken, window.ttfb, window.origin), strict=True):
-        micros = table.micros(field)
-        of_each[field] = np.where(stays, NO_TIME, micros.values) if lasts else micros.values
-        durations.add(*distinct_micros(of_each[field]))
-        long = Counter(us for row, us in micros.long.items() if not stays[row])
-        durations.add_long(list(long), list(long.values()))
-    return of_each[TIME_TAKEN]
+    of_field = dict[str, Int64s]()
+    for field, name in zip(DURATIONS, ("time_taken", "ttfb", "origin"), strict=True):
+        micros, durations = table.micros(field), [getattr(window, name) for window in table.windows]
+        of_field[field] = np.where(stays, NO_TIME, micros.values) if lasts else micros.values
+        _add_micros(table, durations, of_field[field])
+        long = Counter((int(table.window_of[row]), us) for row, us in micros.long.items() if not stays[row])
+        for (place, us), number in long.items():
+            durations[place].add_long([us], [number])
+    return of_field[TIME_TAKEN]
 
 
-def _is_event_stream(content_type: str) -> bool:
-    return content_type.partition(";")[0].replace("%20", " ").strip(" ").lower() == EVENT_STREAM
+def _add_micros(table: Table, durations: Sequence[Durations], micros: Int64s) -> None:
+    """micros: of each record, NO_TIME where it has none."""
+    rows = np.flatnonzero(micros >= 0)
+    codes, values = numbered_micros(micros[rows])
+    groups = table.of_each(codes, len(values), rows)
+    values, numbers = values[groups.places], groups.numbers()
+    of_each = np.repeat(np.arange(len(durations)), np.diff(groups.bounds))
+    counts, sums_us = counted(of_each, len(durations), numbers), counted(of_each, len(durations), values * numbers)
+    most_us = np.zeros(len(durations), np.int64)
+    np.maximum.at(most_us, of_each, values)
+    summed = zip(counts.tolist(), sums_us.tolist(), most_us.tolist(), strict=True)  # each value is below LONG_US
+    buckets = buckets_of(values)
+    for of_window, sums, (_, begin, end) in zip(durations, summed, table.each(groups), strict=True):
+        if begin < end:
+            of_window.add_sum(*sums, buckets[begin:end], numbers[begin:end])
 
 
 def _path_sums(table: Table, taken_us: Int64s) -> dict[str, Int64s]:
@@ -241,27 +268,30 @@ def _path_sums(table: Table, taken_us: Int64s) -> dict[str, Int64s]:
     return {name: sums[name] for name in SUMS}
 
 
-def _add_paths(window: Window, table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> Int64s:
+def _add_paths(table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> Int64s:
     """Count paths and their groups; of each record what its path tells, as a place in SORTS."""
-    paths, sums = table.coded("cs-uri-stem"), _path_sums(table, taken_us)
-    if isinstance(table, Many):
-        return _add_many_paths(window, table, paths, sums, rules, seed)
-    paths = Coded(paths.codes, paths.first, clean_paths(paths.values, rules))
-    window.unique_paths.add(np.array([hash_of(path, seed) for path in set(paths.values)], np.uint64))
-    in_order = [paths.values[code] for code in paths.codes.tolist()]
-    window.paths.add_few(in_order, {name: of_each.tolist() for name, of_each in sums.items()}, _huge(table, paths))
-    window.path_groups.add([path_group(path) for path in paths.values], paths.codes)
-    return np.array([sort_of(path) for path in paths.values], np.int64)[paths.codes]
-
-
-def _add_many_paths(
-    window: Window, table: Table, paths: Coded, sums: Mapping[str, Int64s], rules: Path_Rules, seed: int
-) -> Int64s:
-    paths, keys, facts = clean_and_known(paths, rules)
-    window.unique_paths.add(paths.hashed(seed))
-    window.paths.add(paths, keys, sums, _huge(table, paths))
-    window.path_groups.add(facts.groups, facts.group_of[paths.codes])
+    paths, keys, facts = clean_and_known(table.coded("cs-uri-stem"), rules)
+    groups, sums, bytes_at_most = table.grouped(paths), _path_sums(table, taken_us), paths.bytes_at_most
+    hashes, keys_of_each = paths.hashed(seed)[groups.places], keys[groups.places]
+    numbers = numbers_of(groups.codes, len(groups.places), sums)
+    huge = _huge(table, paths)
+    for place, (window, begin, end) in enumerate(table.each(groups)):
+        window.unique_paths.add(hashes[begin:end])
+        first, last = table.bounds[place : place + 2]
+        own_huge = [(row - first, path, number) for row, path, number in huge if first <= row < last] if huge else ()
+        own_keys = keys_of_each[begin:end]
+        if window.paths.has_room(end - begin, bytes_at_most):
+            texts_at = partial(_texts_at, paths, groups.places[begin:end])
+            window.paths.add_distinct(own_keys, numbers[begin:end], texts_at, own_huge)
+        else:  # where it is cut depends on their order
+            own_sums = {name: of_each[first:last] for name, of_each in sums.items()}
+            window.paths.add(paths.taken(np.arange(first, last)), own_keys, own_sums, own_huge)
+    table.add_names((window.path_groups for window in table.windows), facts.group_of[paths.codes], facts.groups)
     return facts.sorts[paths.codes]
+
+
+def _texts_at(paths: Coded, places: Int64s, some: Int64s) -> list[bytes]:
+    return paths.some_bytes(places[some])
 
 
 def _huge(table: Table, paths: Coded) -> list[tuple[int, str, int]]:

@@ -21,6 +21,7 @@ from sa_stream.windows.summaries import UInt64s
 PATHS_MAX = 65_536  # with more than so many, or so many beginnings, all are forgotten before the next batch
 BEGINNINGS_MAX = 4_096
 _RULES_MAX = 2
+FEW_PATHS = 256  # up to so many are looked at anew, which costs less than to find what was said
 
 # What is remembered of a path: 0 for one that is not known; else the number of its group, its sort, and whether it may
 # be stored as it came.
@@ -90,9 +91,18 @@ def _known_paths(rules: Path_Rules) -> _Known_Paths:
 
 def clean_and_known(paths: Coded, rules: Path_Rules) -> tuple[Coded, UInt64s, Facts]:
     """Paths as they may be stored, their keys, and what is said of each."""
+    if len(paths) <= FEW_PATHS:
+        return _clean_few(paths, rules)
     known = _known_paths(rules)
     with known.lock:
         return _clean_and_known(paths, known, rules)
+
+
+def _clean_few(paths: Coded, rules: Path_Rules) -> tuple[Coded, UInt64s, Facts]:
+    paths = paths.with_values(clean_paths(paths.values, rules))
+    groups = Coded.of_texts([path_group(path) for path in paths.values])
+    sorts = np.array([sort_of(path) for path in paths.values], np.int64)
+    return paths, keys_of(paths), Facts(sorts, groups.values, groups.codes)
 
 
 def _clean_and_known(paths: Coded, known: _Known_Paths, rules: Path_Rules) -> tuple[Coded, UInt64s, Facts]:

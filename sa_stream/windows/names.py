@@ -8,8 +8,6 @@ function of the records alone and not of their batches.
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
-
 from sa_stream.windows.summaries import Int64s
 
 NAMES_MAX = 1_000
@@ -25,13 +23,15 @@ class Names:
         self.counts: dict[str, int] = {}
         self.error = 0
 
-    def add(self, names: Sequence[str], places: Int64s) -> None:
-        """Take in records in their order: `places` has for each where its name stands in `names`, all
-        of which are used, and which may repeat."""
-        numbers = np.bincount(places, minlength=len(names)).tolist()
+    def add(self, names: Sequence[str], numbers: Sequence[int], places: Int64s) -> None:
+        """Take in records in their order.
+
+        names, numbers  some names, which may repeat, and how many records have each: none is 0
+        places          of each record where its name stands in `names`
+        """
         counts = self.counts
         if len(counts) + len(names) <= NAMES_MAX or len(counts.keys() | set(names)) <= NAMES_MAX:
-            for name, number in zip(names, numbers, strict=True):  # none is 0
+            for name, number in zip(names, numbers, strict=True):
                 counts[name] = counts.get(name, 0) + number
             return
         for place in places.tolist():

@@ -11,7 +11,7 @@ needs to look at until it is shown or stored.
 
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import nsmallest
 from itertools import compress
@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sa_stream.format import narrow, raw, unraw
-from sa_stream.records.coded import Coded
+from sa_stream.records.coded import Coded, counted
 from sa_stream.records.columns import Int64s
 from sa_stream.records.hashing import Texts_In
-from sa_stream.windows.remembered import Remembered, keys_of, own_secret
+from sa_stream.windows.remembered import Remembered, own_secret
 from sa_stream.windows.summaries import UInt64s
 
 DISTINCT_MAX = 65_536
@@ -33,7 +33,8 @@ KEPT_AT_A_CUT = DISTINCT_MAX // 2  # a cut makes room for as many new paths as i
 TEXT_BYTES_KEPT_AT_A_CUT = TEXT_BYTES_MAX // 2
 SHRUNK_PATHS = DISTINCT_MAX // 16  # what `shrink` leaves
 SHRUNK_TEXT_BYTES = TEXT_BYTES_MAX // 16
-FEW_PATHS = 1_024  # so many rows come one by one before they become numbers
+FEW_PATHS = 1_024  # so many rows wait in a dict before they become numbers
+FEW_AT_ONCE = 256  # up to so many distinct paths, a dict takes less time
 _TEXT_BYTES = 50  # that a text takes beside what it says
 _INDEX_BYTES = 24  # by which a row is found, and its place in the order
 _FEW_ROW_BYTES = 400  # of a row in a dict
@@ -43,6 +44,7 @@ SUMS = ("bytes", "hits", "misses", "status_4xx", "status_5xx", "time_us", "times
 _PLACE = {name: place for place, name in enumerate(("count", *SUMS))}
 _COUNT, _BYTES = _PLACE["count"], _PLACE["bytes"]
 
+type Texts_At = Callable[[Int64s], list[bytes]]
 type Huge = Sequence[tuple[int, str, int]]
 
 
@@ -61,7 +63,7 @@ class Path_Row(NamedTuple):
 
 
 class Path_Table:
-    """A row for each path: its text, and its count and SUMS. What came one by one waits in a dict before."""
+    """A row for each path: its text, and its count and SUMS. Where few came at once, they wait in a dict before."""
 
     __slots__ = (
         "_few",
@@ -81,7 +83,7 @@ class Path_Table:
         self._row_of = Remembered()  # key of a path -> its row, from 1 on
         self._in_order = np.empty(0, np.int32)  # the first rows by their paths, as they were when they were stored
         self.text_bytes = 0  # of their paths, and of those that wait
-        self._few: dict[str, list[int]] = {}  # path -> [count, *SUMS]
+        self._few: dict[bytes, tuple[int, ...]] = {}  # path -> (count, *SUMS); the garbage collector lets these be
         self.error = 0  # a count lacks at most this many requests, and so does any other number but bytes
         self.bytes_error = 0  # the bytes of a path lack at most this many
         self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
@@ -99,6 +101,9 @@ class Path_Table:
         sums         of each record what it adds to each of SUMS
         huge         (row, path, bytes), ascending, of those whose bytes are too large for the column (0 there)
         """
+        if self.has_room(len(paths), paths.bytes_at_most):  # the ordinary case
+            self.add_distinct(keys, numbers_of(paths.codes, len(paths), sums), paths.some_bytes, huge)
+            return
         self._take_in_few()
         begin, rows = 0, len(paths.codes)
         while begin < rows:
@@ -109,11 +114,21 @@ class Path_Table:
                 self._cut(KEPT_AT_A_CUT, TEXT_BYTES_KEPT_AT_A_CUT)
             begin = end
 
+    def add_distinct(self, keys: UInt64s, numbers: Int64s, texts_at: Texts_At, huge: Huge = ()) -> None:
+        """Take in distinct paths for which there is room (`has_room`), each with its count and SUMS. `texts_at` is
+        asked for the texts of some, by their places."""
+        if len(keys) > FEW_AT_ONCE:
+            self._take_in_few()
+            self._sum_in(keys, numbers, texts_at)
+        else:
+            self._add_few(texts_at(np.arange(len(keys))), map(tuple, numbers.tolist()))
+        self._add_huge(huge)
+
     def _room_until(self, paths: Coded, keys: UInt64s, begin: int) -> int:
         """Behind the record that brings one path too many; behind the last, where none does."""
         rows = len(paths.codes)
-        if not self._too_much(len(paths), paths.bytes_at_most):
-            return rows  # the ordinary case
+        if self.has_room(len(paths), paths.bytes_at_most):
+            return rows
         first = np.full(len(paths), -1)
         first[paths.codes[begin:][::-1]] = np.arange(rows - 1, begin - 1, -1)
         fresh = np.flatnonzero((first >= 0) & (self._row_of.of(keys) == 0))
@@ -126,13 +141,12 @@ class Path_Table:
 
     def _take(self, paths: Coded, keys: UInt64s, sums: Mapping[str, Int64s], begin: int, end: int) -> None:
         """Records from `begin` to `end`, for which there is room."""
-        part = paths if end - begin == len(paths.codes) else paths.chosen(np.arange(begin, end))
-        columns = [part.numbers(), *(part.numbers(sums[name][begin:end]) for name in SUMS)]
-        numbers = np.stack(columns, axis=1)
+        own_sums = {name: sums[name][begin:end] for name in SUMS}
+        numbers = numbers_of(paths.codes[begin:end], len(paths), own_sums)
         there = np.flatnonzero(numbers[:, _COUNT])
         self._sum_in(keys[there], numbers[there], lambda places: paths.some_bytes(there[places]))
 
-    def _sum_in(self, keys: UInt64s, numbers: Int64s, texts_at: Callable[[Int64s], list[bytes]]) -> None:
+    def _sum_in(self, keys: UInt64s, numbers: Int64s, texts_at: Texts_At) -> None:
         """Numbers of distinct paths, the texts of which are asked for by their places."""
         row = self._row_of.of(keys) - 1
         fresh = np.flatnonzero(row < 0)
@@ -152,35 +166,29 @@ class Path_Table:
         larger[: len(self._numbers)] = self._numbers
         self._numbers = larger
 
-    def add_few(self, paths: Sequence[str], numbers: Mapping[str, Sequence[int]], huge: Huge = ()) -> None:
-        """Take in few records one by one, in their order: their paths, and of each of SUMS what they add (bytes: 0
-        where `huge` has them)."""
-        longest = 4 * sum(map(len, paths))  # no character has more bytes
-        if self._too_much(len(paths), longest):
-            coded = Coded.of_texts(paths)
-            self.add(coded, keys_of(coded), {name: np.array(numbers[name], np.int64) for name in SUMS}, huge)
-            return
-        for path, *added in zip(paths, *(numbers[name] for name in SUMS), strict=True):
-            known = self._few.get(path)
+    def _add_few(self, paths: Sequence[bytes], numbers: Iterable[tuple[int, ...]]) -> None:
+        few = self._few
+        for path, added in zip(paths, numbers, strict=True):
+            known = few.get(path)
             if known is None:
-                self._few[path] = [1, *added]
-                self.text_bytes += len(path.encode())
+                few[path] = added
+                self.text_bytes += len(path)
             else:
-                self._few[path] = [known[0] + 1, *map(operator.add, known[1:], added)]
-        self._add_huge(huge)
-        if len(self._few) > FEW_PATHS:
+                few[path] = tuple(map(operator.add, known, added))
+        if len(few) > FEW_PATHS:
             self._take_in_few()
 
     def _take_in_few(self) -> None:
         """From the dict, in which a row takes several times the memory, to the others."""
         if self._few:
             few, self._few = self._few, {}
-            texts = Texts_In.of(list(few))
+            texts = Texts_In.joined(list(few))
             self.text_bytes -= len(texts.data)
             self._sum_in(texts.hashed(own_secret()), np.array(list(few.values()), np.int64), texts.bytes_at)
 
-    def _too_much(self, more_paths: int, more_bytes: int) -> bool:
-        return len(self) + more_paths > DISTINCT_MAX or self.text_bytes + more_bytes > TEXT_BYTES_MAX
+    def has_room(self, more_paths: int, more_bytes: int) -> bool:
+        """Whether so many more paths, of so many bytes at most, pass no limit."""
+        return len(self) + more_paths <= DISTINCT_MAX and self.text_bytes + more_bytes <= TEXT_BYTES_MAX
 
     def _add_huge(self, huge: Huge) -> None:
         for _, path, number in huge:
@@ -326,6 +334,14 @@ class Path_Table:
         result._in_order = np.arange(len(ends), dtype=np.int32)
         result.huge_bytes = {path: int(number) for path, number in huge}
         return result
+
+
+def numbers_of(codes: Int64s, width: int, sums: Mapping[str, Int64s]) -> Int64s:
+    """Of each distinct path its count and SUMS.
+
+    codes  of each record which of `width` paths it has; sums  and what it adds to each of SUMS
+    """
+    return np.array([counted(codes, width), *(counted(codes, width, sums[name]) for name in SUMS)]).T
 
 
 def _fitting(lengths: Int64s, paths_max: int, bytes_max: int) -> int:

@@ -24,6 +24,7 @@ PERCENTILE_ERROR_RATE = 0.01
 VALUES_MAX = 4_096  # distinct values that one count keeps by name: hosts and methods come from strangers
 OTHER = "(other)"
 
+FEW_HASHES = 1_024  # up to so many are sorted again in less time than it takes to find what they lack
 _NO_HASHES = np.empty(0, np.uint64)
 
 
@@ -46,6 +47,19 @@ def sorted_distinct(values: UInt64s) -> UInt64s:
     return ordered if first.all() else ordered[first]
 
 
+def with_more(known: UInt64s, values: UInt64s) -> UInt64s:
+    """Ascending distinct values, and more of them in any order, with repetitions."""
+    if len(known) <= FEW_HASHES:
+        return sorted_distinct(np.concatenate((known, values)))
+    fresh = sorted_distinct(values)
+    fresh = fresh[known.take(np.searchsorted(known, fresh), mode="clip") != fresh]
+    if not len(fresh):
+        return known
+    merged = np.concatenate((known, fresh))
+    merged.sort(kind="stable")  # quick on two sorted runs
+    return merged
+
+
 class Distinct:
     """How many distinct values: the k smallest of their 64-bit hashes (KMV, also called a theta sketch).
 
@@ -61,17 +75,7 @@ class Distinct:
         """Take in hashes in any order, with repetitions."""
         if len(self.hashes) == _KEPT:
             hashes = hashes[hashes < self.hashes[-1]]
-        fresh = sorted_distinct(hashes)
-        if not len(self.hashes):
-            self.hashes = fresh[:_KEPT]
-            return
-        if len(fresh):
-            place = np.searchsorted(self.hashes, fresh)
-            fresh = fresh[self.hashes.take(place, mode="clip") != fresh]
-        if len(fresh):
-            merged = np.concatenate((self.hashes, fresh))
-            merged.sort(kind="stable")  # quick on two sorted runs
-            self.hashes = merged[:_KEPT]
+        self.hashes = with_more(self.hashes, hashes)[:_KEPT]
 
     def estimate(self) -> int:
         if self.exact:
@@ -111,6 +115,11 @@ DURATION_US_MAX = int(BOUNDS_US[-1])
 _HALF_BITS = 26  # DURATION_US_MAX has 53
 
 
+def buckets_of(values_us: Int64s) -> Int64s:
+    """The bucket of each value."""
+    return np.searchsorted(BOUNDS_US, values_us)
+
+
 class Durations:
     """Sum, count, maximum and percentiles of durations in whole microseconds."""
 
@@ -126,14 +135,19 @@ class Durations:
         """Take in distinct values, at most DURATION_US_MAX, with how often each occurred."""
         if not len(values_us):
             return
-        self.count += int(counts.sum())
-        self._reach(int(values_us.max()))
         # In two halves, as the products of long times and many records do not fit 64 bits.
         high, low = values_us >> _HALF_BITS, values_us & ((1 << _HALF_BITS) - 1)
-        self.sum_us += (int((high * counts).sum()) << _HALF_BITS) + int((low * counts).sum())
+        sum_us = (int((high * counts).sum()) << _HALF_BITS) + int((low * counts).sum())
+        self.add_sum(int(counts.sum()), sum_us, int(values_us.max()), buckets_of(values_us), counts)
+
+    def add_sum(self, count: int, sum_us: int, max_us: int, buckets: Int64s, counts: Int64s) -> None:
+        """The same of values of which all but the buckets is summed up, and each one's bucket is known."""
+        self.count += count
+        self.sum_us += sum_us
+        self._reach(max_us)
         if self.buckets is None:
             self.buckets = np.zeros(_BUCKETS, np.int64)
-        np.add.at(self.buckets, np.searchsorted(BOUNDS_US, values_us), counts)
+        np.add.at(self.buckets, buckets, counts)
 
     def add_long(self, values_us: Sequence[int], counts: Sequence[int]) -> None:
         """Take in values of any size, with how often each occurred."""
@@ -192,17 +206,20 @@ class Durations:
         return durations
 
 
-def add_counts(counts: dict[str, int], found: Iterable[tuple[str, int]]) -> None:
+def add_counts(counts: dict[str, int], found: Iterable[tuple[str | None, int]]) -> None:
     """Add values, each with a number, to a count of few distinct ones; past VALUES_MAX names, new ones are counted
-    together as `(other)`.
+    together as `(other)`. None is no value.
 
     Values come in the order of their first record, where they could pass the limit: which names are kept is then a
     function of the records alone.
     """
     for value, number in found:
-        if value not in counts and len(counts) >= VALUES_MAX:
-            value = OTHER
-        counts[value] = counts.get(value, 0) + number
+        if value is None:
+            continue
+        known = counts.get(value)
+        if known is None and len(counts) >= VALUES_MAX:
+            value, known = OTHER, counts.get(OTHER)
+        counts[value] = number + (known or 0)
 
 
 def merged_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:

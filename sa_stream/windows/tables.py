@@ -1,70 +1,85 @@
-"""Columns in, their distinct values out, in the order of their first record: by numbers, or by dicts for lists. What is
-done with the values is the fold's, and the same for both.
+"""Records of some windows in, and of each window the distinct values of a column out, in the order of first records.
+
+All windows of a fold are looked at together, with the window as a key, as each call of numpy costs as much as some ten
+records do. What is left to do for each window is to add its distinct values to what it has.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
-from sa_stream.records.coded import Coded, firsts
-from sa_stream.records.columns import Bools, Columns, Int64s, Lists, Texts
+from sa_stream.records.coded import Coded, counted
+from sa_stream.records.columns import Bools, Columns, Int64s
 from sa_stream.records.micros import Micros
+from sa_stream.windows.names import Names
+from sa_stream.windows.window import Window
 
-type Counts = dict[Any, int]  # value -> how many records have it
-
-
-def paired(one: Coded, other: Coded) -> tuple[Int64s, list[tuple[int, int]]]:
-    """Two columns as one: for each record which of the distinct pairs it has, and these, as places in both."""
-    both, width = one.codes * len(other) + other.codes, len(other)
-    if len(one) * width <= PAIRS_TOLD_BY_COUNTING:
-        found = np.flatnonzero(np.bincount(both))
-        number = np.zeros(len(one) * width, np.int64)
-        number[found] = np.arange(len(found))
-        codes = number[both]
-    else:
-        found, codes = np.unique(both, return_inverse=True)
-    return codes, list(zip((found // width).tolist(), (found % width).tolist(), strict=True))
+CELLS_MAX = 1 << 18  # up to so many possible values they are told apart by counting, and not by sorting
 
 
-PAIRS_TOLD_BY_COUNTING = 1 << 18
+class Grouped(NamedTuple):
+    """Of each window the distinct values that its records have, in the order of their first record.
 
-
-class Many:
-    """Records as numbers.
-
-    status, sizes  of each: NO_STATUS where it has none; bytes
-    huge           row -> bytes, of those with HUGE_BYTES or more, whose size is 0
+    codes   for each record which of them it has; they are numbered over all windows, one after the other
+    places  of each of them its place among the distinct values of all
+    bounds  where those of each window begin; and where those of the last one end
     """
 
-    def __init__(self, texts: Texts, huge: dict[int, int]) -> None:
-        self._coded, self._micros, self.huge = texts.coded, texts.micros, huge
-        self.status, self.sizes = texts.status, texts.sizes
+    codes: Int64s
+    places: Int64s
+    bounds: list[int]
 
-    def part(self, begin: int, end: int) -> "Many":
-        """Consecutive records: all of them, as those of several windows are never so many."""
-        assert (begin, end) == (0, len(self.sizes))
-        return self
+    def numbers(self, weights: Int64s | None = None, rows: Bools | None = None) -> Int64s:
+        """Of each how many records have it, or the sum of their weights. `rows`: only of some."""
+        return counted(self.codes, len(self.places), weights, rows)
 
-    def counted(self, name: str) -> Counts:
-        """Distinct values of a column."""
-        column = self.coded(name)
-        return dict(zip(column.values, column.numbers().tolist(), strict=True))
 
-    def counted_pairs(self, one: str, other: str) -> Counts:
-        """Distinct pairs of values of two columns, in the order of their first record."""
-        columns = self.coded(one), self.coded(other)
-        codes, pairs = paired(*columns)
-        numbers = np.bincount(codes).tolist()
-        order = np.argsort(firsts(codes)).tolist()
-        return {(columns[0].values[a], columns[1].values[b]): numbers[k] for k in order for a, b in (pairs[k],)}
+def grouped(codes: Int64s, width: int, window_of: Int64s, windows: int) -> Grouped:
+    """codes: of each record one of `width` values; window_of: its window, ascending."""
+    rows, keys = np.arange(len(codes)), window_of * width + codes
+    if windows * width <= max(CELLS_MAX, len(codes)):
+        first_at = np.empty(windows * width, np.int64)  # only where there is a record
+        first_at[keys[::-1]] = rows[::-1]
+        first = first_at[keys]
+    else:
+        order = np.argsort(keys, kind="stable")
+        begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        first = np.empty(len(codes), np.int64)
+        first[order] = np.repeat(order[begins], np.diff(begins, append=len(codes)))
+    leads = first == rows
+    number = np.cumsum(leads) - 1
+    of_each = window_of[leads]
+    return Grouped(number[first], codes[leads], np.searchsorted(of_each, np.arange(windows + 1)).tolist())
 
-    def where(self, name: str, test: Callable[[str], bool]) -> Bools:
-        """Which records have a value that passes a test."""
-        column = self.coded(name)
-        found: Bools = np.array([test(value) for value in column.values], np.bool_)[column.codes]
-        return found
+
+def paired(codes: Int64s, width: int, other: Coded) -> tuple[Int64s, list[tuple[int, int]]]:
+    """Numbers below `width` and a column as one: for each record which of the distinct pairs it has; and these, in the
+    order of their first record."""
+    both, nowhere = codes * len(other) + other.codes, np.zeros(len(codes), np.int64)
+    pair_of, found, _ = grouped(both, width * len(other), nowhere, 1)
+    return pair_of, list(zip((found // len(other)).tolist(), (found % len(other)).tolist(), strict=True))
+
+
+class Table:
+    """Records of some windows, of which each has one, those of one window after those of another.
+
+    windows    the windows, and `bounds` where the records of each begin, and where those of the last one end
+    window_of  of each record the place of its window
+    status, sizes  of each: NO_STATUS where it has none; bytes
+    huge       row -> bytes, of those with HUGE_BYTES or more, whose size is 0
+    """
+
+    def __init__(self, columns: Columns, windows: Sequence[Window], lengths: Sequence[int]) -> None:
+        texts = columns.as_texts
+        self._coded, self._micros, self.huge = texts.coded, texts.micros, columns.huge
+        self.status, self.sizes, self.event_ms = texts.status, texts.sizes, columns.event_ms
+        self.windows = windows
+        self.bounds = [0, *accumulate(lengths)]
+        self.window_of = np.repeat(np.arange(len(windows)), lengths)
 
     def coded(self, name: str) -> Coded:
         return self._coded[name]
@@ -72,51 +87,34 @@ class Many:
     def micros(self, name: str) -> Micros:
         return self._micros[name]
 
-
-class Few:
-    """The same of records in lists, of which there are few."""
-
-    def __init__(self, lists: Lists, status: Int64s, sizes: Int64s, huge: dict[int, int]) -> None:
-        self.lists, self.status, self.sizes, self.huge = lists, status, sizes, huge
-        self._coded: dict[str, Coded] = {}
-
-    def part(self, begin: int, end: int) -> "Few":
-        if end - begin == len(self.sizes):
-            return self
-        lists = {name: values[begin:end] for name, values in self.lists.items()}
-        return Few(lists, self.status[begin:end], self.sizes[begin:end], _between(self.huge, begin, end))
-
-    def counted(self, name: str) -> Counts:
-        return Counter([value or "" for value in self.lists[name]])
-
-    def counted_pairs(self, one: str, other: str) -> Counts:
-        return Counter(zip(self.lists[one], self.lists[other], strict=True))
-
     def where(self, name: str, test: Callable[[str], bool]) -> Bools:
-        values = self.lists[name]
-        passing = {value for value in set(values) if value is not None and test(value)}
-        return (
-            np.array([value in passing for value in values], np.bool_) if passing else np.zeros(len(values), np.bool_)
-        )
+        """Which records have a value that passes a test."""
+        column = self.coded(name)
+        found: Bools = np.array([test(value) for value in column.values], np.bool_)[column.codes]
+        return found
 
-    def coded(self, name: str) -> Coded:
-        if name not in self._coded:
-            self._coded[name] = Coded.of_texts(self.lists[name])
-        return self._coded[name]
+    def of_each(self, codes: Int64s, width: int, rows: Int64s | None = None) -> Grouped:
+        """Numbers of records, all of those below `width`, by window. `rows`: of which records they are, if not of
+        all."""
+        if len(self.windows) == 1:  # the ordinary case
+            return Grouped(codes, np.arange(width), [0, width])
+        window_of = self.window_of if rows is None else self.window_of[rows]
+        return grouped(codes, width, window_of, len(self.windows))
 
-    def micros(self, name: str) -> Micros:
-        return Micros.of(self.lists[name])
+    def grouped(self, column: Coded) -> Grouped:
+        """The distinct values of a column by window."""
+        return self.of_each(column.codes, len(column))
 
+    def add_names(self, tables: Iterable[Names], codes: Int64s, names: Sequence[str]) -> None:
+        """Count records by names, of each window in a table. `codes`: of each record where its name is in `names`, all
+        of which some record has."""
+        groups = self.of_each(codes, len(names))
+        named, numbers = [names[place] for place in groups.places.tolist()], groups.numbers().tolist()
+        for table, (_, begin, end), first, last in zip(
+            tables, self.each(groups), self.bounds, self.bounds[1:], strict=False
+        ):
+            table.add(named[begin:end], numbers[begin:end], groups.codes[first:last] - begin)
 
-type Table = Many | Few
-
-
-def table_of(columns: Columns) -> Table:
-    table, huge = columns.table, columns.huge
-    if isinstance(table, dict):
-        return Few(table, np.array(table["status"], np.int64), np.array(table["bytes"], np.int64), huge)
-    return Many(table, huge)
-
-
-def _between(huge: dict[int, int], begin: int, end: int) -> dict[int, int]:
-    return {row - begin: huge[row] for row in range(begin, end) if row in huge} if huge else huge
+    def each(self, groups: Grouped) -> Iterator[tuple[Window, int, int]]:
+        """Each window, and where its distinct values begin and end."""
+        return zip(self.windows, groups.bounds[:-1], groups.bounds[1:], strict=True)

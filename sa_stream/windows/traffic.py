@@ -21,13 +21,16 @@ RESULT_TYPES = (
 def traffic_of(windows: Iterable[Window]) -> Traffic:
     """The sum over some windows."""
     found: Traffic = Counter()
+    requests, statuses, results = 0, dict[str, int](), dict[str, int]()
     for window in windows:
-        known = 0
-        for code, number in window.counts["status"].items():
-            found[STATUS_CLASS, f"{code[0]}xx"] += number
-            known += number
-        found[STATUS_CLASS, NO_STATUS] += window.total_requests - known
-        for result, number in window.counts["results"].items():
-            found[RESULT_TYPE, result if result in RESULT_TYPES else OTHER_RESULT] += number
+        requests += window.total_requests
         found[BYTES, ""] += window.total_bytes
+        for kind, total in (("status", statuses), ("results", results)):
+            for value, number in window.counts[kind].items():
+                total[value] = total.get(value, 0) + number
+    for code, number in statuses.items():
+        found[STATUS_CLASS, f"{code[0]}xx"] += number
+    found[STATUS_CLASS, NO_STATUS] += requests - sum(statuses.values())
+    for result, number in results.items():
+        found[RESULT_TYPE, result if result in RESULT_TYPES else OTHER_RESULT] += number
     return found

@@ -8,7 +8,7 @@ import pytest
 from sa_stream import native
 from sa_stream.records import decoder
 from sa_stream.timing import MINUTE_MS
-from sa_stream.windows import fold
+from sa_stream.windows import paths
 from tests.native.both_ways import needs_kernel
 from tests.simulation.both_ways import differing
 from tests.windows import partition_feed
@@ -27,7 +27,7 @@ def stored(records: list[Record], seed: int, with_kernel: Callable[[int], bool])
             patch.setattr(partition_feed, "PACKED", with_kernel(life))
             if seed % 2:
                 patch.setattr(decoder, "FEW_ROWS", -1)  # as many are read
-                patch.setattr(fold, "FEW_ROWS", -1)
+                patch.setattr(paths, "FEW_AT_ONCE", 0)
             left = after(records, checkpoint)
             now_ms = max((each.arrival_ms for each in left), default=records[-1].arrival_ms) + MINUTE_MS
             worker = Worker(store, checkpoint, now_ms, lineage=f"line-{life}")

@@ -8,9 +8,11 @@ import polars as pl
 import pytest
 
 from sa_stream.errors import Source_Error
-from sa_stream.records.columns import REASONS
+from sa_stream.records.columns import CODED_COLUMNS, REASONS
 from sa_stream.records.fields import Time_Form
+from sa_stream.records.micros import DURATIONS
 from sa_stream.records.parser import Parser
+from sa_stream.records.request_ids import REQUEST_ID
 from sa_stream.records.standard_logs import (
     Named_Fields,
     fields_of_columns,
@@ -136,7 +138,10 @@ def test_json_parquet_and_w3c_give_the_same_values_also_where_w3c_alone_encodes(
     frame = parsed(fields, lines_of_frame(pl.DataFrame([plain]), fields.columns))
     text = pl.Series([plain]).struct.json_encode()[0].encode() + b"\n"
     for columns in (frame, *parsed_json(text)[0]):
-        assert columns.as_texts.as_lists() == w3c.as_texts.as_lists()
+        assert all(columns.texts_of(name) == w3c.texts_of(name) for name in (*CODED_COLUMNS, REQUEST_ID))
+        assert all(columns.micros_of(name) == w3c.micros_of(name) for name in DURATIONS)
+        assert columns.as_texts.status.tolist() == w3c.as_texts.status.tolist()
+        assert columns.as_texts.sizes.tolist() == w3c.as_texts.sizes.tolist()
         assert columns.event_ms.tolist() == w3c.event_ms.tolist()
 
 

@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from sa_stream.records.coded import Coded
 from sa_stream.records.fields import RESULT_FIELDS, USED_FIELDS, to_mask
 from sa_stream.rollups.entry import About, build_entry, consolidation_result, merge
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY
 from sa_stream.windows.paths import SUMS
+from sa_stream.windows.remembered import keys_of
 from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 
 START = 1_771_252_200_000  # 2026-02-16T14:30:00Z
@@ -26,7 +28,8 @@ def window(requests: int = 8, start_ms: int = START, fields: int = ALL) -> Windo
     made.minutes = [[0] * MINUTES for _ in PER_MINUTE]
     made.minutes[0][3] = requests
     made.unique_paths.add(np.arange(5, dtype=np.uint64))
-    made.paths.add_few(["/b"] * 4 + ["/a"] * 4, dict.fromkeys(SUMS, [1] * 8))
+    paths = Coded.of_texts(["/b"] * 4 + ["/a"] * 4)
+    made.paths.add(paths, keys_of(paths), dict.fromkeys(SUMS, np.ones(8, np.int64)))
     return made
 
 

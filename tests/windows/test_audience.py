@@ -140,8 +140,10 @@ def names_of(values: Sequence[str], step: int) -> Names:
     table = Names()
     for place in range(0, len(values), step):
         part = values[place : place + step]
-        distinct = list(dict.fromkeys(part))
-        table.add(distinct, np.array([distinct.index(value) for value in part], np.int64))
+        counts = Counter(part)
+        distinct = list(counts)
+        places = np.array([distinct.index(value) for value in part], np.int64)
+        table.add(distinct, list(counts.values()), places)
     return table
 
 

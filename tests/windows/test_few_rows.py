@@ -1,4 +1,4 @@
-"""Few rows are read and folded one by one, many as columns: both ways make the same windows, to the byte."""
+"""However many rows and windows are read and folded together, the windows are the same, to the byte."""
 
 import random
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sa_stream import native
-from sa_stream.records import decoder
+from sa_stream.records import coded, decoder, hashing
 from sa_stream.records.columns import FEW_ROWS
-from sa_stream.windows import fold
+from sa_stream.windows import audience, fold, known_paths, paths, tables
 from tests.log_lines import NOW_MS, log_files
 from tests.oracle import CANONICAL
 from tests.windows import partition_feed
@@ -24,12 +24,16 @@ HOSTILE = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 KERNEL = native.AVAILABLE
-ALWAYS, NEVER = 1 << 40, -1  # values of FEW_ROWS
+LIMITS = (
+    *((decoder, "FEW_ROWS"), (paths, "FEW_AT_ONCE"), (hashing, "FEW_TEXTS"), (coded, "FEW_TEXTS")),
+    *((known_paths, "FEW_PATHS"), (audience, "FEW_AGENTS")),
+)
+ALWAYS, NEVER = 1 << 40, -1  # values of them
 
 
 def life(records: Sequence[Record], seed: int, limits: Sequence[int], kernel: Sequence[bool] = (False,)) -> Worker:
-    """A worker that reads the records in batches of any size, each under one of the values of FEW_ROWS, and with the
-    kernel or without it, packed or not."""
+    """A worker that reads the records in batches of any size, each under one of the limits for few, and with the
+    kernel or without it, packed or not; windows are folded together in any number, and told apart in both ways."""
     kernel = [choice for choice in kernel if KERNEL or not choice] or [False]
     rng = random.Random(seed)
     now_ms = records[-1].arrival_ms
@@ -38,8 +42,10 @@ def life(records: Sequence[Record], seed: int, limits: Sequence[int], kernel: Se
         while rest:
             size = rng.choice([1, 2, 5, 17, 60, 200])
             part, rest = rest[:size], rest[size:]
-            for module in (decoder, fold):
-                patch.setattr(module, "FEW_ROWS", rng.choice(limits))
+            for module, limit in LIMITS:
+                patch.setattr(module, limit, rng.choice(limits))
+            patch.setattr(fold, "WINDOWS_TOGETHER", rng.choice([1, 3, 256]))
+            patch.setattr(tables, "CELLS_MAX", rng.choice([0, 1 << 18]))
             patch.setattr(native, "AVAILABLE", rng.choice(kernel))
             patch.setattr(partition_feed, "PACKED", rng.choice([True, False]))
             worker.read(part, now_ms)

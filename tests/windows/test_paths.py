@@ -35,15 +35,14 @@ def sums_of(size: int) -> dict[str, int]:
 
 
 def add(table: Path_Table, rows: Sequence[Row]) -> None:
-    """Sizes over 1,000 are too large for the column. Odd numbers of rows come one by one."""
+    """Sizes over 1,000 are too large for the column. Odd numbers of rows wait in a dict."""
     sums = {name: np.array([sums_of(size)[name] for _, size in rows], np.int64) for name in SUMS}
     sums["bytes"][sums["bytes"] > 1_000] = 0
     huge = [(row, path, size) for row, (path, size) in enumerate(rows) if size > 1_000]
-    if len(rows) % 2:
-        table.add_few([path for path, _ in rows], {name: of_each.tolist() for name, of_each in sums.items()}, huge)
-        return
-    paths = Coded.of_texts([path for path, _ in rows])
-    table.add(paths, keys_of(paths), sums, huge)
+    coded = Coded.of_texts([path for path, _ in rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "FEW_AT_ONCE", 256 if len(rows) % 2 else 0)
+        table.add(coded, keys_of(coded), sums, huge)
 
 
 def table_of(rows: Sequence[Row], step: int | None = None) -> Path_Table:
