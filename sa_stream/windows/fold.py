@@ -55,7 +55,7 @@ FOLD_ROWS = 40_000
 LONG_PROTOCOLS = ("ws", "wss", "grpc", "grpcs")
 SWITCHING_PROTOCOLS = 101  # the status of a WebSocket
 EVENT_STREAM = "text/event-stream"
-WINDOWS_TOGETHER = 256  # so many with few records each are folded together
+WINDOWS_TOGETHER = 512  # so many are folded at once, which bounds what is told of each minute
 _COUNTRY = re.compile("[A-Z]{2}|T1")  # T1: Tor
 
 

@@ -44,7 +44,7 @@ def life(records: Sequence[Record], seed: int, limits: Sequence[int], kernel: Se
             part, rest = rest[:size], rest[size:]
             for module, limit in LIMITS:
                 patch.setattr(module, limit, rng.choice(limits))
-            patch.setattr(fold, "WINDOWS_TOGETHER", rng.choice([1, 3, 256]))
+            patch.setattr(fold, "WINDOWS_TOGETHER", rng.choice([1, 3, 512]))
             patch.setattr(tables, "CELLS_MAX", rng.choice([0, 1 << 18]))
             patch.setattr(native, "AVAILABLE", rng.choice(kernel))
             patch.setattr(partition_feed, "PACKED", rng.choice([True, False]))
