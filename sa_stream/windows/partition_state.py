@@ -298,10 +298,17 @@ class Partition_State:
 
     def read_with(self, settings: str, new_lineage: Callable[[], str]) -> None:
         """What decides the content of windows, besides their records. If it is not what it was, the partition goes on
-        in a new lineage, as a key must name one content; what it covers stays as it is."""
-        if self.settings and settings != self.settings:
+        in a new lineage, as a key must name one content; what it covers stays as it is. So it does before records that
+        the stream may trim at any moment: whoever goes on from here later gets fewer of them."""
+        if (self.settings and settings != self.settings) or self._before_leftovers:
             self.lineage = new_lineage()
         self.settings = settings
+
+    @property
+    def _before_leftovers(self) -> bool:
+        """Whether what comes next may be older than what the stream has to keep: `lose` has moved on our position, and
+        no record has come to it."""
+        return RETENTION_GAPS in self.counters and self.newest_arrival_ms < self.position_ms <= self.since_ms
 
     def close_until(self, end_ms: int, lineage: str) -> None:
         """Take no more records of windows that start before this time, and do not vouch for these. Where that is news,

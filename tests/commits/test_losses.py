@@ -69,6 +69,26 @@ def test_a_retention_that_was_raised_during_an_outage_does_not_bring_back_what_i
     assert again.state.lineage == "line-b-1"
 
 
+def test_who_goes_on_where_the_stream_trims_gives_no_key_two_contents() -> None:
+    """What is older than the retention may be there for one, and gone for who begins at the same commit later."""
+    worker = working(record(1, NOON_MS, NOON_MS), timing=Timing())
+    now_ms = NOON_MS + 30 * HOUR_MS
+    late = anew(worker, now_ms, Timing())
+    older, old = (record(number, NOON_MS, NOON_MS) for number in (3, 4))
+    late.read([record(2, NOON_MS, NOON_MS)], now_ms)
+    late.flush(now_ms)
+    keys = set(late.store.objects)
+    found = []
+    for lineage, records in (("line-c", [older, old]), ("line-d", [old])):
+        again = Worker(Dict_Store(dict(late.store.objects)), late.checkpoint, now_ms, Timing(), lineage=lineage)
+        again.read(records, now_ms)
+        again.flush(now_ms)
+        found.append({key: again.store.objects[key] for key in set(again.store.objects) - keys})
+    one, other = found
+    assert any(key.startswith("partials/") for key in one)
+    assert all(one[key] == other[key] for key in one.keys() & other.keys())
+
+
 def first_read(first_ms: int, born_ms: int, now_ms: int = NOON_MS, timing: Timing = WEEK) -> int:
     """What a partition vouches for that finds its first record with this arrival time."""
     worker = Worker(None, None, now_ms, timing, start=Start(BEGINNING_MS, born_ms))
