@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, children, end_of, parse_cache_key, time_key
-from sa_stream.windows.window import SLOT, Window
+from sa_stream.windows.window import SLOT, SLOT_FIELDS, Window
 
 FINAL, PARTIAL, ZERO, MISSING = "final", "partial", "zero", "missing"
 NOT_FINAL = "partial"  # the reason of a roll-up that waits for an entry that is there, but not final
 OLDER_VERSION = "older-version"  # a version before stored its day, which kept no half hours
 COLUMNS = {DAILY: "per_half_hour", MONTHLY: "per_day"}  # name of the columns -> of which period
 _OF_EACH = {DAILY: HALF_HOUR, MONTHLY: DAILY}
-_FIELDS = {"human": "cs-user-agent", "bytes": "sc-bytes", "status_4xx": "sc-status", "status_5xx": "sc-status"}
 
 # start (ms) of a slot that is not final -> its state, and why
 type Waits = Mapping[int, tuple[str, str]]
@@ -58,9 +57,8 @@ def slot_columns(
         reasons.append(reason or None)
     columns: dict[str, Any] = dict(zip(SLOT, map(list, zip(*rows, strict=True)), strict=True))
     columns["p95"] = given("time-taken", [None if us is None else us / 1e6 for us in columns["p95"]])
-    columns["hits"] = given_results(columns["hits"])
-    for name, field in _FIELDS.items():
-        columns[name] = given(field, columns[name])
+    for name, (field, *others) in SLOT_FIELDS.items():
+        columns[name] = given_results(columns[name]) if others else given(field, columns[name])
     return {**dict.fromkeys(COLUMNS.values()), COLUMNS[period]: {**columns, "state": states, "reason": reasons}}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from sa_stream.format import pack, raw, unpack, unraw
+from sa_stream.records.fields import RESULT_FIELDS, from_mask
 from sa_stream.timing import MINUTE_MS, WINDOW_MS
 from sa_stream.windows.names import Names
 from sa_stream.windows.paths import Path_Table
@@ -41,6 +42,13 @@ MINUTES = WINDOW_MS // MINUTE_MS
 _NAME_BYTES = 100  # of a name in a dict, beside its text
 _FIXED_BYTES = 10_000
 SLOT = ("requests", "human", "bytes", "hits", "status_4xx", "status_5xx", "p95")  # p95 of time-taken, in microseconds
+SLOT_FIELDS = {  # number of a slot -> fields, of which records need one to tell it
+    "human": ("cs-user-agent",),
+    "bytes": ("sc-bytes",),
+    "hits": RESULT_FIELDS,
+    "status_4xx": ("sc-status",),
+    "status_5xx": ("sc-status",),
+}
 PER_MINUTE = ("requests", "status_4xx", "status_5xx", "bytes", "hits")
 
 type Slot = tuple[int | None, ...]  # None: nothing is known of it
@@ -130,19 +138,20 @@ class Window:
 
     def as_slot(self) -> Self:
         """The same, to be merged as one slot of a roll-up: what a half hour is in its hour and day, and a day in its
-        month."""
+        month. What its requests had no field for is not known of it, whatever other slots know."""
         slot = copy(self)
-        statuses = self.counts["status"]
-        slot.slots = {
-            self.start_ms: (
-                self.total_requests,
-                None if self.older else self.counts["agent_classes"].get("human", 0),
-                self.total_bytes,
-                self.counts["results"].get("Hit", 0),
-                *(sum(n for code, n in statuses.items() if code[0] == first) for first in "45"),
-                self.time_taken.percentile_us(95) if self.time_taken.count else None,
-            )
-        }
+        statuses, offered = self.counts["status"], from_mask(self.fields)
+        told = (
+            self.total_requests,
+            None if self.older else self.counts["agent_classes"].get("human", 0),
+            self.total_bytes,
+            self.counts["results"].get("Hit", 0),
+            *(sum(n for code, n in statuses.items() if code[0] == first) for first in "45"),
+            self.time_taken.percentile_us(95) if self.time_taken.count else None,
+        )
+        unknown = {name for name, fields in SLOT_FIELDS.items() if self.total_requests and offered.isdisjoint(fields)}
+        numbers = zip(SLOT, told, strict=True)
+        slot.slots = {self.start_ms: tuple(None if name in unknown else number for name, number in numbers)}
         return slot
 
     @property

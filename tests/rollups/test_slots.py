@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from sa_stream.records.fields import to_mask
 from sa_stream.rollups.entry import About, build_entry, merge
-from sa_stream.rollups.periods import DAILY, MONTHLY, cache_key
+from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key
 from sa_stream.rollups.slots import as_part
+from sa_stream.services.traffic_metrics import SUMMED, values_of
 from sa_stream.timing import DAY_MS, HOUR_MS, WINDOW_MS
+from sa_stream.windows.window import Window
 from tests.rollups.rollup_stream import Stream, window_of
 
 DAY = 1_771_200_000_000  # 2026-02-16T00:00Z
@@ -93,9 +96,26 @@ def test_half_hours_that_an_older_version_did_not_keep_are_missing_and_not_zero(
     old = window_of(DAY, 5)
     old.older = True
     day = merge(DAILY, DAY, [as_part(DAILY, old)])  # an hour's summary from before: no slots
-    entry = build_entry(DAILY, DAY, day, About(True, 0, [], [], None, 0))
+    entry = entry_of(DAILY, day)
     assert set(entry["per_half_hour"]["state"]) == {"missing"}
     assert set(entry["per_half_hour"]["reason"]) == {"older-version"}
     assert (entry["agent_classes"], entry["page_views"], entry["referrers"]) == (None, None, None)
     assert (entry["total_requests"], entry["status_codes"]) == (5, {"200": 5})
     assert entry["errors"]["agent_classes"] is None
+
+
+def test_a_slot_says_of_a_field_that_came_later_what_its_own_entry_says():
+    """The list got agents, sizes, times and result types in the second half hour; in the first they are not known."""
+    before, after = window_of(DAY, 5), window_of(DAY + WINDOW_MS, 7)
+    before.fields = to_mask(["timestamp", "cs-uri-stem"])
+    hour = merge(HOURLY, DAY, [as_part(HOURLY, each) for each in (before, after)])
+    day = merge(DAILY, DAY, [as_part(DAILY, Window.from_bytes(hour.to_bytes()))])
+    slots = entry_of(DAILY, day)["per_half_hour"]
+    for place, half in enumerate((before, after)):
+        own = values_of(entry_of(HALF_HOUR, half), SUMMED)
+        assert {name: slots[name][place] for name in SUMMED} == own, place
+    assert [slots[name][2] for name in SUMMED] == [0] * len(SUMMED)
+
+
+def entry_of(period: str, window: Window) -> dict[str, Any]:
+    return build_entry(period, DAY, window, About(True, 0, [], [], None, 0))
