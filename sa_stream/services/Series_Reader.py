@@ -10,7 +10,7 @@ from typing import Any
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key, end_of, from_iso, start_of, time_key
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
-from sa_stream.services.traffic_metrics import IN_SLOTS, SUMMED
+from sa_stream.services.traffic_metrics import BESIDE_REQUESTS, IN_SLOTS, SUMMED
 from sa_stream.services.traffic_slots import (
     COLUMNS,
     FINAL,
@@ -88,6 +88,8 @@ class Series_Reader:
             return _sums((*starts, end_of(HOURLY, starts[-1])), self.slots(HALF_HOUR, from_ms, to_ms, names), names)
         told, parents = self._told(period, starts)
         own = self._own(starts, told, parents, period != HOURLY and set(names) <= {*IN_SLOTS})
+        if not BESIDE_REQUESTS.isdisjoint(names):
+            own |= {start_ms for start_ms, slot in told.items() if slot.state == ZERO}
         entries = self._read([cache_key(period, start_ms) for start_ms in own])
         found = []
         for start_ms in starts:

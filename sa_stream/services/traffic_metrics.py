@@ -12,6 +12,7 @@ type Values = Mapping[str, float | None]
 SUMMED = ("requests", "human", "bytes", "hits", "status_4xx", "status_5xx")  # in the half hours of a day's entry
 IN_SLOTS = (*SUMMED, "p95")
 OF_MINUTES = ("requests", "status_4xx", "status_5xx", "bytes", "hits")
+BESIDE_REQUESTS = frozenset({"duplicate_records", "invalid_records"})  # may be there where no request is
 HIT_RATE = "hit_rate"
 _RESULTS = {
     "hits": "Hit",

@@ -70,13 +70,14 @@ def of_columns(period: str, parent: Entry) -> dict[int, Slot] | None:
 def of_minutes(start_ms: int, entry: Entry, names: Sequence[str], until_ms: int) -> list[Slot]:
     """The minutes of a half hour that have begun until then."""
     final, minutes = entry.get("status") == FINAL, entry.get("per_minute") or {}
+    requests = minutes.get("requests")
     found = []
     for place in range(30):
         minute_ms = start_ms + place * MINUTE_MS
         if minute_ms > until_ms:
             break
         values = {name: _at(minutes.get(name), place) if name in OF_MINUTES else None for name in names}
-        state = PARTIAL if not final else FINAL if values.get("requests", 1) else ZERO
+        state = PARTIAL if not final else ZERO if _at(requests, place) == 0 else FINAL
         found.append(Slot(minute_ms, minute_ms + MINUTE_MS, state, "" if final else reason_of(entry), values))
     return found
 

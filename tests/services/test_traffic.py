@@ -77,6 +77,34 @@ def test_any_metric_can_be_asked_for_and_says_what_the_entry_says(period: str, n
             assert value == values_of(entry, [name])[name], start
 
 
+@pytest.mark.parametrize("period", ["30min", "hourly", "daily"])
+def test_records_that_are_no_requests_are_told_where_there_were_no_requests(world: World, period: str):
+    """A silent half hour of the night in which malformed records came, and a duplicate; so has its hour."""
+    told = {"total_requests": 0, "invalid_records": 7, "duplicate_records": 1, "status": "final"}
+    for key in ("30min/2026-02-28-0300", "hourly/2026-02-28-03"):
+        body = computed(lines())["30min/2026-02-27-1000"] | told
+        world.put(key, body | {"window_start": "2026-02-28T03:00:00Z", "period": key.partition("/")[0]})
+    words = {"from": "2026-02-28-03", "to": "2026-02-28-04", "metrics": "requests,invalid_records,duplicate_records"}
+    words |= {"tz": "Asia/Tokyo"} if period == "daily" else {"period": period}
+    row, *_ = world.traffic.timeseries(words, NOW_MS)["rows"]
+    _, requests, invalid, duplicates = row
+    if period == "daily":
+        day = range(FEB_28 - 9 * HOUR_MS, FEB_28 + 15 * HOUR_MS, WINDOW_MS)
+        requests -= sum(truth("30min", start_ms, "requests") for start_ms in day)
+        duplicates -= sum(truth("30min", start_ms, "duplicate_records") for start_ms in day)
+        assert invalid is None, "other half hours are of files, which do not know it"
+    else:
+        assert invalid == 7
+    assert (requests, duplicates) == (0, 1)
+
+
+def test_a_minute_without_requests_is_zero_whatever_is_asked_of_it():
+    words = {"from": "2026-02-27T10:00:00Z", "to": "2026-02-27T10:30:00Z", "period": "minute"}
+    states = [World().traffic.timeseries(words | {"metrics": name}, NOW_MS)["slots"] for name in OF_MINUTES]
+    assert "zero" in states[0]
+    assert all(each == states[0] for each in states)
+
+
 def test_the_hit_rate_is_that_of_the_entries(world: World):
     for period in ("30min", "hourly", "daily"):
         answer = world.traffic.timeseries({"from": "2026-02-27", "period": period}, NOW_MS)
