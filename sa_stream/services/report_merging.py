@@ -74,8 +74,8 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any], label: str) -> dict
             weights = [(each[name], each["count"]) for each in (one, other) if each.get(name) is not None]
             count = sum(weight for _, weight in weights)
             total[name] = round(sum(value * weight for value, weight in weights) / count, 6) if count else None
-        elif isinstance(mine, bool) or mine is None or theirs is None:
-            total[name] = mine if mine is not None else theirs
+        elif name == "ai":
+            total[name] = mine
         else:
-            total[name] = mine + theirs
+            total[name] = None if mine is None or theirs is None else mine + theirs
     return total

@@ -8,6 +8,7 @@ import pytest
 from sa_stream.errors import Bad_Parameter, Not_There
 from sa_stream.rollups.periods import cache_key
 from sa_stream.services.report_markdown import code
+from sa_stream.services.report_merging import merged_entry
 from sa_stream.services.Service__SA__Report import Service__SA__Report
 from sa_stream.timing import DAY_MS
 from tests.services.world import BEGIN_MS, NOW_MS, World, computed, expected, lines
@@ -119,3 +120,20 @@ def test_what_is_no_day_week_or_month_is_named(words: dict[str, str], parameter:
 def test_a_time_without_entries_has_no_report():
     with pytest.raises(Not_There):
         report_of(World(), day="2025-01-01")
+
+
+def test_a_number_of_a_path_that_one_day_does_not_know_is_null_in_the_week():
+    """The sizes came into the list on the second day: those of that day alone are not the week's."""
+    bot = {"name": "GPTBot", "count": 3, "bytes": 30, "ai": True}
+    known = computed(lines())["daily/2026-02-27"] | {"bots": [bot]}
+    row = known["top_paths"][0]
+    unknown = known | {"top_paths": [row | {"bytes": None}], "bots": [bot | {"bytes": None}]}
+    for entries in ([known, unknown], [unknown, known], [known, unknown, known]):
+        week = merged_entry(entries)
+        assert week is not None
+        for name, one in (("top_paths", row), ("bots", bot)):
+            assert week[name][0] == one | {"bytes": None} | {
+                number: len(entries) * one[number]
+                for number in ("count", "hits", "misses", "status_4xx", "status_5xx")
+                if number in one
+            }
