@@ -119,6 +119,22 @@ def test_setup_passes_over_a_broken_shim_does_nothing_twice_and_mends_what_is_br
     assert setup(moved, path=path).stdout == ""
 
 
+def test_a_link_to_the_environment_of_another_folder_is_refused_and_that_one_stays_whole(
+    project: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "another project" / ".venv"
+    (others / "bin").mkdir(parents=True)
+    fake_python(others / "bin", "python", "exit 1")
+    (project / ".venv").symlink_to(others)
+    before = sorted(project.rglob("*"))
+    result = setup(project, f"PYTHON={real_python()}")
+    assert result.returncode != 0
+    first, *_ = result.stderr.splitlines()
+    assert first.startswith(f"error: .venv is a symbolic link to {others}: remove the link")
+    assert [path.relative_to(others).as_posix() for path in sorted(others.rglob("*"))] == ["bin", "bin/python"]
+    assert sorted(project.rglob("*")) == before
+
+
 def test_without_the_compiler_one_sentence_says_so_once_and_everything_else_is_set_up(project: Path) -> None:
     named = f"PYTHON={real_python()}"
     first = setup(project, named)
