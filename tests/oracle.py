@@ -59,7 +59,7 @@ What the prose leaves open is decided here:
 import gzip
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -467,12 +467,13 @@ class Line_Reader:
         if cannot_be_of_its_list({name: values[place] for name, place in places.items()}):
             return "columns"
         result = self._results[len(values)]
+        path = shown_path(value("cs-uri-stem"))
         is_stream = is_event_stream(value("sc-content-type"))
         return Log_Record(
             time_ms=time_ms,
             status=status,
             size_bytes=whole_number(value("sc-bytes")),
-            path=shown_path(value("cs-uri-stem")),
+            path=path,
             request_id=known("x-edge-request-id"),
             agent=known("cs-user-agent"),
             result_type=known(result),
@@ -482,7 +483,7 @@ class Line_Reader:
             origin_us=microseconds(value("origin-fbl")),
             what=agent_of(value("cs-user-agent")),
             referrer=host_of_referrer(value("cs-referer").encode(), value("cs-host").encode(), frozenset()),
-            kind=kind_of(type_of(value("sc-content-type").encode()), shown_path(value("cs-uri-stem"))),
+            kind=kind_of(type_of(value("sc-content-type").encode()), path),
             method=value("cs-method"),
             shown=(
                 shown_value(value(result)),
@@ -563,7 +564,7 @@ class Tally:
                 self.origin_us.append(record.origin_us)
 
     def _add_path(self, record: Log_Record) -> None:
-        path = self.paths.setdefault(record.path, Counter())
+        path = self.paths.get(record.path) or self.paths.setdefault(record.path, Counter())
         path["count"] += 1
         path["bytes"] += record.size_bytes
         path["hits"] += record.result_type == "Hit"
@@ -682,8 +683,8 @@ def details_of(period: str, tally: Tally, edges: Counter[str]) -> dict[str, Any]
         listed.append({"name": "(other)", "count": counts, "bytes": sizes, "ai": None})
 
     def most(name: str, limit: int = 20) -> list[dict[str, Any]]:
-        ranked = sorted(tally.paths.items(), key=lambda item: (-item[1][name], item[0]))
-        return [{"path": path, name: row[name], "count": row["count"]} for path, row in ranked[:limit] if row[name] > 0]
+        ranked = sorted((-row[name], path) for path, row in tally.paths.items() if row[name] > 0)
+        return [{"path": path, name: -value, "count": tally.paths[path]["count"]} for value, path in ranked[:limit]]
 
     plain = ("agent_classes", "browsers", "systems", "devices", "kinds", "status_codes")
     return {
@@ -745,7 +746,11 @@ def entry_of(
     period: str, start: datetime, tally: Tally, names: set[str], source_count: int, invalid: int | None
 ) -> dict[str, Any]:
     """An entry in the product's shape. `exact` holds what its estimates are compared with."""
-    lists_us = {"time_taken": tally.time_taken_us, "ttfb": tally.ttfb_us, "origin": tally.origin_us}
+    lists_us = {
+        "time_taken": sorted(tally.time_taken_us),
+        "ttfb": sorted(tally.ttfb_us),
+        "origin": sorted(tally.origin_us),
+    }
     exact_percentiles_us = {
         name: {label: rank_value(values, q) for label, q in QUANTILES.items()} for name, values in lists_us.items()
     }
@@ -822,13 +827,13 @@ def roll_up(
     finer: str | None = None
     tallies: dict[str, dict[datetime, Tally]] = {}
     for period in PERIODS:
-        merged: dict[datetime, Tally] = {}
+        merged: defaultdict[datetime, Tally] = defaultdict(Tally)
         invalid: Counter[datetime] = Counter()
         unknown: set[datetime] = set()
         children: dict[datetime, set[str]] = {}
         for window, tally in sorted(windows.items()):
             start = period_start(period, window * WINDOW_MS)
-            merged.setdefault(start, Tally()).add_all(tally)
+            merged[start].add_all(tally)
             invalid[start] += (invalid_by_window or {}).get(window, 0)
             if window in of_archive:
                 unknown.add(start)
@@ -870,7 +875,7 @@ def recount(lines: bytes | Iterable[bytes], fields: Fields = "canonical", now_ms
     `lines` is the whole input, or payloads that each hold whole lines.
     """
     reader = Line_Reader(fields)
-    windows: dict[int, Tally] = {}
+    windows: defaultdict[int, Tally] = defaultdict(Tally)
     ids: set[tuple[int, str]] = set()
     invalid: Counter[str] = Counter()
     records = duplicates = 0
@@ -884,7 +889,7 @@ def recount(lines: bytes | Iterable[bytes], fields: Fields = "canonical", now_ms
                 invalid[record] += 1
                 continue
             window = record.time_ms // WINDOW_MS
-            tally = windows.setdefault(window, Tally())
+            tally = windows[window]
             if record.request_id is not None:
                 identity = (window, record.request_id)
                 if identity in ids:
@@ -933,7 +938,7 @@ class Partition_Oracle:
         self.watermark_ms = BEFORE_EVERYTHING_MS
         self.arrival_max_ms = BEFORE_EVERYTHING_MS
         self.ids: dict[str, int] = dict(known_ids or {})  # id -> minute in which it last came
-        self.windows: dict[int, Tally] = {}
+        self.windows: defaultdict[int, Tally] = defaultdict(Tally)
         self.invalid_by_window: Counter[int] = Counter()  # by window of arrival
         self.counters = Partition_Counters()
 
@@ -963,7 +968,7 @@ class Partition_Oracle:
         if window_end_ms + self._allowed_lateness_ms <= watermark_before_ms:
             return self._drop("too_late", arrival_ms)
 
-        tally = self.windows.setdefault(window, Tally())
+        tally = self.windows[window]
         if record.request_id is not None:
             minute = self.arrival_max_ms // MINUTE_MS
             last_minute = self.ids.get(record.request_id)
@@ -1014,13 +1019,13 @@ class Stream_Oracle:
 
     def entries(self, instead: Mapping[int, Tally] | None = None) -> dict[str, dict[str, Any]]:
         """`instead`: by window number, those that come from the archive as a whole, where nothing is invalid."""
-        windows: dict[int, Tally] = {}
+        windows: defaultdict[int, Tally] = defaultdict(Tally)
         sources: Counter[int] = Counter()
         invalid: Counter[int] = Counter()
         for partition in self.partitions.values():
             invalid.update(partition.invalid_by_window)
             for window in partition.windows.keys() | partition.invalid_by_window.keys():
-                windows.setdefault(window, Tally()).add_all(partition.windows.get(window, Tally()))
+                windows[window].add_all(partition.windows.get(window, Tally()))
                 sources[window] += 1
         for window, tally in (instead or {}).items():
             windows[window], sources[window] = tally, 1
