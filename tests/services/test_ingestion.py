@@ -73,7 +73,7 @@ def test_a_file_that_is_not_there_is_an_error(key: str):
 
 
 def test_records_are_stored_where_that_is_switched_on_without_ids_agents_and_queries():
-    place = Place(b"")
+    place = Place(b"", service=True)
     lines = record(0, cs_user_agent="agent-smith", cs_uri_stem="/a?token=secret"), record(1)
     place.put({KEY: b"".join(lines)})
     ingestion_of(place).execute(KEY, NOW_MS)

@@ -40,6 +40,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place(state_url="" if request.param == "cache alone" else f"file://{tmp_path}/state")
 
 
+@pytest.fixture
+def place_with_service(place: Place) -> Place:
+    return Place(state_url=place.state_url, service=True)
+
+
 def without_times(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**entry, "computed_at": "", "summary": "", "sources": ""} for entry in entries]
 
@@ -49,7 +54,8 @@ def late_line(at_ms: int, request_id: str) -> bytes:
     return line_of(values) + b"\n"
 
 
-def test_a_day_is_final_and_equal_to_the_recount_with_all_that_it_is_made_of(place: Place):
+def test_a_day_is_final_and_equal_to_the_recount_with_all_that_it_is_made_of(place_with_service: Place):
+    place = place_with_service
     day = place.aggregate("daily", DAY_KEY)
     assert day["status"] == "final"
     assert bool(day["summary"]) == bool(place.state_url)
