@@ -51,8 +51,8 @@ QUICK = Sizes(
     metrics_shards=10,
     days=(1, 2),
     hours=1,
-    archive_objects=3_000,
+    archive_objects=1_500,
     small_files=60,
-    readers_s=2,
+    readers_s=1,
     memory_of_files_bytes=20_000_000,
 )
