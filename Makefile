@@ -6,8 +6,9 @@ SEEDS ?= 150
 # One more than CI has cores: much of what they do is to wait, for windows to close and for leases to expire.
 WORKERS ?= 3
 PYTHON ?=
-# Each worker takes the next test when it is free: they come by their length (tests/conftest.py).
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
+# Each worker takes the next test when it is free: they come by their length (tests/conftest.py). What Python compiles is
+# kept, also where the environment says otherwise: many processes are started, and pytest compiles each test for itself.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 export PYTHON
 
 help: ## what there is to make

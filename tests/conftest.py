@@ -5,16 +5,32 @@ from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
 WAITING_AT_ONCE = 2
+# Files of which one worker takes all tests: what they share takes longer to make than most of them.
+OF_ONE_WORKER = ("tests/consumer/commands/test_archive.py",)
 
 # How long an example takes is a matter of the machine, and of who else works on it.
 hypothesis.settings.register_profile("sa-stream", deadline=None)
 hypothesis.settings.load_profile("sa-stream")
+
+
+class Scheduling(LoadScopeScheduling):
+    """Each test by itself, unless its file is one worker's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in OF_ONE_WORKER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +61,7 @@ def _seconds(item: pytest.Item) -> float:
     """About how long it takes."""
     if item.get_closest_marker("kcl") is not None:
         return 70
-    if item.get_closest_marker("slow") is not None or _waits(item):
+    if item.get_closest_marker("slow") is not None or _waits(item) or item.nodeid.startswith(OF_ONE_WORKER):
         return 15
     return 5 if item.path.is_relative_to(ROOT / "simulation") else 0.2
 
