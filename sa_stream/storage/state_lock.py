@@ -63,7 +63,7 @@ class _File_Lock(State_Lock):
     def __init__(self, store: State_Store, key: str) -> None:
         path = Path(store.location) / key
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # not the store's own directory, if that is gone
             self._file = path.open("a+")
         except OSError as error:
             raise Store_Unavailable(

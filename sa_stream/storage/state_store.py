@@ -139,6 +139,7 @@ class State_Store:
         """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key.
         What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor."""
         folder = self._folder(prefix)
+        self._check_root("list", prefix)
         try:
             found = [
                 Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
@@ -153,6 +154,7 @@ class State_Store:
     def list_folders(self, prefix: str) -> Sequence[str]:
         """The folders directly below this folder, as full keys without a slash at their end, sorted."""
         folder = self._folder(prefix)
+        self._check_root("list", prefix)
         try:
             return sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
         except (BaseError, OSError) as error:
@@ -171,6 +173,7 @@ class State_Store:
             except FileNotFoundError as error:
                 if not self._is_missing(error):
                     raise self._unavailable("delete", group[0], error) from error
+                self._check_root("delete", group[0])
             except (BaseError, OSError) as error:
                 raise self._unavailable("delete", group[0], error) from error
 
@@ -204,9 +207,10 @@ class State_Store:
                 )
             return data, str(result.meta["e_tag"])
         except FileNotFoundError as error:
-            if self._is_missing(error):
-                return None
-            raise self._unavailable("read", key, error) from error
+            if not self._is_missing(error):
+                raise self._unavailable("read", key, error) from error
+            self._check_root("read", key)
+            return None
         except (BaseError, OSError) as error:
             raise self._unavailable("read", key, error) from error
 
@@ -220,6 +224,7 @@ class State_Store:
 
     def _put(self, key: str, data: bytes, mode: Any) -> None:
         _checked(key)
+        self._check_root("write", key)
         try:
             self._put_once(key, data, mode)
         except AlreadyExistsError as error:
@@ -242,6 +247,12 @@ class State_Store:
 
     def _folder(self, prefix: str) -> str | None:
         return _checked(prefix.removesuffix("/")) if prefix else None
+
+    def _check_root(self, verb: str, key: str) -> None:
+        """Where the directory itself is gone, no object is missing, and none may be begun anew: it may come back."""
+        if self.scheme == "file" and not os.path.exists(self.location):
+            gone = "its directory is not there any more: bring it back, or restart to begin with an empty one"
+            raise self._unavailable(verb, key, FileNotFoundError(gone))
 
     def _is_missing(self, error: Exception) -> bool:
         """Whether it is this object that is missing: of a bucket, a 404 may also mean the bucket itself, or a proxy."""

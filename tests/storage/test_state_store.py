@@ -282,6 +282,28 @@ def test_a_path_that_turned_into_a_file_is_unavailable_and_hopeless_at_the_start
         store.check()
 
 
+def test_a_directory_that_is_gone_is_unavailable_and_its_objects_are_there_when_it_comes_back(tmp_path: Path) -> None:
+    """Not missing: what is missing is begun anew."""
+    directory, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    store = State_Store(f"file://{directory}")
+    store.put("a/b", b"1")
+    directory.rename(elsewhere)
+    for use in (
+        *(store.get, store.list, store.list_folders, store.delete, lambda key: store.put(key, b"2")),
+        *(lambda key: store.create(key, b"2"), lambda key: hold_lock(store, key=key)),
+    ):
+        with pytest.raises(Store_Unavailable, match=rf"{SETTING}"):
+            use("a/b")
+    with pytest.raises(Store_Unavailable, match="not there any more: bring it back"):
+        store.check()
+    assert not directory.exists()
+    elsewhere.rename(directory)
+    assert [item.key for item in store.list("")] == ["a/b"]
+    assert store.get("a/b") == b"1"
+    store.delete("a/b")
+    store.put("a/b", b"2")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_without_write_permission_is_hopeless_at_the_start(tmp_path: Path) -> None:
     store = State_Store(f"file://{tmp_path}")
