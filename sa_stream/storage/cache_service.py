@@ -150,7 +150,7 @@ class Storage_FS__Whole_Files(Storage_FS):
         return self.folder__files__all("")
 
     def folder__files__all(self, parent_folder: str) -> list[str]:
-        walked = os.walk(self._path(parent_folder))  # it passes over folders that go meanwhile
+        walked = os.walk(self._path(parent_folder), onerror=_unless_gone)
         found = (os.path.join(folder, name) for folder, _, names in walked for name in names)
         return sorted(os.path.relpath(path, self.root) for path in found if not path.endswith(UNFINISHED))
 
@@ -174,6 +174,13 @@ class Storage_FS__Whole_Files(Storage_FS):
         if full != self.root and not full.startswith(self.root + os.sep):
             raise ValueError(f"{path!r} is outside of the cache's directory")
         return Path(full)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder may go while its neighbours are listed. One that cannot be read has files all the same: whatever they
+    belong to must not look as if it were alone."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _is_json(data: bytes) -> bool:

@@ -1,10 +1,13 @@
 """What the cache service keeps of an entry: all of it goes with the entry, and what belongs to no entry is found."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from sa_stream.errors import Store_Unavailable
 from sa_stream.storage.cache_clients import cache_client__in_process, cache_client__remote
 from sa_stream.storage.cache_files import Cache_Files
 from sa_stream.storage.cache_service import Storage_FS__Whole_Files
@@ -59,6 +62,28 @@ def test_what_others_leave_in_the_directory_belongs_to_nobody_and_stops_nothing(
         (tmp_path / "ns" / folder / ".DS_Store").write_bytes(bytes(9))
     files = Cache_Files(client)
     assert (files.keys("ns"), files.orphans("ns", soon_ms())) == (KEYS[:1], [])
+
+
+@pytest.mark.parametrize("unreadable", ["refs/by-hash", "refs/by-id", "data"])
+def test_nothing_is_an_orphan_as_long_as_a_folder_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    """A disk or a network that fails for a moment: what it hides still belongs to the rest."""
+    client = cache_client__in_process("local_disk", str(tmp_path))
+    client.store_entry("ns", KEYS[0], {"a": 1})
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if str(path).endswith(unreadable):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return scandir(path)
+
+    files = Cache_Files(client)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", failing)
+        with pytest.raises(Store_Unavailable, match="Input/output error"):
+            files.orphans("ns", soon_ms())
+    assert files.orphans("ns", soon_ms()) == []
 
 
 @pytest.mark.parametrize("times", [1, 3], ids=["created once", "created by three"])
