@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,11 +23,18 @@ def metrics_routes(health: Health, clock: Callable[[], Now] = right_now, process
 
     @routes.get("/metrics")
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        encode, content_type = _encoder(request.headers.get("accept", ""))
         headers = {"Content-Type": content_type, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Response(encode(registry), headers=headers)
 
     return routes
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # it compares a version that is no number, such as `abc`: then in the form that anybody reads
+        return choose_encoder("")
 
 
 def timed(app: ASGIApp, health: Health) -> ASGIApp:

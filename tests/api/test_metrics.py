@@ -162,6 +162,15 @@ def test_prometheus_gets_the_form_that_it_asks_for(server: Health_Server) -> Non
     assert text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize("media_type", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize("version", ["abc", "1.x", "1e9", ""])
+def test_whoever_asks_for_a_version_that_is_none_gets_metrics_all_the_same(
+    server: Health_Server, media_type: str, version: str
+) -> None:
+    _, text = get(server, "/metrics", Accept=f"{media_type}; version={version}")
+    assert "sa_stream_ready 0.0" in text
+
+
 def test_requests_are_told_by_their_route_and_never_by_their_path(server: Health_Server) -> None:
     with pytest.raises(urllib.error.HTTPError):
         get(server, "/secret-path?a=1")
