@@ -17,7 +17,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as Connection_Error  # no endpoint, or not in time
 
 from sa_stream.archive.files import Stored
-from sa_stream.errors import Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, Source_Error, Store_Unavailable
 from sa_stream.sources.archive_store import Page
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import Backoff, right_now
@@ -29,6 +29,11 @@ _MISSING = {
     "GetObject": "s3:GetObject on its bucket's objects, or kms:Decrypt on the key that they are encrypted with",
 }
 _BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+
+
+class _Expired(Store_Unavailable):
+    """The credentials have expired; others may be where they came from."""
 
 
 class S3_Archive:
@@ -40,17 +45,28 @@ class S3_Archive:
     ) -> None:
         self._bucket = bucket
         self._clock = clock or Source_Clock()
-        self._client: Any = ask_s3(f"s3://{bucket}", lambda: _client(connections, region))
+        self._make_client = lambda: ask_s3(f"s3://{bucket}", lambda: _client(connections, region))
+        self._client: Any = self._make_client()
 
     def name_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
+
+    def _ask[T](self, name: str, ask: Callable[[], T], done: str = "read from S3") -> T:
+        """As `ask_s3`. A client keeps the credentials that it found: when they have expired, a new one looks again."""
+        client = self._client
+        try:
+            return ask_s3(name, ask, done)
+        except _Expired:
+            if self._client is client:
+                self._client = self._make_client()
+            raise
 
     def page(self, prefix: str, start_after: str = "", by_folder: bool = False) -> Page:
         more = {"StartAfter": start_after} if start_after else {}
         if by_folder:
             more["Delimiter"] = "/"
         sent = right_now()
-        answer = ask_s3(
+        answer = self._ask(
             self.name_of(prefix), lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
         )
         self._clock.note(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), sent, right_now())
@@ -75,7 +91,7 @@ class S3_Archive:
 
         waits = Backoff(100, 2_000)
         while True:  # botocore repeats a call, but not the reading of an answer that breaks off
-            body = ask_s3(name, lambda: self._client.get_object(**asked)["Body"])
+            body = self._ask(name, lambda: self._client.get_object(**asked)["Body"])
             try:
                 content: bytes = body.read()
                 return content
@@ -102,7 +118,7 @@ class S3_Archive:
                     return None
                 raise
 
-        found = ask_s3(self.name_of(key), ask)
+        found = self._ask(self.name_of(key), ask)
         if found is None:
             return None
         return Stored(
@@ -127,10 +143,10 @@ class S3_Archive:
         if storage_class:
             asked["StorageClass"] = storage_class
         done = f"copied to {target.name_of(key)}"
-        ask_s3(self.name_of(stored.key), lambda: target._client.copy_object(**asked), done)
+        target._ask(self.name_of(stored.key), lambda: target._client.copy_object(**asked), done)
 
     def put(self, key: str, content: bytes) -> None:
-        ask_s3(
+        self._ask(
             self.name_of(key),
             lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=content),
             "written to S3",
@@ -141,7 +157,7 @@ class S3_Archive:
         found = self.head(stored.key)
         if found is not None and found.etag != stored.etag:
             raise Source_Error(f"{self.name_of(stored.key)} has changed since it was listed")
-        ask_s3(
+        self._ask(
             self.name_of(stored.key),
             lambda: self._client.delete_object(Bucket=self._bucket, Key=stored.key),
             "deleted from S3",
@@ -172,6 +188,9 @@ def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3") -> T:
     except ClientError as error:
         code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _EXPIRED:
+            why = "the AWS credentials have expired and are loaded anew"
+            raise _Expired(f"{name} cannot be {done} now: {why} ({code}). {EXPIRED_ADVICE}") from error
         if status >= 500 or code in _BUSY:
             raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
         if status == 412:

@@ -45,7 +45,7 @@ class Fast_API__Host(Serverless__Fast_API):
 
 @pytest.fixture(scope="module")
 def place() -> Place:
-    place = Place()
+    place = Place(service=True)
     place.aggregate("daily", DAY_KEY)
     return place
 

@@ -1,8 +1,9 @@
-"""Credentials that expire while a stream is read: whoever renews them where they come from need not restart us."""
+"""Credentials that expire while a stream or an archive is read: whoever renews them need not restart us."""
 
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Store_Unavailable
 from sa_stream.sources.kinesis_reader import Kinesis_Reader, Shard_Reader
+from sa_stream.sources.s3_archive import S3_Archive
 from sa_stream.timing import moment
 
 
@@ -45,14 +47,43 @@ def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with served(Handler, "AWS_ENDPOINT_URL_KINESIS", monkeypatch, tmp_path):
+        yield
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A bucket without objects, for whoever signs with AKIDNEW."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            good = "AKIDNEW" in self.headers["Authorization"]
+            text = b"<ListBucketResult></ListBucketResult>" if good else b"<Error><Code>ExpiredToken</Code></Error>"
+            self.send_response(200 if good else 400)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with served(Handler, "AWS_ENDPOINT_URL_S3", monkeypatch, tmp_path):
+        yield
+
+
+@contextmanager
+def served(
+    handler: type[http.server.BaseHTTPRequestHandler], setting: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> Iterator[None]:
+    """A service at the endpoint that a setting names, and credentials that have expired."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", f"http://127.0.0.1:{server.server_address[1]}")
-    write_credentials(tmp_path, "AKIDOLD")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+    monkeypatch.setenv(setting, f"http://127.0.0.1:{server.server_address[1]}")
+    write_credentials(folder, "AKIDOLD")
     yield
     server.shutdown()
     server.server_close()
@@ -95,3 +126,14 @@ def test_many_shards_that_fail_at_once_make_one_new_session(tmp_path: Path) -> N
     assert reader.client is not first
     assert len(clients - {id(first)}) <= 1
     assert reader.describe().name == "s"
+
+
+@pytest.mark.usefixtures("bucket")
+def test_credentials_of_an_archive_are_loaded_anew_and_it_is_only_waited_for(tmp_path: Path) -> None:
+    archive = S3_Archive("logs")
+    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*renew what they come from.*restart"):
+        archive.page("")
+    write_credentials(tmp_path, "AKIDNEW")
+    with pytest.raises(Store_Unavailable, match="credentials have expired"):
+        archive.page("")
+    assert archive.page("").objects == ()
