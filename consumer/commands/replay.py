@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from consumer.commands.reading import jobs_for, progress, started
+from consumer.process.last_words import output_is_open
 from consumer.process.memory import keep_memory
 from consumer.process.terminal import printable
 from sa_stream.config import SA__Config
@@ -34,7 +35,7 @@ def replay(paths: Sequence[str], config: SA__Config, jobs: int | None = None) ->
     jobs  processes that read; None: as many as are worth it
     """
     began_s = time.perf_counter()
-    if sys.stdout is None:
+    if not output_is_open():
         raise SA_Stream_Error("standard output cannot be written: it is closed")
     logs = Log_Files(paths)
     many = 1 if logs.total_bytes is None else jobs_for(logs.total_bytes, jobs)  # a pipe is read by one, and once

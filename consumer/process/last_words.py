@@ -33,9 +33,29 @@ def end_by(error: BaseException, is_daemon: bool) -> None:
     if isinstance(error, OSError) and error.errno in _FULL and error.filename is None and not is_daemon:
         _say_no_more()
         end(f"what was printed could not be written, as its disk is full: {error.strerror}", FAILED, is_daemon)
+    if isinstance(error, OSError) and error.errno == errno.EBADF and not is_daemon and not output_is_open():
+        _say_no_more()
+        end("standard output cannot be written: it is closed", FAILED, is_daemon)
     short = short_of_memory(error)
     if short is not None or isinstance(error, Exception):
         end(short or f"{type(error).__name__}: {error}", FAILED, is_daemon, error)
+
+
+def output_is_open() -> bool:
+    """Whether standard output takes anything: where it was closed, `never_fail_to_print` has put what does not."""
+    try:
+        return sys.stdout is not None and os.write(sys.stdout.fileno(), b"") == 0
+    except OSError as error:
+        return error.errno != errno.EBADF
+
+
+def _flush_to_one_that_is_open(is_daemon: bool) -> None:
+    """What a command has printed before it ended by an exit of its own must not be lost in silence either."""
+    if sys.stdout is not None and not output_is_open():
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            end_by(error, is_daemon)
 
 
 def _say_no_more() -> None:
@@ -65,6 +85,7 @@ def leave(code: object, is_daemon: bool) -> None:
     """End the process as Python would, but for taking itself apart, object by object: a sixth of the time of a command
     that has loaded polars. Comes back if something is left to be said of the end, or if other threads run; those of the
     daemon have had their time, and may hang in a store, for which Python would wait."""
+    _flush_to_one_that_is_open(is_daemon)
     if (threading.active_count() > 1 and not is_daemon) or not isinstance(code, int):
         return
     atexit._run_exitfuncs()

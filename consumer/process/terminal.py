@@ -11,7 +11,7 @@ from sa_stream.secrecy import without_secrets
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, invisible and bidirectional marks, line separators
 
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 
 
 def printable(text: str) -> str:
@@ -28,13 +28,24 @@ def printable(text: str) -> str:
 
 def never_fail_to_print() -> None:
     """A terminal that has only ASCII gets `\\xe9`, and no traceback. What is said on a standard error that was closed
-    before we started is said to nobody; otherwise a file of ours would get its number."""
+    before we started is said to nobody; what is written to such a standard output fails, so that no result is lost in
+    silence. Otherwise a file of ours would get their numbers."""
+    if sys.stdout is None:
+        _occupy(_STDOUT, os.O_RDONLY)
+        sys.stdout = open(_STDOUT, "w", closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stderr is None:
-        nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, _STDERR)
-        if nobody != _STDERR:
-            os.close(nobody)
+        _occupy(_STDERR, os.O_WRONLY)
         sys.stderr = open(_STDERR, "w", closefd=False)  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _occupy(number: int, how: int) -> None:
+    """Let a number that is free stand for nobody, also in processes of ours."""
+    nobody = os.open(os.devnull, how)
+    if nobody == number:
+        os.set_inheritable(number, True)
+    else:
+        os.dup2(nobody, number)
+        os.close(nobody)

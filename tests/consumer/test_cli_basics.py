@@ -556,6 +556,29 @@ def test_a_standard_error_that_is_closed_costs_no_entry_and_its_number_becomes_n
     assert int(run_shell(f"{sys.executable} -c '{opened}' 2>&-", tmp_path).stdout) > 2
 
 
+@pytest.mark.parametrize(
+    "command", ["generate --records 3", "fields lines.tsv", "doctor", "doctor --json", "replay lines.tsv", "--help"]
+)
+def test_a_standard_output_that_is_closed_is_said_in_a_sentence(command: str, tmp_path: Path) -> None:
+    (tmp_path / "lines.tsv").write_text("1771252200.000\t0.001\n")
+    done = run_shell(f"$SA_STREAM {command} >&-", tmp_path)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith((b"error: standard output", b"error: Cannot write to -:"))
+
+
+def test_who_has_nothing_to_write_needs_no_standard_output_and_gives_its_number_to_no_file(tmp_path: Path) -> None:
+    assert run_shell("$SA_STREAM run >&-", tmp_path, SGRAPH_SEND__SA_ENABLED="false").returncode == 0
+    assert run_shell("$SA_STREAM generate --records 3 --out lines.tsv >&-", tmp_path).returncode == 0
+    opened = (
+        "import os, sys; from consumer.process.terminal import never_fail_to_print as begin; begin(); "
+        "print(os.dup(0), os.get_inheritable(1), file=sys.stderr)"
+    )
+    number, inherited = run_shell(f"{sys.executable} -c '{opened}' >&-", tmp_path).stderr.split()
+    assert int(number) > 2
+    assert inherited == b"True"
+
+
 @pytest.mark.parametrize("limit_kb", [100_000, 300_000, 600_000])
 @pytest.mark.parametrize("command", ["doctor", "run"])
 def test_an_address_space_that_is_too_small_is_said_in_a_sentence(command: str, limit_kb: int, tmp_path: Path) -> None:
