@@ -32,7 +32,7 @@ def subset(seed: int) -> tuple[tuple[str, ...], First_Records]:
     for made in traffic()[start : start + count]:
         values = _others(rng, made["x-edge-result-type"]) | made
         rows.append([values[name] for name in names])
-    return names, First_Records(count, rows)
+    return names, First_Records(count, rows=rows)
 
 
 def _others(rng: random.Random, result: str) -> dict[str, str]:
