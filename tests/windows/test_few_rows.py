@@ -31,6 +31,11 @@ LIMITS = (
 ALWAYS, NEVER = 1 << 40, -1  # values of them
 
 
+@pytest.fixture(scope="module", autouse=True)
+def packed() -> None:
+    """Not the one way or the other: a life goes through all of them."""
+
+
 def life(records: Sequence[Record], seed: int, limits: Sequence[int], kernel: Sequence[bool] = (False,)) -> Worker:
     """A worker that reads the records in batches of any size, each under one of the limits for few, and with the
     kernel or without it, packed or not; windows are folded together in any number, and told apart in both ways."""
