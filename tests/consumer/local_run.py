@@ -3,7 +3,7 @@ that boto3 talks to, and the one that follows an archive."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Local_Run:
         while not holds():
             assert self.error is None, f"the run has ended: {self.error}"
             assert time.monotonic() < deadline_s, f"waited {within_s} s for {what}"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def stop(self) -> None:
         if self._thread is not None:
@@ -92,6 +92,10 @@ class Local_Run:
 
     def counted(self) -> int:
         return sum(each.counters.get("aggregated", 0) for each in self.progress.values())
+
+    def are_final(self, keys: Iterable[str]) -> bool:
+        entries = self.entries
+        return all(entries.get(key, {}).get("status") == "final" for key in keys)
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:

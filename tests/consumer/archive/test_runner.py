@@ -89,8 +89,9 @@ def test_every_window_becomes_final_from_its_files_and_equals_the_recount(place:
     assert {entry["provenance"] for entry in halves.values()} == {"s3"}
     hours = range(-(-place.begin_ms // HOUR_MS) * HOUR_MS, place.end_ms // HOUR_MS * HOUR_MS, HOUR_MS)
     keys = [cache_key(HOURLY, each) for each in hours]
-    run.until("the hours", lambda: all(run.entries.get(key, {}).get("status") == "final" for key in keys))
-    assert not compare_all([run.entries[key] for key in keys], {key: expected[key] for key in keys})
+    run.until("the hours", lambda: run.are_final(keys))
+    entries = run.entries
+    assert not compare_all([entries[key] for key in keys], {key: expected[key] for key in keys})
     run.stop()
 
 

@@ -218,7 +218,8 @@ def test_a_backlog_of_six_and_a_half_days_is_counted_whole_and_all_its_hours_bec
         return [key for key in keys.keys() | hours if entries.get(key, {}).get("status") != "final"]
 
     run.until("every half hour and hour to be final", lambda: not not_final(), 30)
-    assert {start_ms: run.entries[key]["total_requests"] for key, start_ms in keys.items()} == expected
+    entries = run.entries
+    assert {start_ms: entries[key]["total_requests"] for key, start_ms in keys.items()} == expected
 
 
 def test_a_retention_that_is_shortened_while_a_backlog_is_read_takes_nothing_in_silence(

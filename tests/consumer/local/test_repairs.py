@@ -124,8 +124,9 @@ def test_an_outage_longer_than_the_retention_is_repaired_and_the_stream_goes_on(
     hours = range(world.begin_ms, world.windows().stop // HOUR_MS * HOUR_MS, HOUR_MS)
     keys = [cache_key(HOURLY, each) for each in hours]
     run = world.run
-    run.until("the hours", lambda: all(run.entries.get(key, {}).get("status") == "final" for key in keys))
-    assert sum(run.entries[key]["total_requests"] for key in keys) == sum(
+    run.until("the hours", lambda: run.are_final(keys))
+    entries = run.entries
+    assert sum(entries[key]["total_requests"] for key in keys) == sum(
         world.halves()[each]["total_requests"] for each in range(hours.start, hours.stop, WINDOW_MS)
     )
 
