@@ -70,8 +70,10 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
     before its query, which nobody reads."""
     found = []
     texts = columns.as_texts
+    named = {name: columns.texts_of(name) for name in KEPT_AS_TEXT}
+    times = [columns.micros_of(name) for name in DURATIONS]
     for row, (status, size) in enumerate(zip(texts.status.tolist(), texts.sizes.tolist(), strict=True)):
-        values = {name: columns.texts_of(name)[row] for name in KEPT_AS_TEXT}
+        values = {name: column[row] for name, column in named.items()}
         assert size == 0 or row not in columns.huge
         found.append(
             (
@@ -81,7 +83,7 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
                 int(columns.field_count[row]),
                 status,
                 size + columns.huge.get(row, 0),
-                [columns.micros_of(name)[row] for name in DURATIONS],
+                [column[row] for column in times],
                 there(values),
             )
         )
@@ -91,6 +93,8 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
 def there(values: Mapping[str, str]) -> dict[str, str]:
     path = values.get("cs-uri-stem", "")
     cut = {"cs-uri-stem": path if path.startswith("-?") else path.partition("?")[0]}
+    if values.get(REQUEST_ID) == "-":  # missing, which the kernel says at once
+        cut[REQUEST_ID] = ""
     return {name: value for name, value in (values | cut).items() if value and name in KEPT_AS_TEXT}
 
 
