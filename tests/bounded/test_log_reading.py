@@ -61,7 +61,7 @@ def real_time(fields: Sequence[str]) -> st.SearchStrategy[bytes]:
 STANDARD_FILES = st.integers(1, 9).map(lambda count: NAMED + b"".join(STANDARD % number for number in range(count)))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_pieces_may_be_put_together_in_any_way(data: st.DataObject) -> None:
     one_of = st.one_of(real_time(CANONICAL), real_time(CANONICAL), real_time(SHORT), STANDARD_FILES)
