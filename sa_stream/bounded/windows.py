@@ -96,12 +96,12 @@ class Bounded_Windows:
         hashed = hash_columns(columns, starts, np.ones(len(columns), np.bool_), seeds)
         judged = parted(starts, np.ones(len(columns), np.bool_))
         duplicates = self._duplicates(columns, hashed, judged)
-        parts, fields = [], intake.lists.mask
+        parts = []
         for (start, rows), duplicate in zip(judged, duplicates, strict=True):
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
-            window.fields |= fields
+            window.fields |= intake.lists.mask
             number = int(np.count_nonzero(duplicate))
             window.duplicate_records += number
             parts.append(Part(window, rows[~duplicate], seeds[month_of(start)]))

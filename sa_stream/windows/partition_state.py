@@ -195,9 +195,9 @@ class Partition_State:
         seeds: Mapping[str, int],
         intake: Intake,
     ) -> None:
-        parts, fields = [], intake.lists.mask
+        parts = []
         for start, rows in parted(verdicts.starts, verdicts.in_time):
-            window = self._touch(start, numbers[int(columns.payload[rows[-1]])], fields)
+            window = self._touch(start, numbers[int(columns.payload[rows[-1]])], intake.lists.mask)
             if verdicts.duplicate is not None:
                 duplicate = verdicts.duplicate[rows]
                 duplicates = int(np.count_nonzero(duplicate))

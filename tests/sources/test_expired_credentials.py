@@ -21,6 +21,18 @@ def write_credentials(folder: Path, key: str) -> None:
     )
 
 
+class Service(http.server.BaseHTTPRequestHandler):
+    def reply(self, status: int, text: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
 def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A stream `s` with a record, for whoever signs with AKIDNEW; all other credentials have expired."""
@@ -30,7 +42,7 @@ def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     memory.create_stream("s", 1)
     memory.put("s", b"a line", "0")
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Service):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if "AKIDNEW" in self.headers["Authorization"]:
@@ -38,14 +50,7 @@ def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
             else:
                 text = b'{"__type": "ExpiredTokenException", "message": "The security token has expired"}'
                 status = 400
-            self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply(status, text, "application/x-amz-json-1.1")
 
     with served(Handler, "AWS_ENDPOINT_URL_KINESIS", monkeypatch, tmp_path):
         yield
@@ -55,26 +60,18 @@ def kinesis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A bucket without objects, for whoever signs with AKIDNEW."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Service):
         def do_GET(self) -> None:
             good = "AKIDNEW" in self.headers["Authorization"]
             text = b"<ListBucketResult></ListBucketResult>" if good else b"<Error><Code>ExpiredToken</Code></Error>"
-            self.send_response(200 if good else 400)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.reply(200 if good else 400, text, "application/xml")
 
     with served(Handler, "AWS_ENDPOINT_URL_S3", monkeypatch, tmp_path):
         yield
 
 
 @contextmanager
-def served(
-    handler: type[http.server.BaseHTTPRequestHandler], setting: str, monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> Iterator[None]:
+def served(handler: type[Service], setting: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """A service at the endpoint that a setting names, and credentials that have expired."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
