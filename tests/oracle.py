@@ -60,7 +60,7 @@ import gzip
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -1017,8 +1017,11 @@ class Stream_Oracle:
         """One Kinesis record of this partition: a line, several lines, or gzip of lines, all of one arrival time."""
         (self.partitions.get(partition) or self.start(partition)).add(payload, arrival_ms)
 
-    def entries(self, instead: Mapping[int, Tally] | None = None) -> dict[str, dict[str, Any]]:
-        """`instead`: by window number, those that come from the archive as a whole, where nothing is invalid."""
+    def entries(
+        self, instead: Mapping[int, Tally] | None = None, shown: Collection[int] = ()
+    ) -> dict[str, dict[str, Any]]:
+        """`instead`: by window number, those that come from the archive as a whole, where nothing is invalid.
+        `shown`: windows that have an entry also if nothing is known of them."""
         windows: defaultdict[int, Tally] = defaultdict(Tally)
         sources: Counter[int] = Counter()
         invalid: Counter[int] = Counter()
@@ -1027,6 +1030,8 @@ class Stream_Oracle:
             for window in partition.windows.keys() | partition.invalid_by_window.keys():
                 windows[window].add_all(partition.windows.get(window, Tally()))
                 sources[window] += 1
+        for window in shown:
+            windows.setdefault(window, Tally())
         for window, tally in (instead or {}).items():
             windows[window], sources[window] = tally, 1
         return roll_up(windows, self._reader.names, lambda window: sources[window], invalid, instead or {})

@@ -354,3 +354,18 @@ def test_every_record_of_a_hostile_file_is_counted_once_however_it_is_cut(data: 
         ours = [entry for key, entry in whole.entries.items() if key.startswith(period)]
         assert sum(entry["total_requests"] for entry in ours) == whole.aggregated
         assert sum(entry["duplicate_records"] for entry in ours) == whole.duplicates
+
+
+def test_a_window_that_is_shown_though_nothing_is_known_of_it_is_an_entry_of_zeros() -> None:
+    oracle = Stream_Oracle()
+    oracle.add("p", line(START_S), at(0))
+    entries = oracle.entries(shown=[START_S // 1800, START_S // 1800 + 1])
+    found = {key: (entry["total_requests"], entry["source_count"]) for key, entry in entries.items()}
+    assert found == {
+        "30min/2026-02-16-1430": (1, 1),
+        "30min/2026-02-16-1500": (0, 0),
+        "hourly/2026-02-16-14": (1, 1),
+        "hourly/2026-02-16-15": (0, 1),
+        "daily/2026-02-16": (1, 2),
+        "monthly/2026-02": (1, 1),
+    }

@@ -406,7 +406,7 @@ class Reconciler:
                 waits=wanted.waits,
             )
         else:
-            window = yield from self._merged(stream, period, start_ms, wanted)
+            window = yield from self._merged(stream, period, start_ms, wanted, current)
             if window is None:
                 self._anew.discard(key)  # who needs it asks again
                 if found.kept:
@@ -461,12 +461,16 @@ class Reconciler:
             for older in found.editions.keys:  # the highest is all that anybody needs
                 yield call(self.store.delete, older)
 
-    def _merged(self, stream: Stream_View, period: str, start_ms: int, wanted: Wanted) -> Steps[Window | None]:
+    def _merged(
+        self, stream: Stream_View, period: str, start_ms: int, wanted: Wanted, current: Entry | None
+    ) -> Steps[Window | None]:
         """The sum of the parts; None if one is not to be had, which is never taken for zero. Where a partial was
         replaced meanwhile, `wanted` names the newer one from then on."""
-        merged = yield from Merger(self.store, self.progress_reader, stream).steps(
-            period, start_ms, wanted.parts, wanted.sources
-        )
+        merger = Merger(self.store, self.progress_reader, stream)
+        if not wanted.parts and current is not None:  # a broken repair, which gives way; see `_nothing_to_write`
+            self._archive.merged(start_ms, not_lost=True, now=self.memory.now)
+            return (yield from merger.nothing_steps(start_ms, current["summary"]))
+        merged = yield from merger.steps(period, start_ms, wanted.parts, wanted.sources)
         wanted.sources = merged.sources
         if period == HALF_HOUR:
             self._archive.merged(start_ms, not_lost=not merged.failed, now=self.memory.now)

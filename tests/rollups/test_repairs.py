@@ -168,7 +168,22 @@ def test_a_broken_repair_gives_way_to_a_stream_that_knows_that_there_was_nothing
     for worker in (stream.reconciler, stream.fresh()):
         stream.settle(due_ms + HOUR_MS, worker)
         assert status(stream, HALF) == ("final", 0, 0)
-        assert (stream.entries[HALF]["provenance"], status(stream, HOUR)) == ("stream", ("final", 0, 4))
+        entry = stream.entries[HALF]
+        assert (entry["provenance"], status(stream, HOUR)) == ("stream", ("final", 0, 4))
+        assert (entry["total_bytes"], entry["status_breakdown"], entry["missing_fields"]) == (0, {}, [])
+
+
+def test_a_broken_repair_whose_summary_cannot_be_read_gives_way_all_the_same():
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=2, requests=0, broken={"file": "denied"})
+    stream.settle(due_ms)
+    stream.store.put(stream.entries[HALF]["summary"], b"torn")
+    stream.maps["a"].clear()
+    stream.commit("a", 2, NEXT + HOUR_MS, {NEXT: 4}, lineage="m")
+    stream.settle(due_ms + HOUR_MS, stream.fresh())
+    assert status(stream, HALF) == ("final", 0, 0)
+    assert stream.entries[HALF]["total_bytes"] is None  # whether the log had that field is not known
 
 
 def test_a_repair_that_no_entry_shows_yet_is_not_forgotten():

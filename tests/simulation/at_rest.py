@@ -94,7 +94,7 @@ class At_Rest:
             self._dead_letters(partition, own)
         since_ms = max(world.since_ms(), world.excused_ms)
         found = world.cache_entries()
-        expected = self.ledger.entries(self._instead(found))
+        expected = self.ledger.entries(self._instead(found), self._gave_way(found))
         if world.archive is not None:
             self._origins_at_rest(found, expected)
         for key, highest in self.highest.items():
@@ -116,7 +116,9 @@ class At_Rest:
                     raise Violation("content", f"{key} is an entry of nothing")
             elif entry is not None and entry["provenance"] != STREAM:
                 continue  # whether it is equal to its files was asked before
-            elif entry is not None and entry["status"] == "final" and not self._anything_put(period, start_ms):
+            elif key in expected or entry is None or entry["status"] != "final":
+                continue
+            elif not self._anything_put(period, start_ms):
                 raise Violation("content", f"{key} is final, and nothing was put for it")
 
     def _edition(self, key: str, highest: tuple[bool, int]) -> None:

@@ -128,6 +128,17 @@ class Repair_Checks:
                 instead[window_ms // WINDOW_MS] = self.world.archive.recounted(window_ms, names)
         return instead
 
+    def _gave_way(self, found: dict[str, Entry]) -> set[int]:
+        """Windows (number) that were from the archive, lacked a file, and are the stream's now: if that knows that
+        there was nothing, the entry stays and says 0."""
+        return {
+            window_ms // WINDOW_MS
+            for window_ms in self.by_archive
+            if (entry := found.get(cache_key(HALF_HOUR, window_ms))) is not None
+            and entry["provenance"] == STREAM
+            and entry["status"] == FINAL
+        }
+
     def _lateness_span(self) -> Sequence[int]:
         """Windows that are due to be repaired by now, of those that still could be when faults were over."""
         world = self.world

@@ -15,5 +15,11 @@ def test_every_promise_holds_whatever_goes_wrong(first: int) -> None:
         assert not result.broken, f"again: {result.again()}\n{result.story}"
 
 
+@pytest.mark.parametrize("seed", [301053, 301540, 302071])
+def test_an_entry_of_a_broken_repair_stays_when_the_stream_knows_that_there_was_nothing(seed: int) -> None:
+    result = report(seed)
+    assert not result.broken, f"again: {result.again()}\n{result.story}"
+
+
 def test_a_seed_decides_everything() -> None:
     assert report(3, trace=True).story == report(3, trace=True).story
