@@ -14,6 +14,7 @@ typedef uint16_t u16; typedef int16_t i16;
 typedef uint32_t u32; typedef int32_t i32;
 typedef uint64_t u64; typedef int64_t i64; typedef unsigned __int128 u128;
 typedef u8 Block __attribute__((vector_size(64), aligned(1)));
+typedef u64 Lanes __attribute__((vector_size(64), aligned(1)));
 
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
@@ -48,21 +49,58 @@ INLINE u64 bits_of(Block mask) {
 }
 #endif
 
-// Eight bytes, four bytes: the caller has them.
+// Eight bytes, four bytes, 64 bytes: the caller has them.
 INLINE u64 read64(const u8 *p) { u64 x; memcpy(&x, p, 8); return x; }
 INLINE u64 read32(const u8 *p) { u32 x; memcpy(&x, p, 4); return x; }
+INLINE Block read512(const u8 *p) { Block x; memcpy(&x, p, 64); return x; }
 
 INLINE int is_digit(u8 c) { return (u8)(c - '0') <= 9; }
+INLINE i64 lowest(u64 bits) { return bits ? __builtin_ctzll(bits) : 64; }
 
-// The number that n <= 18 bytes are, or -1 if one is no digit. Reads these n.
-INLINE i64 number(const u8 *p, i64 n) {
+// The texts of a line are a few bytes each, and as long as they like: a loop over bytes would end where the processor
+// does not expect it, which costs more than what it does. So they are read 64 bytes at a time, with what lies behind them.
+// padded: whether 64 bytes follow on the text that are the caller's too. Where not, nothing behind it is read.
+
+// The first 64 bytes of a text of n; what stands behind these n has no meaning, and is 0 if not padded.
+INLINE Block block_of(const u8 *p, i64 n, int padded) {
+  if (padded) return read512(p);
+  u8 copy[64] = {0};
+  memcpy(copy, p, (size_t)(n < 64 ? n : 64));
+  return read512(copy);
+}
+
+// Whether n bytes are the same as those of a text that was kept, which is padded.
+INLINE int same(const u8 *p, i64 n, int padded, const u8 *kept) {
+  for (; n > 63; p += 64, kept += 64, n -= 64)
+    if (bits_of((Block)(read512(p) != read512(kept)))) return 0;
+  return !(bits_of((Block)(block_of(p, n, padded) != read512(kept))) << (63 - n) << 1);
+}
+
+// Where the first byte of a text that is c stands; n if none is.
+INLINE i64 place_of(u8 c, const u8 *p, i64 n, int padded) {
+  for (i64 k = 0; k < n; k += 64) {
+    i64 at = lowest(bits_of((Block)(block_of(p + k, n - k, padded) == c)));
+    if (at < 64) return k + at < n ? k + at : n;
+  }
+  return n;
+}
+
+// The number that 1 to 18 bytes are, or -1 if one is no digit.
+INLINE i64 number(const u8 *p, i64 n, int padded) {
+  if (padded && n <= 8) { // with zeros in front, of which pairs become numbers, and pairs of these
+    int more = 8 * (int)(8 - n);
+    u64 x = read64(p) << more | (0x3030303030303030ull & ~(~0ull << more)), high = 0xF0F0F0F0F0F0F0F0ull;
+    if (((x & high) | ((x + 0x0606060606060606ull) & high) >> 4) != 0x3333333333333333ull) return -1;
+    x = (x & ~high) * (10 << 8 | 1) >> 8;
+    x = (x & 0x00FF00FF00FF00FFull) * (100 << 16 | 1) >> 16;
+    return (i64)((x & 0x0000FFFF0000FFFFull) * (10000ull << 32 | 1) >> 32);
+  }
   i64 value = 0;
-  int good = 1;
   for (i64 k = 0; k < n; k++) {
-    good &= is_digit(p[k]);
+    if (!is_digit(p[k])) return -1;
     value = value * 10 + (p[k] - '0');
   }
-  return good ? value : -1;
+  return value;
 }
 
 // Whether n bytes are UTF-8 as Python's decoder takes it. Reads these n.
@@ -233,26 +271,18 @@ typedef struct {
 // time that something took in which it is.
 typedef struct { i64 fields, time, status, size, id, n, path, times, place[MAX_COLUMNS], taken[MAX_TIMES]; } Layout;
 
-// The hash by which a text of n bytes is found; not stored. Reads these n.
-INLINE u64 quick_hash(const u8 *p, i64 n, u64 seed) {
-  u64 h = seed ^ (u64)n * PRIME_1;
-  if (n >= 8) {
-    for (i64 k = 0; k + 16 < n; k += 16) h = folded(read64(p + k) ^ h, read64(p + k + 8) ^ seed);
-    return folded(read64(n >= 16 ? p + n - 16 : p) ^ h, read64(p + n - 8) ^ PRIME_2);
+// The hash by which a text is found; not stored. Products of the 32 bits at either side, under a secret of the process.
+INLINE u64 quick_hash(const u8 *p, i64 n, int padded, u64 seed) {
+  static const u8 FIRST[128] = {[0 ... 63] = 255};
+  const Lanes secret = (Lanes)read512(SECRET) + seed;
+  for (u64 h = seed ^ (u64)n * PRIME_1;; p += 64, n -= 64) {
+    Block block = block_of(p, n, padded);
+    if (n < 64) block &= read512(FIRST + 64 - n); // those that are its own
+    Lanes x = (Lanes)block ^ secret, product = (x & 0xFFFFFFFF) * (x >> 32);
+    u64 even = product[0] + product[2] + product[4] + product[6], odd = product[1] + product[3] + product[5] + product[7];
+    h = folded(h ^ even, seed ^ odd);
+    if (n < 64) return h;
   }
-  if (n >= 4) return folded((read32(p) | read32(p + n - 4) << 32) ^ h, seed ^ PRIME_2);
-  return n ? folded((p[0] | (u64)p[n >> 1] << 8 | (u64)p[n - 1] << 16) ^ h, seed ^ PRIME_2) : h;
-}
-
-// Whether two texts of n bytes are equal. Reads these n of each.
-INLINE int same(const u8 *a, const u8 *b, i64 n) {
-  if (n >= 8) {
-    for (i64 k = 0; k + 8 < n; k += 8)
-      if (read64(a + k) != read64(b + k)) return 0;
-    return read64(a + n - 8) == read64(b + n - 8);
-  }
-  if (n >= 4) return read32(a) == read32(b) && read32(a + n - 4) == read32(b + n - 4);
-  return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
 }
 
 // Twice as many slots, with the same texts. The caller has made sure that there are as many.
@@ -266,132 +296,111 @@ static __attribute__((noinline)) void more_slots(Rows *R) {
   }
 }
 
-// A text of a line (n bytes at p) whose number in a column is looked for by its hash.
-typedef struct { const u8 *p; i64 n; u64 hash; u32 column; } Sought;
-
-// Its number in its column; a new one if it is new there, first seen in `row`. The caller has made sure that there is room
-// for one more text and n more bytes. A free slot is always found: there are more slots than texts, as slots_max is
-// above texts_max. last: is set to the text, + 1.
-INLINE u16 code_of(Rows *R, const Sought *s, i64 row, u32 *last) {
-  const u8 *p = s->p;
-  const i64 n = s->n;
-  const u32 column = s->column;
-  u64 h = s->hash, mask = (u64)R->slots - 1;
-  for (u64 q = h & mask;; q = (q + 1) & mask) {
+// The number in its column of a text with this hash; a new one if it is new there, first seen in `row`. The caller has
+// made sure that there is room for one more text, and for n and 64 more bytes, so that it is padded. A free slot is always
+// found: there are more slots than texts, as slots_max is above texts_max.
+INLINE u16 code_of(Rows *R, const u8 *p, i64 n, int padded, u64 hash, i64 column, i64 row) {
+  u64 mask = (u64)R->slots - 1;
+  for (u64 q = hash & mask;; q = (q + 1) & mask) {
     u32 found = R->slot[q];
     if (RARELY(!found)) {
       Text *t = &R->text[R->texts_n++];
-      *t = (Text){h, (u32)R->bytes_n, (u32)n, column, (u32)R->columns_n[column]++, (u32)row, 0};
+      *t = (Text){hash, (u32)R->bytes_n, (u32)n, (u32)column, (u32)R->columns_n[column]++, (u32)row, 0};
       memcpy(R->bytes + R->bytes_n, p, (size_t)n);
       R->bytes_n += n;
-      R->slot[q] = *last = (u32)R->texts_n;
+      R->slot[q] = (u32)R->texts_n;
       if (RARELY(2 * R->texts_n > R->slots && 2 * R->slots <= R->slots_max)) more_slots(R);
       return (u16)t->code;
     }
     const Text *t = &R->text[found - 1];
-    if (t->hash == h && t->length == n && t->column == column && same(R->bytes + t->at, p, n)) {
-      *last = found;
+    if (t->hash == hash && t->length == n && t->column == column && same(p, n, padded, R->bytes + t->at))
       return (u16)t->code;
-    }
   }
 }
 
 // ------------------------------------------------------------------------------------------------ lines
 
-// Field k of a line that begins at `begin` and whose fields end at ends[k].
-#define BEGIN(k) ((k) ? ends[(k) - 1] + 1 : begin)
-#define LENGTH(k) (ends[k] - BEGIN(k))
+// Field k of a line of b: ends[k] is where it ends, and ends[k - 1] where the one before does.
+#define FIELD(k) (b + ends[(k) - 1] + 1)
+#define LENGTH(k) (ends[k] - ends[(k) - 1] - 1)
 #define IS_MISSING(p, n) ((n) == 0 || ((n) == 1 && *(p) == '-'))
 
+static const i64 UNIT[7] = {0, 100000, 10000, 1000, 100, 10, 1}; // microseconds, of a fraction of so many digits
 // Milliseconds of a time of n bytes: ten digits, perhaps a dot and one to six more. -1 for any other form.
-INLINE i64 time_of(const u8 *p, i64 n) {
-  if (n < 10 || n > 17 || n == 11) return -1;
-  i64 seconds = number(p, 10), fraction = 0;
-  if (n > 10) {
-    if (p[10] != '.' || (fraction = number(p + 11, n - 11)) < 0) return -1;
-    for (i64 k = n; k < 17; k++) fraction *= 10;
-  }
-  return seconds < 0 || seconds >= YEAR_2100_S ? -1 : seconds * 1000 + fraction / 1000;
+INLINE i64 time_of(const u8 *p, i64 n, int padded) {
+  if (n < 10 || n > 17 || n == 11 || (n > 10 && p[10] != '.')) return -1;
+  i64 high = number(p, 8, padded), low = number(p + 8, 2, padded), fraction = n > 10 ? number(p + 11, n - 11, padded) : 0;
+  i64 seconds = high * 100 + low;
+  if ((high | low | fraction) < 0 || seconds >= YEAR_2100_S) return -1;
+  return n > 10 ? seconds * 1000 + fraction * UNIT[n - 11] / 1000 : seconds * 1000;
 }
 
-// Microseconds of a number of seconds of n bytes: less than 2147 s in up to four digits, perhaps a dot and one to six more. -1 for
-// none, -2 for any other form. Reads these n.
-INLINE i64 micros_of(const u8 *p, i64 n) {
-  static const i64 UNIT[7] = {0, 100000, 10000, 1000, 100, 10, 1};
+// Microseconds of a number of seconds of n bytes: less than 2147 s in up to four digits, perhaps a dot and one to six
+// more. -1 for none, -2 for any other form.
+INLINE i64 micros_of(const u8 *p, i64 n, int padded) {
   if (IS_MISSING(p, n)) return -1;
   i64 seconds = 0, k = 0;
   for (; k < n && k < 4 && is_digit(p[k]); k++) seconds = seconds * 10 + (p[k] - '0');
-  if (!k) return -2;
-  if (seconds > 2146) return -2;
+  if (!k || seconds > 2146) return -2;
   if (k == n) return seconds * 1000000;
-  i64 more = n - k - 1, fraction = p[k] == '.' && more > 0 && more < 7 ? number(p + k + 1, more) : -1;
+  i64 more = n - k - 1, fraction = p[k] == '.' && more > 0 && more < 7 ? number(p + k + 1, more, padded) : -1;
   return fraction < 0 ? -2 : seconds * 1000000 + fraction * UNIT[more];
 }
 
-// The line of b that begins at `begin`, with its fields, as row R->rows_n: 1, and it is counted; 0 if it is not
-// ordinary, then the row is not. There is room for it (see `scan`). Reads the line and nothing else.
-INLINE int row_of(Rows *R, const Layout *L, const u8 *b, i64 begin, const i64 *ends, u32 *last) {
+// The line of b whose fields end at `ends`, as row R->rows_n: 1, and it is counted; 0 if it is not ordinary, then the row
+// is not. There is room for it (see `scan`). padded: as of its texts.
+INLINE int row_of(Rows *R, const Layout *L, const u8 *b, const i64 *ends, int padded) {
   i64 r = R->rows_n, size = 0, status = -1;
-  i64 event_ms = time_of(b + BEGIN(L->time), LENGTH(L->time));
+  i64 event_ms = time_of(FIELD(L->time), LENGTH(L->time), padded);
   if (RARELY(event_ms < 0)) return 0;
-  if (L->status >= 0) {
-    if (RARELY(LENGTH(L->status) != 3 || (status = number(b + BEGIN(L->status), 3)) < 0)) return 0;
-  }
-  if (L->size >= 0) {
-    const u8 *p = b + BEGIN(L->size);
-    i64 n = LENGTH(L->size);
-    if (!IS_MISSING(p, n) && (n > 12 || (size = number(p, n)) < 0)) return 0;
+  if (L->status >= 0 && (LENGTH(L->status) != 3 || (status = number(FIELD(L->status), 3, padded)) < 0)) return 0;
+  if (L->size >= 0 && !IS_MISSING(FIELD(L->size), LENGTH(L->size))) {
+    if (LENGTH(L->size) > 12 || (size = number(FIELD(L->size), LENGTH(L->size), padded)) < 0) return 0;
   }
   for (i64 t = 0; t < L->times; t++) {
-    i64 k = L->taken[t], us = k < 0 ? -1 : micros_of(b + BEGIN(k), LENGTH(k));
+    i64 k = L->taken[t], us = k < 0 ? -1 : micros_of(FIELD(k), LENGTH(k), padded);
     if (RARELY(us < -1)) return 0;
     R->micros[t * R->rows_max + r] = (i32)us;
   }
-  if (L->id >= 0) {
-    const u8 *p = b + BEGIN(L->id);
+  if (L->id >= 0 && !IS_MISSING(FIELD(L->id), LENGTH(L->id))) {
     i64 n = LENGTH(L->id);
-    if (!IS_MISSING(p, n)) {
-      memcpy(R->ids + R->ids_n, p, (size_t)n);
-      R->ids_n += n;
-    }
+    if (padded && n <= 64) memcpy(R->ids + R->ids_n, FIELD(L->id), 64); // quicker than as many as there are
+    else memcpy(R->ids + R->ids_n, FIELD(L->id), (size_t)n);
+    R->ids_n += n;
   }
-  // Half of the columns say what they said in the line before. Of the others, what they are looked for in is fetched for
-  // all at once: where many shards take turns, none of it is at hand.
-  Sought sought[MAX_COLUMNS];
-  i64 n_sought = 0;
+  // What all texts are looked for in is fetched at once: where many shards take turns, none of it is at hand.
+  struct { u64 hash; i64 n; const Text *likely; } sought[MAX_COLUMNS];
   for (i64 c = 0; c < L->n; c++) {
     i64 k = L->place[c], n = k < 0 ? 0 : LENGTH(k);
-    const u8 *p = k < 0 ? b : b + BEGIN(k);
-    if (c == L->path && n) { // nobody reads the query; `-?` is a path, and `-` none
-      const u8 *query = memchr(p, '?', (size_t)n);
-      if (query && !(query - p == 1 && *p == '-')) n = query - p;
+    const u8 *p = k < 0 ? b : FIELD(k);
+    if (c == L->path) { // nobody reads the query; `-?` is a path, and `-` none
+      i64 query = place_of('?', p, n, padded);
+      n = query == 1 && *p == '-' ? n : query;
     }
-    const Text *t = last[c] ? &R->text[last[c] - 1] : 0;
-    if (t && t->length == n && same(R->bytes + t->at, p, n)) {
-      R->codes[c * R->rows_max + r] = (u16)t->code;
-      continue;
-    }
-    u64 hash = quick_hash(p, n, R->seed + (u32)c * PRIME_3);
-    __builtin_prefetch(&R->slot[hash & (u64)(R->slots - 1)]);
-    sought[n_sought++] = (Sought){p, n, hash, (u32)c};
+    sought[c].n = n;
+    sought[c].hash = quick_hash(p, n, padded, R->seed + (u32)c * PRIME_3);
+    __builtin_prefetch(&R->slot[sought[c].hash & (u64)(R->slots - 1)]);
   }
-  for (i64 k = 0; k < n_sought; k++) {
-    u32 found = R->slot[sought[k].hash & (u64)(R->slots - 1)];
-    __builtin_prefetch(&R->text[found ? found - 1 : 0]);
+  for (i64 c = 0; c < L->n; c++) {
+    u32 found = R->slot[sought[c].hash & (u64)(R->slots - 1)];
+    __builtin_prefetch(sought[c].likely = &R->text[found ? found - 1 : 0]);
   }
-  for (i64 k = 0; k < n_sought; k++) {
-    u32 found = R->slot[sought[k].hash & (u64)(R->slots - 1)];
-    if (found) __builtin_prefetch(R->bytes + R->text[found - 1].at);
+  for (i64 c = 0; c < L->n; c++) __builtin_prefetch(R->bytes + sought[c].likely->at);
+  for (i64 c = 0; c < L->n; c++) {
+    const u8 *p = L->place[c] < 0 ? b : FIELD(L->place[c]);
+    R->codes[c * R->rows_max + r] = code_of(R, p, sought[c].n, padded, sought[c].hash, c, r);
   }
-  for (i64 k = 0; k < n_sought; k++) {
-    u32 c = sought[k].column;
-    R->codes[c * R->rows_max + r] = code_of(R, &sought[k], r, last + c);
-  }
-  R->event_ms[r] = event_ms;
-  R->size[r] = size;
-  R->status[r] = (i16)status;
-  R->id_end[r] = (u32)R->ids_n;
+  R->event_ms[r] = event_ms, R->size[r] = size, R->status[r] = (i16)status, R->id_end[r] = (u32)R->ids_n;
   return 1;
+}
+
+// Adds base + the place of each bit to `places`, of which there are n; returns how many there are then. There is room for
+// 64 more, of which some may be written that do not count.
+INLINE i64 add_places(i64 *places, i64 n, u64 bits, i64 base) {
+  i64 count = __builtin_popcountll(bits), k = 0;
+  for (; k < 8; k++, bits &= bits - 1) places[n + k] = base + lowest(bits);
+  for (; RARELY(k < count); k++, bits &= bits - 1) places[n + k] = base + lowest(bits);
+  return n + count;
 }
 
 // Reads whole lines from b[from:n], which ends in a newline. ends: where each of the payloads ends that b consists of,
@@ -404,52 +413,40 @@ EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i6
   if (n < 0 || n > MAX_BYTES || from < 0 || from > n || pay_n < 1 || pay_end[pay_n - 1] != n || L->fields < 1
       || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES || R->texts_max > MAX_TEXTS || R->ids_max > MAX_BYTES || (n && b[n - 1] != '\n')) return -1;
   const i64 wanted = L->fields;
-  u32 last[MAX_COLUMNS] = {0};
-  i64 ends[MAX_FIELDS], begin = from, fields = 0, pay = 0, line = *first_line;
+  i64 places[MAX_FIELDS + 66], *ends = places + 1, begin = from, fields = 0, pay = 0, line = *first_line;
   u64 high = 0;
+  ends[-1] = from - 1;
   while (pay < pay_n && pay_end[pay] <= from) pay++;
   for (i64 base = from; base < n; base += 64) {
-    Block v;
-    if (RARELY(n - base < 64)) {
-      u8 last[64] = {0};
-      memcpy(last, b + base, (size_t)(n - base));
-      memcpy(&v, last, 64);
-    } else memcpy(&v, b + base, 64);
-    u64 marks = bits_of((Block)((v == '\t') | (v == '\n')));
+    Block v = block_of(b + base, n - base, n - base >= 64);
+    u64 newlines = bits_of((Block)(v == '\n')), marks = newlines | bits_of((Block)(v == '\t'));
     const u64 high_here = bits_of((Block)(v > 127));
     high |= high_here;
-    while (marks) {
-      i64 z = base + __builtin_ctzll(marks);
-      marks &= marks - 1;
-      if (fields < wanted) ends[fields] = z;
-      fields++;
-      if (b[z] != '\n') continue;
+    for (;;) {
+      const u64 until = newlines ^ (newlines - 1); // the bits up to the next newline; all if there is none
+      fields = add_places(ends, fields, marks & until, base);
+      if (RARELY(fields > MAX_FIELDS)) fields = MAX_FIELDS + 1;
+      if (!newlines) break;
+      i64 z = base + __builtin_ctzll(newlines);
+      marks &= ~until;
+      newlines &= newlines - 1;
       i64 length = z - begin, needed = length <= LINE_BYTES_MAX ? length : 0; // a longer one is odd, and takes no room
-      while (RARELY(begin >= pay_end[pay])) { // the last payload ends at n, behind any line
-        pay++;
-        line = 0;
-      }
+      for (; RARELY(begin >= pay_end[pay]); pay++) line = 0; // the last payload ends at n, behind any line
       if (RARELY(R->rows_n >= R->rows_max || R->odd_n >= R->odd_max || R->texts_n + L->n > R->texts_max
-                 || R->bytes_n + needed + L->n > R->bytes_max || R->ids_n + needed > R->ids_max)) {
+                 || R->bytes_n + needed + L->n + 64 > R->bytes_max || R->ids_n + needed + 64 > R->ids_max)) {
         *first_line = line;
         return begin;
       }
       int good = fields == wanted && length <= LINE_BYTES_MAX && length && b[begin] != '#' && b[z - 1] != '\r'
                  && (!high || is_utf8(b + begin, length));
-      if (good && row_of(R, L, b, begin, ends, last)) {
+      if (good && (n - z >= 64 ? row_of(R, L, b, ends, 1) : row_of(R, L, b, ends, 0))) {
         R->payload[R->rows_n] = (i32)(payload_0 + pay);
-        R->line[R->rows_n] = (i32)line;
-        R->rows_n++;
+        R->line[R->rows_n++] = (i32)line;
       } else if (length && b[begin] != '#' && !(length == 1 && b[begin] == '\r')) {
         i64 *odd = R->odd + 4 * R->odd_n++;
-        odd[0] = begin;
-        odd[1] = z + 1;
-        odd[2] = payload_0 + pay;
-        odd[3] = line;
+        memcpy(odd, (i64[]){begin, z + 1, payload_0 + pay, line}, 32);
       }
-      line++;
-      fields = 0;
-      begin = z + 1;
+      line++, fields = 0, ends[-1] = z, begin = z + 1;
       high = high_here; // some of them may be the next line's
     }
   }
@@ -519,16 +516,18 @@ INLINE i64 base64(const u8 *p, i64 n, u8 *out, i64 out_max, i64 *out_n) {
 
 // How many digits p[0:n] begins with.
 INLINE i64 digits(const u8 *p, i64 n) {
-  i64 k = 0;
-  while (k < n && is_digit(p[k])) k++;
-  return k;
+  for (i64 k = 0; k < n; k += 64) {
+    u64 others = bits_of((Block)(block_of(p + k, n - k, n - k >= 64) - '0' > 9));
+    if (others) return k + lowest(others);
+  }
+  return n;
 }
 
 // A number of 1 to 18 digits at p[*at] of n bytes, which *at is moved behind; -1 if there is none.
 INLINE i64 number_at(const u8 *p, i64 n, i64 *at) {
   i64 length = digits(p + *at, n - *at);
   if (length < 1 || length > 18 || (length > 1 && p[*at] == '0')) return -1;
-  i64 value = number(p + *at, length);
+  i64 value = number(p + *at, length, 0);
   *at += length;
   return value;
 }

@@ -35,6 +35,7 @@ pytestmark = needs_kernel
 NOW_MS = 1_771_252_345_000
 FULL = resolve_field_lists("canonical", "")
 SMALL = resolve_field_lists("timestamp,cs-uri-stem,x-edge-request-id,sc-bytes,time-taken", "")
+PATH_LAST = resolve_field_lists("timestamp,x-edge-request-id,sc-bytes,time-taken,cs-uri-stem", "")
 
 
 @pytest.fixture
@@ -147,14 +148,41 @@ def test_lines_of_any_length_are_read_between_pages_that_nobody_may_touch(guarde
                 _scan_guarded(text, guarded_memory)
 
 
-def _scan_guarded(text: bytes, at_end: bool) -> None:
+@both_ends
+@pytest.mark.parametrize("length", LENGTHS[:-1])
+def test_a_text_has_one_number_wherever_it_lies_and_whatever_lies_behind_it(guarded_memory: bool, length: int) -> None:
+    text = b"a" * length
+    changed = [text[:place] + b"b" + text[place + 1 :] for place in sorted({0, length // 2, length - 1}) if length]
+    paths = [text, *changed, text + b"b", text + b"?" + text, text]
+    lines = b"".join(b"1771252345.123\tid\t5\t0.125\t" + path + b"\n" for path in paths)
+    for behind in (0, 1, 62, 63, 64, 65, 66):
+        after = b"#" * (behind - 1) + b"\n" if behind else b""
+        codes = _scan_guarded(lines + after, guarded_memory, PATH_LAST)
+        assert codes == [0, *range(1, len(changed) + 2), 0, 0]
+
+
+@both_ends
+def test_what_is_kept_may_end_where_its_memory_does(guarded_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [b"1771252345.123\t/%s\t%s\t5\t1\n" % (b"p" * (n // 2 % 50), b"i" * (n % 7)) for n in range(300)]
+    for least in range(300, 420, 8):
+        for texts_bytes, ids_bytes in ((least, 10_000), (10_000, least)):
+            monkeypatch.setattr(rows, "TEXT_BYTES_MAX", texts_bytes)
+            monkeypatch.setattr(rows, "ID_BYTES_MAX", ids_bytes)
+            forget_rows()
+            assert_the_same(lines, SMALL, [NOW_MS * 2] * len(lines))
+
+
+def _scan_guarded(text: bytes, at_end: bool, lists: Field_Lists = SMALL) -> list[int]:
+    """Which path each row has, by its number."""
     buffer = guarded(len(text), at_end)
     buffer[:] = np.frombuffer(text, np.uint8)
-    ordinary = Ordinary(Layout(SMALL.lists[0]))
+    ordinary = Ordinary(Layout(lists.lists[0]))
     held = rows.take_rows()
     stopped, _ = held.scan(ordinary.structure, buffer, 0, np.array([len(text)]), 0, 0)
     assert stopped == len(text)
+    codes: list[int] = held.arrays["codes"][ordinary.structure.path, : held.numbers.rows_n].tolist()
     rows.give_back(held)
+    return codes
 
 
 @both_ends
@@ -163,7 +191,7 @@ def test_hashes_and_messages_touch_no_byte_beside_their_own(guarded_memory: bool
         content = guarded(length, guarded_memory)
         hash_texts(content, np.array([0]), np.array([length]), 5)
         line = message([b"aa" + b"a" * length + b"\n"] * 3)
-        for end in (len(line), len(line) - 1, len(line) // 2, length):
+        for end in range(len(line) + 1) if not length else (len(line), len(line) - 1, len(line) // 2, length):
             text = guarded(end, guarded_memory)
             text[:] = np.frombuffer(line[:end], np.uint8)
             assert (unpacked(memoryview(text)) is not None) == (end == len(line))
@@ -248,7 +276,7 @@ def message(payloads: list[bytes], **more: object) -> bytes:
 def unpacked(line: bytes | memoryview) -> Batch | None:
     """What the kernel alone makes of a whole message; None if something of it is not as usual."""
     taken = taken_of(line)
-    return taken and taken.batch()
+    return None if taken is None else taken.batch()
 
 
 def judged(line: bytes) -> list[Any] | None:
