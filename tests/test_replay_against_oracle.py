@@ -112,6 +112,13 @@ def test_times_longer_than_a_percentile_can_tell_are_told_as_the_longest(seconds
     assert differences([b"\n".join([usual, line_of({**values, "time-taken": seconds.decode()}), b""])]) == []
 
 
+@pytest.mark.parametrize("seconds", ["1099511.627775", "1099511.627776", "1099511.627777"])
+def test_times_about_the_longest_that_a_path_sums_up_are_told_as_the_oracle_tells_them(seconds: str) -> None:
+    values = {"timestamp": "1771252345.5", "cs-uri-stem": "/a"}
+    lines = [line_of({**values, "x-edge-request-id": name, "time-taken": seconds}) for name in "ab"]
+    assert differences([b"\n".join([*lines, b""])]) == []
+
+
 def test_countries_are_counted_where_they_are_chosen_and_few_requests_name_none() -> None:
     fields = (*CANONICAL, "c-country")
     places = ["DE"] * 50 + ["SM"] + ["GB"] * 20 + ["-", "", "T1", "de", "<x>"]

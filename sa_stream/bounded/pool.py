@@ -122,31 +122,50 @@ def joined(files: Sequence[Any], size_bytes: Callable[[Any], int], jobs: int) ->
 def serve(pipe: Connection) -> None:
     """Count what comes through the pipe, until it is closed."""
     try:
-        with suppress(EOFError, BrokenPipeError):  # nobody wants it any more
-            while True:
-                _count(pipe)
+        while True:
+            _count(pipe)
+    except _Closed:
+        return
     except Exception as error:  # noqa: BLE001 - said by whoever waits for it
         with suppress(OSError):
             pipe.send(error)
 
 
+class _Closed(Exception):
+    """Nobody wants it any more."""
+
+
+def _heard(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, OSError) as error:
+        raise _Closed from error
+
+
+def _say(pipe: Connection, what: Any) -> None:
+    try:
+        pipe.send(what)
+    except OSError as error:
+        raise _Closed from error
+
+
 def _count(pipe: Connection) -> None:
     def judge(keys: Keys) -> Sequence[Bools | None]:
-        pipe.send(list(keys))
-        answer: Sequence[Bools | None] = pipe.recv()
+        _say(pipe, list(keys))
+        answer: Sequence[Bools | None] = _heard(pipe)
         return answer
 
-    setup: Setup = pipe.recv()
+    setup: Setup = _heard(pipe)
     recount = Recount(setup.counting, setup.wanted, setup.settle_ms, judge)
-    logs = setup.open_logs(pipe.recv())
+    logs = setup.open_logs(_heard(pipe))
     while True:
-        told: _Next = pipe.recv()
+        told: _Next = _heard(pipe)
         closed = [(window.to_bytes(), ids) for window, ids in _taken_out(recount, told.closes_ms)]
-        pipe.send(_Packed(told.closes_ms, closed))
+        _say(pipe, _Packed(told.closes_ms, closed))
         if told.closes_ms == NEVER_MS:
             return
         ahead = setup.open_logs(told.announced)
-        pipe.send(_done(recount, *_taken(recount, logs, setup.named)))
+        _say(pipe, _done(recount, *_taken(recount, logs, setup.named)))
         logs = ahead
 
 
@@ -275,11 +294,9 @@ class Pool:
 
     def _talk(self, number: int, worker: Worker, setup: Setup, plan: "_Plan") -> None:
         try:
-            worker.pipe.send(setup)
+            _tell(worker, setup)
             for result in _count_there(worker, plan):
                 self._results.put((number, result))
-        except (EOFError, OSError):
-            self._results.put((number, _ended(worker)))
         except BaseException as error:  # noqa: BLE001 - raised by whoever asks for results
             self._results.put((number, error))
 
@@ -308,26 +325,36 @@ def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done 
 def _count_there(worker: Worker, plan: "_Plan") -> Iterator[Done | Counted]:
     """The same in another process: everything that is said to it, and what it says for others."""
     number, task = plan.take()
-    worker.pipe.send(task.files if task else ())
+    _tell(worker, task.files if task else ())
     while task is not None:
         worker.files = task.files
         number_then, task_then = plan.take()
-        worker.pipe.send(_Next(plan.closes_ms, task_then.files if task_then else ()))
+        _tell(worker, _Next(plan.closes_ms, task_then.files if task_then else ()))
         while not isinstance(answer := _answer(worker), Done):
             if isinstance(answer, _Packed):
                 yield _unpacked(answer)
             else:
-                worker.pipe.send(plan.judge(answer))
+                _tell(worker, plan.judge(answer))
         plan.done(number, answer.left)
         yield answer
         number, task = number_then, task_then
     worker.files = ()
-    worker.pipe.send(_Next(NEVER_MS, ()))
+    _tell(worker, _Next(NEVER_MS, ()))
     yield _unpacked(_answer(worker))
 
 
+def _tell(worker: Worker, what: Any) -> None:
+    try:
+        worker.pipe.send(what)
+    except OSError as error:
+        raise _ended(worker) from error
+
+
 def _answer(worker: Worker) -> Any:
-    answer = worker.pipe.recv()
+    try:
+        answer = worker.pipe.recv()
+    except (EOFError, OSError) as error:
+        raise _ended(worker) from error
     if isinstance(answer, BaseException):
         raise answer
     return answer

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from sa_stream.errors import SA_Stream_Error
+
 END_S = 0.5  # a process that is told to end has so long
 _THREADS = "POLARS_MAX_THREADS"
 
@@ -36,20 +38,24 @@ class Processes:
 
     begin  called first in each of them; something that pickle can say
 
+    Raises SA_Stream_Error where the machine does not give as many; then none is left.
+
     Ctrl-C means nothing to them: whoever started them ends them.
     """
 
     def __init__(self, jobs: int = 1, begin: Callable[[], None] = _nothing) -> None:
         self.jobs = jobs
         self.others: list[Worker] = []
-        context = multiprocessing.get_context("spawn")
-        with _inherited():
-            for number in range(1, jobs):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, begin), name=f"count-{number}", daemon=True)
-                process.start()
-                theirs.close()
-                self.others.append(Worker(process, ours))
+        try:
+            with _inherited():
+                for number in range(1, jobs):
+                    self.others.append(_started(number, begin))
+        except OSError as error:
+            self.end()
+            raise SA_Stream_Error(
+                f"{len(self.others) + 1} of {jobs} processes could be started, and then no other: "
+                f"{error.strerror or error}. Use fewer --jobs"
+            ) from error
 
     def end(self) -> None:
         """Whatever they are at. Their pipes stay open for who still reads."""
@@ -59,6 +65,15 @@ class Processes:
             worker.process.join(END_S)
             if worker.process.exitcode is None:
                 worker.process.kill()
+
+
+def _started(number: int, begin: Callable[[], None]) -> Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with theirs:
+        process = context.Process(target=_work, args=(theirs, begin), name=f"count-{number}", daemon=True)
+        process.start()
+    return Worker(process, ours)
 
 
 def _work(pipe: Connection, begin: Callable[[], None]) -> None:

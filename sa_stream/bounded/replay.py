@@ -117,7 +117,7 @@ def _summary(
         "invalid": dict(sorted(invalid.items())),
     }
     if misfits:
-        summary["misfits"] = dict(misfits.most_common())
+        summary["misfits"] = dict(sorted(misfits.items(), key=lambda found: (-found[1], found[0])))
     if never_parsed:
         summary["never_parsed"] = sorted(never_parsed)
     return summary

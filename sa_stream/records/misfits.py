@@ -7,8 +7,7 @@ where all of them fit, what is read of the record is where it should be. So an o
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +17,9 @@ from sa_stream.records.decoder import Decoded, Layout
 from sa_stream.records.shapes import MISFITS_MIN, cannot_be, recognised
 
 
-def misfit_rows(decoded: Decoded) -> tuple[Bools, Counter[str]] | None:
-    """The rows that cannot be of their list, and how many of them each column does not fit; None if all can be."""
+def misfit_rows(decoded: Decoded) -> tuple[Bools, Mapping[str, Bools]] | None:
+    """The rows that cannot be of their list, and for each column which of all rows it does not fit; None if all can
+    be."""
     layout = decoded.layout
     frame = decoded.frame
     found = [mask for name in layout.witnesses if (mask := _strange(frame[layout.columns[name]], name)) is not None]
@@ -32,9 +32,7 @@ def misfit_rows(decoded: Decoded) -> tuple[Bools, Counter[str]] | None:
     wrong = np.sum(list(strange.values()), axis=0) >= MISFITS_MIN
     if not wrong.any():
         return None
-    rows = doubted.copy()
-    rows[doubted] = wrong
-    return rows, Counter({name: int((mask & wrong).sum()) for name, mask in strange.items()})
+    return _of_all(wrong, doubted), {name: _of_all(mask, doubted) for name, mask in strange.items()}
 
 
 def misfits_of(layout: Layout, values: Sequence[str]) -> list[str]:
@@ -44,6 +42,13 @@ def misfits_of(layout: Layout, values: Sequence[str]) -> list[str]:
         return []
     wrong = [name for name in recognised(listed) if cannot_be(name, values[listed.names.index(name)])]
     return wrong if len(wrong) >= MISFITS_MIN else []
+
+
+def _of_all(mask: Bools, doubted: Bools) -> Bools:
+    """Of all rows what is said of the doubted ones."""
+    rows = doubted.copy()
+    rows[doubted] = mask
+    return rows
 
 
 def _strange(column: pl.Series, name: str) -> Bools | None:

@@ -147,7 +147,8 @@ class Parser:
             kept &= ~mask
             dropped.append(Dropped.of(payload[lost], line[lost], reason, layout.count))
             if misfits and reason == COLUMNS:
-                dropped[-1].misfits = misfits[1]
+                found = {name: int(np.count_nonzero(strange & lost)) for name, strange in misfits[1].items()}
+                dropped[-1].misfits = +Counter(found)
         if not kept.all():
             frame = frame.filter(pl.Series(kept))
             event_ms, arrival_ms, payload, line = event_ms[kept], arrival_ms[kept], payload[kept], line[kept]

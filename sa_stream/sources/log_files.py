@@ -7,12 +7,12 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.sources.local_file import Found, Local_File, identity_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.log_ranges import range_bytes_for, ranges_of
 from sa_stream.sources.log_reader import BUFFER_BYTES, read_log, unreadable
@@ -150,7 +150,7 @@ class Log_Files:
                 forbidden(error)
                 folders.clear()
                 continue
-            identity = found.st_dev, found.st_ino
+            identity = identity_of(found)
             if identity in known:
                 name = _name_of(root)
                 skipped = f"{name} is the folder {known[identity]}, which is read once"
@@ -182,7 +182,7 @@ def _name_of(path: str) -> str:
 
 
 def _file_part(path: str, size_bytes: int | None) -> Log_Part:
-    return Log_Part(_name_of(path), size_bytes, partial(FileIO, path), path=path)
+    return Log_Part(_name_of(path), size_bytes, partial(Local_File, path, Found(size_bytes)), path=path)
 
 
 class _Standard_Input:

@@ -1,12 +1,13 @@
 """A large file of plain lines as several parts, so that several processes may read it: each has the lines that begin
 in its range of bytes."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
-from io import FileIO
 
 from sa_stream.errors import Source_Error
 from sa_stream.log_file import Log_Form
+from sa_stream.sources.local_file import Found, Local_File, identity_of
 from sa_stream.sources.log_forms import BYTE_ORDER_MARK, form_of, utf_16_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.unpacking import HEAD_BYTES, is_packed
@@ -27,10 +28,14 @@ def ranges_of(part: Log_Part, range_bytes: int) -> Sequence[Log_Part]:
     bring no names."""
     if part.path is None or part.size_bytes is None or part.size_bytes < 2 * range_bytes or not _is_plain(part):
         return [part]
+    try:
+        found = Found(part.size_bytes, identity_of(os.stat(part.path)))
+    except OSError:  # its reader says so
+        return [part]
     begins = range(0, part.size_bytes - range_bytes // 2, range_bytes)
     ends = [*begins[1:], None]  # what was added to the file meanwhile belongs to it, too
     return [
-        Log_Part(part.name, range_bytes, partial(Line_Range, part.path, begin, end), Log_Form.TEXT)
+        Log_Part(part.name, range_bytes, partial(Line_Range, part.path, begin, end, found), Log_Form.TEXT)
         for begin, end in zip(begins, ends, strict=True)
     ]
 
@@ -53,8 +58,8 @@ def _is_plain(part: Log_Part) -> bool:
 class Line_Range:
     """The lines of a file that begin at or behind byte `begin`, and before byte `end` (None: that is its end)."""
 
-    def __init__(self, path: str, begin: int, end: int | None) -> None:
-        self._file = FileIO(path)
+    def __init__(self, path: str, begin: int, end: int | None, found: Found) -> None:
+        self._file = Local_File(path, found)
         self._at = begin  # of the next byte that is given
         self._end = end
         self._held = b""

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import signal
 import threading
 import time
@@ -26,7 +27,7 @@ from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.replay import replay_together
 from sa_stream.bounded.windows import Seen
 from sa_stream.embedded.memory_archive import Memory_Archive
-from sa_stream.errors import Process_Ended
+from sa_stream.errors import Process_Ended, SA_Stream_Error
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.sources.archive import Archive
 from sa_stream.sources.archive_reader import Archive_Reader
@@ -278,17 +279,33 @@ def test_to_close_a_pool_ends_everything_within_a_second(tmp_path: Path) -> None
             os.kill(pid, 0)
 
 
-def broken(here: int, files: Sequence[Archive_File]):
+def broken(here: int, error: Exception, files: Sequence[Archive_File]):
     if os.getpid() == here:
         time.sleep(0.5)
         return
     for file, _ in Archive_Reader(Memory_Archive()).logs(files):
-        yield file, iter([Log_Lines(file, 7)])
+        yield file, iter([])
+        raise error
 
 
-def test_a_mistake_in_a_process_is_raised_here(tmp_path: Path) -> None:
-    with Pool(Processes(2)) as pool, pytest.raises(AttributeError):
-        counting(pool, partial(broken, os.getpid()), written(tmp_path, OBJECTS))
+@pytest.mark.parametrize(
+    "error", [AttributeError("a mistake"), OSError(28, "No space left on device"), EOFError("end")]
+)
+def test_what_a_process_raises_is_raised_here(error: Exception, tmp_path: Path) -> None:
+    with Pool(Processes(2)) as pool, pytest.raises(type(error), match=re.escape(str(error))):
+        counting(pool, partial(broken, os.getpid(), error), written(tmp_path, OBJECTS))
+
+
+def test_more_processes_than_the_machine_gives_are_an_error_and_none_is_left() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 20, limits[1]))
+    try:
+        with pytest.raises(SA_Stream_Error, match=r"of 50 processes could be started.*open files\. Use"):
+            Processes(50)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not multiprocessing.active_children()
 
 
 def test_ctrl_c_means_nothing_to_any_other_process() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sa_stream.embedded.generator import DIRT, Traffic
-from sa_stream.records.columns import COLUMNS, REASONS, STATUS, TIMESTAMP
+from sa_stream.records.columns import COLUMNS, FEW_ROWS, REASONS, STATUS, TIMESTAMP
 from sa_stream.records.fields import PRESETS, resolve_field_lists
 from sa_stream.records.parser import Parser
 from sa_stream.records.shapes import RECOGNISED, cannot_be
@@ -132,6 +132,15 @@ def test_the_columns_that_do_not_fit_are_counted_by_name() -> None:
     assert dropped.misfits == {"cs-protocol": 2, "ssl-cipher": 1, "ssl-protocol": 1}
     assert dropped.reason.tolist() == [COLUMNS, COLUMNS]
     assert TIMESTAMP < STATUS < COLUMNS < REASONS.index("future")
+
+
+@pytest.mark.parametrize("lines", [1, FEW_ROWS])
+def test_columns_of_a_record_that_is_malformed_for_another_reason_are_not_counted(lines: int) -> None:
+    odd = [ordinary(**{name: "x"}, cs_protocol="GET", x_edge_location="/a") for name in ("timestamp", "sc_status")]
+    content = b"\n".join([*odd, ordinary(cs_protocol="GET", ssl_cipher="Hit"), *[ordinary()] * lines])
+    dropped = Parser(resolve_field_lists("canonical", "")).parse([content], np.array([NOW_MS])).dropped
+    assert dropped.misfits == {"cs-protocol": 1, "ssl-cipher": 1}
+    assert dropped.reason.tolist() == [TIMESTAMP, STATUS, COLUMNS]
 
 
 def test_a_dropped_column_is_not_looked_at() -> None:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -6,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.log_file import Log_File, Log_Form, Log_Lines
-from sa_stream.sources.log_files import Log_Files
+from sa_stream.errors import Source_Error
+from sa_stream.log_file import Log_File, Log_Form, Log_Lines, of_whole_files
+from sa_stream.sources.local_file import Found
+from sa_stream.sources.log_files import Log_Files, Open_Logs
 from sa_stream.sources.log_ranges import Line_Range, ranges_of
 from sa_stream.sources.log_reader import read_log
 
@@ -31,7 +34,7 @@ def test_ranges_have_each_line_once_and_whole(lines: list[bytes], ended: bool, c
         path.write_bytes(content)
         begins = sorted({0, *(cut for cut in cuts if cut < len(content))})
         found = [
-            content_of(Line_Range(str(path), begin, end), amount)
+            content_of(Line_Range(str(path), begin, end, Found()), amount)
             for begin, end in zip(begins, [*begins[1:], None], strict=True)
         ]
     expected = dict.fromkeys(begins, b"")
@@ -46,7 +49,7 @@ def test_a_line_longer_than_its_range_is_read_by_whoever_has_its_beginning(tmp_p
     path = tmp_path / "file"
     path.write_bytes(b"a\n" + b"b" * 3_000_000 + b"\nc\n")
     ranges = [(0, 1_000_000), (1_000_000, 2_000_000), (2_000_000, 3_000_001), (3_000_001, None)]
-    found = [content_of(Line_Range(str(path), *each), 1 << 16) for each in ranges]
+    found = [content_of(Line_Range(str(path), *each, Found()), 1 << 16) for each in ranges]
     assert [len(part) for part in found] == [3_000_003, 0, 0, 2]
 
 
@@ -64,6 +67,39 @@ def test_a_file_that_grows_is_read_to_its_end_and_what_begins_a_range_is_not_tak
         found += b"".join(piece.content for piece in read_log(each, file) if isinstance(piece, Log_Lines))
         assert (file.form, file.error) == (Log_Form.TEXT, None)
     assert found == path.read_bytes()
+
+
+@pytest.mark.parametrize("in_ranges", [False, True])
+def test_a_file_that_is_cut_while_it_is_read_is_named_and_gives_its_whole_lines(
+    in_ranges: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"1\tx\n" * 100_000)
+    (part,) = Log_Files([path]).places
+    parts = ranges_of(part, 100_000) if in_ranges else [part]  # type: ignore[arg-type]
+    files, found = [], b""
+    for file, pieces in Open_Logs(None, buffer_bytes=4_000)(parts):
+        files.append(file)
+        for piece in pieces:
+            found += piece.content  # type: ignore[union-attr]
+            os.truncate(path, 200_002)
+    (whole,) = of_whole_files(files)
+    assert whole.error is not None
+    assert "file cannot be read: it was cut while it was read, and had 400,000 bytes before" in whole.error
+    assert found == b"1\tx\n" * 50_000
+
+
+def test_a_file_that_another_one_takes_the_place_of_while_its_ranges_are_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"1\tx\n" * 10_000)
+    (part,) = Log_Files([path]).places
+    first, *others = ranges_of(part, 10_000)  # type: ignore[arg-type]
+    assert content_of(first.open(), 1 << 20) == b"1\tx\n" * 2_500
+    path.rename(tmp_path / "file.1")
+    path.write_bytes(b"1\ty\n" * 10_000)
+    for each in others:
+        with pytest.raises(Source_Error, match="file cannot be read: another file has taken its place"):
+            list(read_log(each, Log_File(each.name)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""A local file that is read some time after it was found: meanwhile it may have grown, but it must be no other one, and
+hold what it held. Else lines are missing of which nobody would hear."""
+
+import os
+from io import FileIO
+from typing import NamedTuple
+
+ADVICE = "start again when nothing changes it any more"
+
+
+class Found(NamedTuple):
+    """size_bytes  None: unknown, as of a pipe
+    identity    device and inode; None: it is opened once, and may be any file
+    """
+
+    size_bytes: int | None = None
+    identity: tuple[int, int] | None = None
+
+
+class Local_File(FileIO):
+    """Raises OSError where it is not as it was found."""
+
+    def __init__(self, path: str, found: Found) -> None:
+        super().__init__(path)
+        self._found = found
+        if found.identity not in (None, identity_of(self._now())):
+            self.close()
+            raise OSError(f"another file has taken its place while it was read: {ADVICE}")
+
+    def read(self, amount: int | None = -1, /) -> bytes:
+        block = super().read(amount)
+        if not block and (self._found.size_bytes or 0) > self._now().st_size:
+            raise OSError(f"it was cut while it was read, and had {self._found.size_bytes:,} bytes before: {ADVICE}")
+        return block or b""
+
+    def _now(self) -> os.stat_result:
+        return os.fstat(self.fileno())
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
