@@ -224,7 +224,7 @@ NUMBERS = [
 def test_every_number_of_the_command_line_has_a_range() -> None:
     assert {"--hours", "--records", "--jobs", "--seed", "--late", "--port"} <= {option for _, option, _ in NUMBERS}
     kinds = {p.type.name for command in get_command(app).commands.values() for p in command.params}
-    assert all("int" not in kind and "float" not in kind or kind.endswith("range") for kind in kinds)
+    assert all(("int" not in kind and "float" not in kind) or kind.endswith("range") for kind in kinds)
 
 
 @pytest.mark.parametrize(("command", "option", "kind"), NUMBERS)
