@@ -46,7 +46,7 @@ def generate(outs: Sequence[str], wanted: Wanted) -> None:
     length_ms = round(wanted.hours * HOUR_MS)
     start_ms = wanted.start_ms
     if start_ms is None:
-        into_stream = any(out.startswith("kinesis:") for out in outs)
+        into_stream = any(out.lower().startswith("kinesis:") for out in outs)
         start_ms = wall_clock_ms() - length_ms if into_stream else START_MS
     if start_ms < RECORDS_FROM_MS or start_ms + length_ms > TIMES_UNTIL_MS:
         raise Config_Error(

@@ -202,6 +202,26 @@ def test_wrong_use_exits_2_with_one_line_that_says_what_is_wrong(
     assert message in error
 
 
+PLACES = ["", "s3://", "S3:///x", "s3:bucket", "file://", "FILE:x", "file://~/x", "https://example.com/x.log"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("command", [["replay"], ["generate", "--records", "10", "--out"]])
+def test_a_place_that_is_none_is_refused_and_nothing_is_made_under_its_name(
+    command: list[str], place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*command, place) == 2
+    assert f"expected a path, file:///path or s3://bucket/prefix, found {place!r}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheme_may_be_in_capitals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("generate", "--records", "10", "--out", f"FILE://{tmp_path}/made") == 0
+    assert call("replay", f"File://{tmp_path}/made") == 0
+    assert '"records":10,' in capsys.readouterr().err
+    assert call("generate", "--records", "10", "--out", "KINESIS:") == 2
+
+
 OUTSIDE = ["0001-01-01T00:00+14:00", "1900-01-01", "2000-12-31T23:59:59Z", "2100-01-01", "9999-12-31T23:59-12:00"]
 
 
