@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -43,15 +43,29 @@ def _options(
     pass
 
 
+def _comparable(number: float) -> float:
+    """Refuses nan, which is in every range, as it is neither below nor above anything."""
+    if number != number:
+        raise typer.BadParameter("expected a number, found nan")
+    return number
+
+
+RECORDS_MAX = 1_000_000_000_000
+HOURS_MAX = 876_600  # a century: records have times from 2001 to 2099
+JOBS_MAX = 1_024
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same traffic.")]
-Hours = Annotated[float, typer.Option(min=0.001, help="Hours of traffic.")]
-EARLIEST_MS = 1_000_000_000_000  # of a record: its time has ten digits
+Hours = Annotated[float, typer.Option(min=0.001, max=HOURS_MAX, callback=_comparable, help="Hours of traffic.")]
 As_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Processes that read (default: the cores that may be used, if worth it).")
+    int | None,
+    typer.Option(min=1, max=JOBS_MAX, help="Processes that read (default: the cores that may be used, if worth it)."),
 ]
 From = Annotated[str, typer.Option("--from", help="ISO time of the first window.")]
 To = Annotated[str, typer.Option("--to", help="ISO time before which the last window begins.")]
+
+
+def _share(meaning: str) -> Any:
+    return typer.Option(min=0, max=1, callback=_comparable, help=meaning)
 
 
 def _config(**overrides: str | None) -> "SA__Config":
@@ -68,7 +82,7 @@ def _time_ms(text: str, option: str) -> int:
     time_ms = parse_time_ms(text)
     if time_ms is None:
         raise typer.BadParameter(
-            f"expected an ISO time such as 2026-02-16T14:30:00Z, found {text!r}", param_hint=option
+            f"expected an ISO time from 2001 to 2099 such as 2026-02-16T14:30:00Z, found {text!r}", param_hint=option
         )
     return time_ms
 
@@ -97,7 +111,9 @@ def run(
 
 @app.command()
 def demo(
-    records: Annotated[int | None, typer.Option(min=1, help="Records to start with (default: as many as fit).")] = None,
+    records: Annotated[
+        int | None, typer.Option(min=1, max=RECORDS_MAX, help="Records to start with (default: as many as fit).")
+    ] = None,
     seed: Seed = 1,
     hours: Hours = 6,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the health endpoint; 0: any.")] = 8080,
@@ -124,7 +140,7 @@ def demo(
 
 @app.command()
 def generate(
-    records: Annotated[int, typer.Option(min=1, help="How many lines.")] = 100_000,
+    records: Annotated[int, typer.Option(min=1, max=RECORDS_MAX, help="How many lines.")] = 100_000,
     seed: Seed = 1,
     start: Annotated[
         str | None, typer.Option(help="ISO time of the first line (into a stream: so that it ends now).")
@@ -138,9 +154,9 @@ def generate(
             "writes them; several times for the same lines in each.  [default: -]"
         ),
     ] = None,
-    dirt: Annotated[float, typer.Option(min=0, max=1, help="Share of lines with some dirt.")] = 0.0,
-    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come twice.")] = 0.0,
-    late: Annotated[float, typer.Option(min=0, max=1, help="Share of lines that come minutes to hours late.")] = 0.0,
+    dirt: Annotated[float, _share("Share of lines with some dirt.")] = 0.0,
+    duplicates: Annotated[float, _share("Share of lines that come twice.")] = 0.0,
+    late: Annotated[float, _share("Share of lines that come minutes to hours late.")] = 0.0,
 ) -> None:
     """Make synthetic traffic.
 
@@ -149,16 +165,10 @@ def generate(
     from consumer.commands.generate import Wanted
     from consumer.commands.generate import generate as make
 
-    start_ms = None if start is None else _time_ms(start, "--start")
-    if start_ms is not None and start_ms < EARLIEST_MS:
-        raise typer.BadParameter(
-            f"expected 2001-09-09T01:46:40Z or later, as a record's time has ten digits; found {start!r}",
-            param_hint="--start",
-        )
     wanted = Wanted(
         records=records,
         seed=seed,
-        start_ms=start_ms,
+        start_ms=None if start is None else _time_ms(start, "--start"),
         hours=hours,
         fields=fields,
         dirt=dirt,

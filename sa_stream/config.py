@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 from urllib.parse import urlsplit
 
 from osbot_utils.type_safe.Type_Safe import Type_Safe
@@ -17,7 +18,7 @@ from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import Field_Lists, resolve_field_lists
 from sa_stream.secrecy import HIDDEN, as_found, hide, hide_passing, quoted
-from sa_stream.timing import DAY_MS, Timing, zone_of
+from sa_stream.timing import DAY_MS, TIMES_FROM_MS, TIMES_UNTIL_MS, Timing, zone_of
 
 if TYPE_CHECKING:
     from sa_stream.records.intake import Intake  # loads polars
@@ -47,6 +48,13 @@ class _Wrong(Exception):
 
 
 def _text(value: str) -> str:
+    return value
+
+
+def _plain(value: str) -> str:
+    """Of what becomes a key or a path: a file of variables with line ends of Windows leaves a `\r` in each."""
+    if any(category(character) in ("Cc", "Cs") for character in value):
+        raise _Wrong("text in UTF-8 without control characters")
     return value
 
 
@@ -91,7 +99,7 @@ def _position(value: str) -> str:
     if value.upper() in (TRIM_HORIZON, LATEST):
         return value.upper()
     if parse_time_ms(value) is None:
-        raise _Wrong("TRIM_HORIZON, LATEST, or an ISO time such as 2026-02-16T14:30:00Z")
+        raise _Wrong("TRIM_HORIZON, LATEST, or an ISO time from 2001 to 2099 such as 2026-02-16T14:30:00Z")
     return value
 
 
@@ -135,13 +143,13 @@ def _state_url(value: str) -> str:
     fits = {"memory": rest == "", "file": rest != "", "s3": bool(_BUCKET.fullmatch(bucket))}
     if not separator or not fits.get(scheme, False):
         raise _Wrong("s3://bucket/prefix, file:///path or memory://")
-    return value
+    return _plain(value)
 
 
 def _logs_place(value: str) -> str:
     if not _BUCKET.fullmatch(value) and not (value.startswith("file://") and value != "file://"):
         raise _Wrong("a bucket name, without s3://, or file:///path")
-    return value
+    return _plain(value)
 
 
 def _time_zone(value: str) -> str:
@@ -165,12 +173,13 @@ def _internal_hosts(value: str) -> str:
 
 
 def parse_time_ms(text: str) -> int | None:
-    """Milliseconds since the epoch of an ISO time (UTC where it names no zone); None if it is none."""
+    """Milliseconds since the epoch of an ISO time from 2001 to 2099 (UTC where it names no zone); None: it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    time_ms = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return time_ms if TIMES_FROM_MS <= time_ms < TIMES_UNTIL_MS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +217,7 @@ SETTINGS = (
     Setting("RUNNER", "who reads the shards: `kcl` or `local` (one process, no Java)", _choice("kcl", "local")),
     Setting("INITIAL_POSITION", "where a new application starts: `TRIM_HORIZON`, `LATEST`, or an ISO time", _position),
     Setting("LOGS_BUCKET", "bucket of the S3 archive; or `file:///path`, a folder of the same shape", _logs_place),
-    Setting("LOGS_PREFIX", "key prefix of the S3 archive"),
+    Setting("LOGS_PREFIX", "key prefix of the S3 archive", _plain),
     Setting(
         "LOGS_LAYOUT",
         "its folders: `hours` (`2026/02/16/14/`, Firehose's default), `days` (`2026/02/16/`), `hive-hours` "
@@ -251,7 +260,7 @@ SETTINGS = (
         "of the cache service in this process: `local_disk` or `memory`",
         _choice("local_disk", "memory"),
     ),
-    Setting("CACHE_PATH", "folder of `local_disk`"),
+    Setting("CACHE_PATH", "folder of `local_disk`", _plain),
     Setting(
         "STATE_URL",
         "the state store: `s3://bucket/prefix`, `file:///path` or `memory://`",
@@ -286,7 +295,7 @@ SETTINGS = (
         "stops where it cannot be had. It changes the speed and nothing else",
         _choice("auto", "off", "require"),
     ),
-    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)"),
+    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)", _plain),
     Setting(
         "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
     ),

@@ -3,15 +3,30 @@ these notes what became of its records, and the summary shows what of it was not
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sa_stream.errors import Config_Error
 from sa_stream.frames import pl
+from sa_stream.secrecy import as_found
 
 W3C_HEADER = b"#Fields:"  # a line that begins so names the columns of those below it
+_URL = re.compile(r"(?:([a-z][a-z0-9+.-]*)://|(?:s3|file):)(.*)", re.DOTALL | re.IGNORECASE)
+
+
+def place_of(text: str) -> tuple[str, str]:
+    """Where logs are, as people say it: `s3` with bucket and prefix, `file` or '' with a path. Raises Config_Error for
+    what would be a file or folder that nobody means: without a name, or called `s3:`, `https:` or `~`."""
+    found = _URL.fullmatch(text)
+    scheme, place = ((found[1] or "none").lower(), found[2]) if found else ("", text)
+    named = {"": bool(place), "file": place[:1] not in ("", "~"), "s3": place[:1] not in ("", "/")}
+    if not named.get(scheme, False):
+        raise Config_Error(f"expected a path, file:///path or s3://bucket/prefix, found {as_found(text)}")
+    return scheme, place
 
 
 class Log_Form(StrEnum):

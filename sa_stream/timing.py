@@ -19,6 +19,8 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WINDOW_MS = 1_800_000
 
+TIMES_FROM_MS, TIMES_UNTIL_MS = 978_307_200_000, 4_102_444_800_000  # 2001 to 2099: what people may ask for
+
 # Files of the database of zones that are no place's: what this machine is set to, and a sign that nothing was set.
 NO_ZONES = frozenset({"localtime", "Factory"})
 

@@ -162,6 +162,7 @@ class _Run:
                 f"{PREFIX}CACHE_MODE is memory: such entries live and end with the process that made them. Set "
                 f"{PREFIX}CACHE_URL to a cache service, or {PREFIX}CACHE_MODE to local_disk"
             )
+        config.require_input()
         self._config, self._act = config, act
         self.report = Report(not act, None)
         self._state = (Noting_Store if act else Rehearsed_Store)(config.state_url)

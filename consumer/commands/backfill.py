@@ -193,6 +193,7 @@ class _Backfill:
     """One run over some windows."""
 
     def __init__(self, config: SA__Config, starts: Sequence[int]) -> None:
+        config.require_input()
         self._config = config
         health = Health(moment())
         source = Archive_Stream(config) if config.source == "s3" else None

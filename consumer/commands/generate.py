@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from consumer.commands.screen import say
 from sa_stream.embedded.destinations import put_into
 from sa_stream.embedded.generator import Chunk, Traffic
-from sa_stream.timing import HOUR_MS, wall_clock_ms
+from sa_stream.errors import Config_Error
+from sa_stream.timing import HOUR_MS, TIMES_UNTIL_MS, iso, wall_clock_ms
 
+RECORDS_FROM_MS = 1_000_000_000_000
 START_MS = 1_771_200_000_000  # 2026-02-16T00:00:00Z: a default that gives the same bytes on every day
 
 
@@ -44,8 +46,13 @@ def generate(outs: Sequence[str], wanted: Wanted) -> None:
     length_ms = round(wanted.hours * HOUR_MS)
     start_ms = wanted.start_ms
     if start_ms is None:
-        into_stream = any(out.startswith("kinesis:") for out in outs)
+        into_stream = any(out.lower().startswith("kinesis:") for out in outs)
         start_ms = wall_clock_ms() - length_ms if into_stream else START_MS
+    if start_ms < RECORDS_FROM_MS or start_ms + length_ms > TIMES_UNTIL_MS:
+        raise Config_Error(
+            f"--start and --hours: expected traffic from {iso(RECORDS_FROM_MS)}, as a record's time has ten digits, to "
+            f"{iso(TIMES_UNTIL_MS)}, found {wanted.hours:g} hours from {iso(start_ms)}"
+        )
     fields = wanted.fields
     names = fields if fields in ("canonical", "seed") else [name.strip() for name in fields.split(",")]
     traffic = Traffic(

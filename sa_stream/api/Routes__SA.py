@@ -25,7 +25,7 @@ from sa_stream.timing import moment, wall_clock_ms
 TAG__ROUTES_SA = PREFIX
 BUDGET_S = 6  # after which a host, which freezes when it has answered, begins no further unit of a step
 ROOMS = ("traffic", "cloudfront", "cache")
-ANY = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+ANY = list[str]()  # of a method that is in no list, FastAPI itself would say so, in its form and to everybody
 
 # fmt: off
 
@@ -77,8 +77,8 @@ class Routes__SA(Fast_API__Routes):
             self.router.include_router(dashboard_routes("../", None, prefix="/dashboard"))
         # In a host, others may have addresses beside these; in our application all that begins so is ours.
         for folder in [f"/{room}" for room in ROOMS] if self.guard is None else [""]:
-            self.router.add_api_route(
-                f"{folder}/{{rest:path}}", self._nowhere, methods=ANY, include_in_schema=False, response_model=None
+            self.router.add_route(
+                f"{folder}/{{rest:path}}", self._nowhere(folder), methods=ANY, include_in_schema=False
             )
         return self
 
@@ -90,10 +90,13 @@ class Routes__SA(Fast_API__Routes):
 
         return handler
 
-    async def _nowhere(self, request: Request) -> Response:
-        path = f"/{request.scope['path'].partition(f'{PREFIX}/')[2]}"
-        methods = [each.method for each in ENDPOINTS if compile_path(each.path)[0].match(path)]
-        return self._desk.refuse(request, sorted(set(methods)))
+    def _nowhere(self, folder: str) -> Callable[[Request], Awaitable[Response]]:
+        async def nowhere(request: Request) -> Response:
+            path = f"{folder}/{request.path_params['rest']}"
+            methods = [each.method for each in ENDPOINTS if compile_path(each.path)[0].match(path)]
+            return self._desk.refuse(request, sorted(set(methods)))
+
+        return nowhere
 
     # ------------------------------------------------------------------ what each address answers
 

@@ -142,7 +142,7 @@ TRAFFIC = (
             _PERIOD,
             _AT,
             Parameter("limit", "rows, at most 100", "20", example="20"),
-            Parameter("prefix", "only paths that begin so", "all", example="/blog/"),
+            Parameter("prefix", "only paths that begin so, escaped as in a log or not", "all", example="/blog/"),
             Parameter("sort", "by what", "count", SORTS),
         ),
         {

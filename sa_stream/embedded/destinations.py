@@ -17,6 +17,7 @@ from sa_stream.embedded.firehose import delivered
 from sa_stream.embedded.generator import Chunk
 from sa_stream.embedded.memory_kinesis import HASH_KEYS, Memory_Kinesis, hash_key
 from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
+from sa_stream.log_file import place_of
 from sa_stream.timing import Backoff
 
 
@@ -27,14 +28,14 @@ def put_into(out: str, chunks: Iterable[Chunk], seed: int) -> int:
     seed  of what Firehose decides
     Raises Config_Error for an `out` that is none of these, Source_Error when it cannot be written to.
     """
-    scheme, _, rest = out.partition(":")
-    if scheme == "kinesis":
-        return _put_kinesis(rest, chunks)
+    if out.lower().startswith("kinesis:"):
+        return _put_kinesis(out.partition(":")[2], chunks)
+    scheme, place = place_of(out)
     if scheme == "s3":
-        return _put_s3(rest, chunks, seed)
+        return _put_s3(place, chunks, seed)
     try:
         if scheme == "file" or out.endswith("/"):
-            return _put_folder(out.removeprefix("file://"), chunks, seed)
+            return _put_folder(place, chunks, seed)
         return write_lines(out, chunks)
     except BrokenPipeError:
         raise
@@ -61,15 +62,13 @@ def _put_s3(place: str, chunks: Iterable[Chunk], seed: int) -> int:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, _, prefix = place.removeprefix("//").partition("/")
-    if not place.startswith("//") or not bucket:
-        raise Config_Error("--out s3://bucket/prefix needs the name of a bucket.")
+    bucket, _, prefix = place.partition("/")
     base = f"{prefix.rstrip('/')}/" if prefix else ""
     try:
         client = boto3.client("s3")
         return _put_files(base, chunks, seed, lambda key, body: client.put_object(Bucket=bucket, Key=key, Body=body))
     except (BotoCoreError, ClientError) as error:
-        raise Source_Error(f"Cannot write to s3:{place}: {error}") from error
+        raise Source_Error(f"Cannot write to s3://{place}: {error}") from error
 
 
 def _put_folder(folder: str, chunks: Iterable[Chunk], seed: int) -> int:

@@ -121,7 +121,10 @@ class Service__SA__Cache(Type_Safe):
             return {"names": self._cache.list_folders(path)}
         if key.startswith(_ID):
             return self._cache.retrieve_by_id(NS_SA_AGGREGATE, key.removeprefix(_ID))
-        return self._cache.retrieve_entry(NS_SA_AGGREGATE, key)
+        entry = self._cache.retrieve_entry(NS_SA_AGGREGATE, key)
+        if entry is not None and entry.get("cache_key") != key:
+            raise Store_Unavailable(f"What the cache service has of {key} is no entry of this key; is it one of ours?")
+        return entry
 
     def _keep(self, key: str, known: "_Known") -> None:
         before = self._known.pop(key, None)

@@ -1,12 +1,15 @@
 """Tables of one entry: paths, edge locations, statuses, and one for each dimension. Pure; null where an entry lacks the
 field."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from sa_stream.errors import Bad_Parameter
 from sa_stream.records.edges import city_of
+from sa_stream.records.privacy import normalized
 
 type Entry = Mapping[str, Any]
 type Row = dict[str, Any]
@@ -14,6 +17,7 @@ type Row = dict[str, Any]
 LIMIT_MAX = 100
 ROWS_MAX = 1_000
 PREFIX_CHARACTERS_MAX = 2_048
+_UNESCAPED = re.compile(r"%(?![0-9A-Fa-f]{2}|[0-9A-Fa-f]?\Z)|[^!-~]|[#?]")
 # sort -> the list of an entry that has the most of it, its name in `errors`
 _SORTS: dict[str, tuple[str, ...]] = {
     "count": ("top_paths",),
@@ -63,7 +67,8 @@ def top_paths(entry: Entry, sort: str, limit: int, prefix: str) -> dict[str, Any
     by_count = {row["path"]: row for row in entry.get("top_paths") or ()}
     rows = None
     if listed is not None:
-        whole = ({**by_count.get(row["path"], {}), **row} for row in listed if row["path"].startswith(prefix))
+        begins = stored_form(prefix)
+        whole = ({**by_count.get(row["path"], {}), **row} for row in listed if row["path"].startswith(begins))
         rows = [{name: row.get(name) for name in _PATH_FIELDS} for row in whole][:limit]
     return {
         "rows": rows,
@@ -73,6 +78,13 @@ def top_paths(entry: Entry, sort: str, limit: int, prefix: str) -> dict[str, Any
         "sort": sort,
         "prefix": prefix,
     }
+
+
+def stored_form(prefix: str) -> str:
+    """What somebody gives of a path in the form that paths are stored in: escapes in their one form, and escaped what
+    no path has as it is. Braces and brackets are left, as rules for paths may have put them there; so is a per cent
+    sign at the end, where an escape may be half typed."""
+    return normalized(_UNESCAPED.sub(lambda found: quote(found[0], safe="", errors="replace"), prefix))
 
 
 def edge_locations(entry: Entry) -> dict[str, Any]:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from sa_stream.errors import Bad_Parameter
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, PERIODS, end_of, start_of, utc
-from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS, zone_of
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, TIMES_FROM_MS, TIMES_UNTIL_MS, WINDOW_MS, zone_of
 
 MINUTE = "minute"
 AUTO = "auto"
 LATEST = "latest"
 SERIES_PERIODS = (MINUTE, *PERIODS)
 POINTS_MAX = 750
-EARLIEST_MS, LATEST_MS = 978_307_200_000, 4_102_444_800_000  # 2001 to 2100
 # auto takes the first whose stretch is at least as long as what was asked for
 _AUTO_MS = ((MINUTE, 2 * HOUR_MS), (HALF_HOUR, 8 * DAY_MS), (HOURLY, 31 * DAY_MS), (DAILY, POINTS_MAX * DAY_MS))
 _KEY_FORMATS = {
@@ -61,7 +60,7 @@ def parse_time(text: str, parameter: str, zone: tzinfo = UTC) -> int:
         except ValueError:
             moment = None
     time_ms = None if moment is None else _ms(moment if moment.tzinfo else moment.replace(tzinfo=zone))
-    if time_ms is None or not EARLIEST_MS <= time_ms < LATEST_MS:
+    if time_ms is None or not TIMES_FROM_MS <= time_ms < TIMES_UNTIL_MS:
         raise Bad_Parameter(
             parameter,
             f"{parameter} is no time: expected an ISO time from 2001 to 2099 such as 2026-02-16T14:30:00Z, or the key "

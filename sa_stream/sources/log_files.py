@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from sa_stream.errors import Source_Error, Store_Unavailable
-from sa_stream.log_file import Log_File, Log_Lines, Log_Table
+from sa_stream.log_file import Log_File, Log_Lines, Log_Table, place_of
 from sa_stream.sources.local_file import Found, Local_File, identity_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.log_ranges import range_bytes_for, ranges_of
@@ -67,8 +67,8 @@ class Log_Files:
     the next one is read.
 
     `paths`: files, folders (recursively, sorted, links followed, names that begin with a dot left out), `-` for
-    standard input, or `s3://bucket/prefix`. They are looked up at once: Source_Error for one that is missing,
-    forbidden or empty of files, Store_Unavailable if S3 does not answer.
+    standard input, or `s3://bucket/prefix`. They are looked up at once: Config_Error for one that is none of these,
+    Source_Error if it is missing, forbidden or empty of files, Store_Unavailable if S3 does not answer.
 
     places       every log that was found
     files        a note for each file that was opened, and for each folder that was skipped
@@ -113,11 +113,13 @@ class Log_Files:
             if sys.stdin is None:
                 raise Source_Error("standard input cannot be read: it is closed")
             return [Log_Part("standard input", None, lambda: _Standard_Input(sys.stdin.buffer))]
-        if path.startswith("s3://"):
+        scheme, place = place_of(path)
+        if scheme == "s3":
             from sa_stream.sources.s3_log_files import Buckets  # loads boto3, which takes longer than many a file
 
             self._buckets = self._buckets or Buckets()
-            return self._buckets.objects_below(path)
+            return self._buckets.objects_below(f"s3://{place}")
+        path = place
         try:
             found = os.stat(path)
         except OSError as error:

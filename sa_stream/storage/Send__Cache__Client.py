@@ -85,12 +85,12 @@ class Send__Cache__Client(Type_Safe):
         For browsing and pruning only: services on some storage modes cannot list, and answer 500.
         """
         with _write_lock:  # in memory, a write would change what is being walked through
-            return list(self._twice(lambda: self._done("GET", f"/admin/storage/files/all/{quote(path)}"))["files"])
+            return self._twice(lambda: self._names(f"/admin/storage/files/all/{quote(path)}", "files"))
 
     def list_folders(self, path: str) -> list[str]:
         """Names of the folders directly below a folder of the service's storage."""
         with _write_lock:
-            return list(self._twice(lambda: self._done("GET", f"/admin/storage/folders/{quote(path)}")))
+            return self._twice(lambda: self._names(f"/admin/storage/folders/{quote(path)}"))
 
     def read_file(self, path: str) -> Any:
         """What is in one of the service's own files of JSON; None if it is not there."""
@@ -165,8 +165,21 @@ class Send__Cache__Client(Type_Safe):
             return None
         content = self._content(response, "GET", path)
         if not isinstance(content, dict):
-            raise Store_Unavailable(f"The cache service {self.name} answered {path} with something else than an object")
+            raise self._something_else(f"GET {path}", "an object")
         return content
+
+    def _names(self, path: str, field: str = "") -> list[str]:
+        content = self._done("GET", path)
+        found = content.get(field) if field and isinstance(content, dict) else content
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise self._something_else(f"GET {path}", "a list of names")
+        return found
+
+    def _something_else(self, what: str, expected: str) -> Store_Unavailable:
+        return Store_Unavailable(
+            f"The cache service {self.name} answered {what} with something else than {expected}; is it one? "
+            f"It is chosen by {URL_SETTING}"
+        )
 
     @staticmethod
     def _content_of_miss(response: Any) -> Any:
@@ -204,12 +217,9 @@ class Send__Cache__Client(Type_Safe):
             )
         try:
             if status == 200:
-                return response.json()
-        except ValueError as error:
-            raise Store_Unavailable(
-                f"The cache service {self.name} answered {what} with something else than JSON; is it one? "
-                f"It is chosen by {URL_SETTING}"
-            ) from error
+                return response.json(parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise self._something_else(what, "JSON") from error
         hint = f"; is it one? It is chosen by {URL_SETTING}" if status == 404 else ""
         raise Store_Unavailable(
             f"The cache service {self.name} answered {what} with {status}: {_short(response.text)}{hint}"
@@ -225,6 +235,10 @@ class Send__Cache__Client(Type_Safe):
             return steps()
         except _Connection_Reset:
             return steps()
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # although Python reads it, and we could never answer with it
 
 
 def _short(text: object) -> str:

@@ -82,7 +82,7 @@ def requests(
     if draw(st.integers(0, 9)) == 0:
         headers["x-api-key"] = draw(st.binary(max_size=20)).replace(b"\r", b"").replace(b"\n", b"")
     if draw(st.integers(0, 9)) == 0:
-        method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]))
+        method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE"]))
     return method, f"{path}?{urlencode(query)}" if query else path, headers
 
 

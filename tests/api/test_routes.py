@@ -2,6 +2,7 @@
 
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sa_stream.api.mounting import is_loopback
 from sa_stream.api.Routes__SA import Routes__SA
 from sa_stream.errors import Store_Unavailable
 from sa_stream.health.notebook import Health
+from sa_stream.storage.cache_clients import cache_client__remote
 from sa_stream.timing import moment
 from tests.api.daemon_api import CONFIRMED, KEY, SENT, daemon_app, daemon_client
 from tests.services.world import NOW_MS, World
@@ -183,6 +185,63 @@ def test_bodies_are_bounded_and_no_parameters(client: TestClient):
 def test_an_address_that_is_not_there_says_so_in_the_same_form(client: TestClient, method: str, path: str):
     refused(client.request(method, f"/{PREFIX}/{path}", headers=SENT), 404, "no_such_address")
     refused(client.request(method, f"/{PREFIX}/{path}"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "NEVERHEARDOF", "OPTIONS"])
+def test_a_method_that_nobody_knows_is_refused_in_the_same_form_and_only_with_the_key(client: TestClient, method: str):
+    for endpoint in ENDPOINTS:
+        refused(client.request(method, path_of(endpoint)), 401, "unauthorized")
+        answer = client.request(method, path_of(endpoint), headers=SENT)
+        refused(answer, 405, "method")
+        assert endpoint.method in answer.headers["allow"]
+    refused(client.request(method, f"/{PREFIX}/nothing", headers=SENT), 404, "no_such_address")
+
+
+def test_below_a_prefix_that_looks_like_ours_a_wrong_method_is_refused_as_elsewhere():
+    host = FastAPI()
+    host.mount(f"/{PREFIX}/other", daemon_app())
+    answer = TestClient(host).delete(f"/{PREFIX}/other/{PREFIX}/traffic/summary", headers=SENT)
+    refused(answer, 405, "method")
+
+
+RUBBISH = [
+    b"<html>",
+    b'{"total_requests": 1',
+    b"",
+    b"null",
+    b"3",
+    b"[]",
+    b"[3]",
+    b"{}",
+    b'{"detail": "x"}',
+    b"[" * 200_000,
+]
+RUBBISH += [b'{"cache_key": "daily/2026-02-27", "total_requests": NaN}', b"\xff\xfe", b'{"files": 3}']
+
+
+@pytest.mark.parametrize("body", RUBBISH, ids=lambda body: body[:20])
+def test_rubbish_from_the_cache_service_is_its_fault_and_no_answer(body: bytes):
+    class Rubbish(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Rubbish) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cache = cache_client__remote(f"http://127.0.0.1:{server.server_port}", "x-api-key", "key")
+        client = TestClient(daemon_app(cache))  # type: ignore[arg-type]
+        for endpoint in GETS:
+            answer = client.get(path_of(endpoint), headers=SENT)
+            if endpoint.name == "cloudfront__jobs":
+                refused(answer, 404, "not_there")
+            elif not (body == b"[]" and endpoint.name in ("cache__browse", "cache__stats")):  # a folder without entries
+                refused(answer, 503, "unavailable")
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ JSON goes out. The same question always gets the same answer."""
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sa_stream.services.traffic_tables import stored_form
+
 NOW = datetime(2026, 2, 16, 14, 38, 20, tzinfo=UTC)
 HOSTILE = "<img src=x onerror=alert(1)>"
 PERIODS = {"minute": 60, "30min": 1800, "hourly": 3600, "daily": 86400}
@@ -126,7 +128,8 @@ PATHS = (
 
 def top_paths(query: dict[str, str]) -> dict[str, Any]:
     names = [*PATHS, f"/{HOSTILE}", "/%E2%80%AEgpj.exe", *(f"/docs/page-{n}" for n in range(1, 91))]
-    named = [name for name in names if name.startswith(query.get("prefix", ""))][: int(query.get("limit", 20))]
+    begins = stored_form(query.get("prefix", ""))
+    named = [name for name in names if name.startswith(begins)][: int(query.get("limit", 20))]
     rows = [
         {
             "path": name,

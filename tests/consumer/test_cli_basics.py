@@ -11,11 +11,13 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.main import get_command
 
-from consumer.cli import main
+from consumer.cli import app, main
 from consumer.commands.doctor import examine
 from consumer.commands.show import keys_between, print_entries
 from consumer.commands.status import show_status, status_page
@@ -180,6 +182,8 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["generate", "--records", "many"], "'--records'"),
         (["generate", "--dirt", "2"], "not in the range 0<=x<=1"),
         (["generate", "--start", "yesterday"], "expected an ISO time"),
+        (["generate", "--start", "2001-09-09T01:46:39Z"], "from 2001-09-09T01:46:40Z"),
+        (["generate", "--start", "2099-12-31T23:00Z", "--hours", "1.1"], "to 2100-01-01T00:00:00Z"),
         (["generate", "--fields", "timestamp,colour"], "colour"),
         (["generate", "--out", "kinesis:"], "name or ARN"),
         (["show"], "give either KEY"),
@@ -196,6 +200,67 @@ def test_wrong_use_exits_2_with_one_line_that_says_what_is_wrong(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+PLACES = ["", "s3://", "S3:///x", "s3:bucket", "file://", "FILE:x", "file://~/x", "https://example.com/x.log"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("command", [["replay"], ["generate", "--records", "10", "--out"]])
+def test_a_place_that_is_none_is_refused_and_nothing_is_made_under_its_name(
+    command: list[str], place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*command, place) == 2
+    assert f"expected a path, file:///path or s3://bucket/prefix, found {place!r}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheme_may_be_in_capitals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("generate", "--records", "10", "--out", f"FILE://{tmp_path}/made") == 0
+    assert call("replay", f"File://{tmp_path}/made") == 0
+    assert '"records":10,' in capsys.readouterr().err
+    assert call("generate", "--records", "10", "--out", "KINESIS:") == 2
+
+
+OUTSIDE = ["0001-01-01T00:00+14:00", "1900-01-01", "2000-12-31T23:59:59Z", "2100-01-01", "9999-12-31T23:59-12:00"]
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("command", ["backfill", "verify", "show --period monthly"])
+def test_a_time_that_no_record_has_is_refused(command: str, outside: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, other in (("--from", "--to"), ("--to", "--from")):
+        assert call(*command.split(), option, outside, other, "2026-02-16") == 2
+        assert f"{option}: expected an ISO time from 2001 to 2099" in capsys.readouterr().err
+
+
+NUMBERS = [
+    (name, parameter.opts[0], parameter.type)
+    for name, command in get_command(app).commands.items()
+    for parameter in command.params
+    if parameter.type.name.endswith("range")
+]
+
+
+def test_every_number_of_the_command_line_has_a_range() -> None:
+    assert {"--hours", "--records", "--jobs", "--seed", "--late", "--port"} <= {option for _, option, _ in NUMBERS}
+    kinds = {p.type.name for command in get_command(app).commands.values() for p in command.params}
+    assert all(("int" not in kind and "float" not in kind) or kind.endswith("range") for kind in kinds)
+
+
+@pytest.mark.parametrize(("command", "option", "kind"), NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e+300", "1e+30", "9" * 30, "-1"])
+def test_a_number_that_cannot_work_is_refused_with_its_option(
+    command: str, option: str, kind: Any, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--seed" and value.isdigit():
+        return  # any whole number will do
+    required = {"replay": ["x"], "generate": ["--out", os.devnull]}.get(command, [])
+    window = ["--from", "2026-02-16", "--to", "2026-02-17"] if command in ("backfill", "verify") else []
+    assert call(command, *required, *window, option, value) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: Invalid value for '{option}': ")
+    assert error.count("\n") == 1
+    assert (value if "int" in kind.name else str(float(value))) in error  # what was found
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ class Store:
         time.sleep(self.read_s)
         with self.lock:
             self.at_once -= 1
-        return self.answer(cache_key)
+        entry = self.answer(cache_key)
+        return entry and {**entry, "cache_key": cache_key}
 
 
 class Clock:
@@ -75,7 +76,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered():
     cache = Service__SA__Cache(send_cache_client=Store(answer))
     with pytest.raises(Store_Unavailable, match="no"):
         cache.get("a")
-    assert cache.get("a") == {"status": "final"}
+    assert cache.get("a") == {"status": "final", "cache_key": "a"}
 
 
 def test_memory_is_bounded_by_what_was_read(monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.services.Series_Reader import READS_LEAN, STATUS_KEY
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import COUNTS, METRICS, OF_MINUTES, values_of
-from sa_stream.services.traffic_tables import DIMENSIONS
+from sa_stream.services.traffic_tables import DIMENSIONS, top_paths
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
 from tests.archive.test_layout import ms
 from tests.services.world import BEGIN_MS, GAP, NIGHT, NOW_MS, REPAIRED_MS, World, computed, expected, lines, rows_of
@@ -342,6 +342,16 @@ def test_a_week_without_requests_is_zero_at_any_time_of_the_day(clock: str):
     world.put("status/stream", {**told, "computed_at": iso(now_ms - 30_000)})
     words = {"from": iso(now_ms // WINDOW_MS * WINDOW_MS - 7 * DAY_MS), "to": iso(now_ms), "period": "30min"}
     assert {*world.traffic.timeseries(words, now_ms)["slots"][:-1]} == {"zero"}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/caf\u00e9 m", "/caf%C3%A9%20m", "/caf%c3%a9 ", "/%63af%C3%A9", "/caf%C3", "/caf%"]
+)
+def test_a_prefix_may_be_what_a_reader_sees_or_what_the_log_has(prefix: str):
+    paths = ["/caf%C3%A9%20menu", "/caf"]
+    found = top_paths({"top_paths": [{"path": path} for path in paths]}, "count", 10, prefix)
+    assert [row["path"] for row in found["rows"]] == paths[:1]
+    assert found["prefix"] == prefix
 
 
 def test_paths_are_those_of_the_recount_and_the_prefix_is_a_prefix():

@@ -350,6 +350,13 @@ def test_two_at_once_are_refused_by_name(in_folder: World, tmp_path: Path) -> No
 
 
 def test_a_state_store_without_an_application_is_said(run: Run, tmp_path: Path) -> None:
-    settings = {"STATE_URL": f"file://{tmp_path}/state", "CACHE_PATH": f"{tmp_path}/cache", "SOURCE": "s3"}
-    code, _, err = run(settings)
+    settings = {"STATE_URL": f"file://{tmp_path}/state", "CACHE_PATH": f"{tmp_path}/cache"}
+    code, _, err = run(settings | {"LOGS_BUCKET": f"file://{tmp_path}"})
     assert (code, "STATE_URL" in err) == (2, True)
+
+
+@pytest.mark.parametrize("source", ["s3", "kinesis"])
+def test_without_an_input_the_setting_that_names_it_is_said(in_folder: World, source: str) -> None:
+    world = in_folder
+    code, _, err = world.run(world.settings | {"LOGS_BUCKET": "", "SOURCE": source})
+    assert (code, f"{PREFIX}{'LOGS_BUCKET' if source == 's3' else 'STREAM'}" in err) == (2, True)

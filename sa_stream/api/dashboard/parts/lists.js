@@ -6,7 +6,6 @@ import { el } from '../lib/dom.js';
 import { bytes, count, duration, exact, percent } from '../lib/numbers.js';
 import { notInList } from './words.js';
 
-const UNRESERVED = /[A-Za-z0-9._~-]/; // of RFC 3986: they need no escape
 const twoDecimals = (value) => percent(value, 2);
 export const SHARE = { name: 'share', label: 'Share', format: twoDecimals };
 export const REQUESTS = { name: 'count', label: 'Requests', format: count, bar: true };
@@ -55,19 +54,6 @@ export function decodedPath(path) {
   } catch {
     return path;
   }
-}
-
-/**
- * What somebody types of a path in the form that paths are stored in: escapes in their one form, and escaped what no
- * path has as it is. Braces and brackets are left, as rules for paths may have put them there; so is a per cent sign at
- * the end, where an escape may be half typed.
- */
-export function encodedPath(typed) {
-  return typed.toWellFormed().replaceAll(/%[0-9A-Fa-f]{2}|%(?![0-9A-Fa-f]?$)|[^!-~]|[#?]/gu, (each) => {
-    if (each.length < 3) return encodeURIComponent(each);
-    const character = String.fromCharCode(Number.parseInt(each.slice(1), 16));
-    return UNRESERVED.test(character) ? character : each.toUpperCase();
-  });
 }
 
 const pathCell = { name: 'path', label: 'Path', wrap: true,

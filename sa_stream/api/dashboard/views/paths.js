@@ -2,7 +2,7 @@
 
 import { el } from '../lib/dom.js';
 import { listPeriod } from '../lib/range.js';
-import { encodedPath, pathList } from '../parts/lists.js';
+import { pathList } from '../parts/lists.js';
 import { View } from '../parts/view.js';
 
 const SORTS = { count: 'Requests', bytes: 'Bytes', status_4xx: '4xx', status_5xx: '5xx', misses: 'Misses' };
@@ -41,7 +41,7 @@ export class Paths extends View {
     if (document.activeElement !== this.begins) this.begins.value = prefix;
     this.sort.value = sort;
     this.raw.checked = query.has('raw');
-    const paths = await maybe('traffic/top-paths', { period: of.period, at: of.at, limit: 100, prefix: encodedPath(prefix), sort });
+    const paths = await maybe('traffic/top-paths', { period: of.period, at: of.at, limit: 100, prefix, sort });
     return { paths, of, sort, raw: query.has('raw') };
   }
 
