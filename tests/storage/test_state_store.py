@@ -22,6 +22,7 @@ from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import State_Store
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
+from tests.later_version import in_version
 
 
 @pytest.fixture(params=["memory", "file", "s3"])
@@ -323,9 +324,7 @@ def test_a_stamp_keeps_other_applications_and_streams_out(store: State_Store) ->
 
 
 def test_a_stamp_of_another_version_is_refused(store: State_Store) -> None:
-    data = bytearray(pack("application", {"application": "a", "stream": "s"}))
-    data[4:6] = (7).to_bytes(2, "big")
-    store.put(APPLICATION_KEY, bytes(data))
+    store.put(APPLICATION_KEY, in_version(7, pack("application", {"application": "a", "stream": "s"})))
     with pytest.raises(Unknown_Version, match=f"version 7.*{SETTING}"):
         claim_application(store, "a", "s")
     store.put(APPLICATION_KEY, b"")
