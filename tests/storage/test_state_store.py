@@ -1,6 +1,8 @@
 """The state store on memory, a directory and an emulated bucket."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -390,6 +392,15 @@ def test_a_lock_that_somebody_deleted_comes_back(bucket: State_Store) -> None:
         bucket.delete(LOCK_KEY)
         lock.refresh()
         assert bucket.get(LOCK_KEY) is not None
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Store_Unavailable, match=rf"No locks available.*{SETTING}"):
+        hold_lock(State_Store(f"file://{tmp_path}"))
 
 
 def test_of_many_that_find_an_expired_lock_one_takes_it(bucket: State_Store) -> None:
