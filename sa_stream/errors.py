@@ -3,6 +3,8 @@ which setting to change."""
 
 from sa_stream.secrecy import without_secrets
 
+# What AWS's services say of credentials that have expired; whoever is told so loads them anew, and says what may help.
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 EXPIRED_ADVICE = (
     "If this goes on, renew what they come from (the file of AWS_PROFILE, `aws sso login`, the role of this host); "
     "of AWS_SESSION_TOKEN in the environment only a restart takes another"

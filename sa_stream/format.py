@@ -14,6 +14,7 @@ from sa_stream.errors import Corrupt_State, Unknown_Version
 MAGIC = b"SAS\x1a"
 VERSION = 4
 READABLE = (1, 2, 3, VERSION)  # older objects lack the last fields of some kinds; whoever unpacks them fills these in
+OF_BODY_ALONE = (1, 2, 3, 4)  # versions whose checksum is; of any other it is of the version and the body
 HEADER_BYTES = len(MAGIC) + 2 + 16
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -26,7 +27,17 @@ def pack(kind: str, content: Any) -> bytes:
     Dicts keep the order they are given in: callers sort what has no order of its own.
     """
     body = _encode([kind, content])
-    return b"".join((MAGIC, VERSION.to_bytes(2, "big"), xxhash.xxh3_128_digest(body), body))
+    version = VERSION.to_bytes(2, "big")
+    return b"".join((MAGIC, version, checksum(version, body), body))
+
+
+def checksum(version: bytes, body: bytes | memoryview) -> bytes:
+    """Of an object in whatever version of the format: so one that is torn is told from a newer program's."""
+    if int.from_bytes(version, "big") in OF_BODY_ALONE:
+        return xxhash.xxh3_128_digest(body)
+    whole = xxhash.xxh3_128(version)
+    whole.update(body)
+    return whole.digest()
 
 
 def unpack(kind: str, data: bytes, key: str = "") -> Any:
@@ -38,15 +49,15 @@ def unpack(kind: str, data: bytes, key: str = "") -> Any:
     name = f"{kind} {key}".strip()
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
         raise Corrupt_State(f"{name} is not an object of sa-stream: it does not begin with its magic bytes")
+    body = memoryview(data)[HEADER_BYTES:]
+    if checksum(data[4:6], body) != data[6:HEADER_BYTES]:
+        raise Corrupt_State(f"{name} has a wrong checksum: its bytes are not the ones that were written")
     version = int.from_bytes(data[4:6], "big")
     if version not in READABLE:
         raise Unknown_Version(
             f"{name} has format version {version}; this program knows versions up to {VERSION}. Use the program that "
             "wrote it, or point SGRAPH_SEND__SA_STATE_URL at another place"
         )
-    body = memoryview(data)[HEADER_BYTES:]
-    if xxhash.xxh3_128_digest(body) != data[6:HEADER_BYTES]:
-        raise Corrupt_State(f"{name} has a wrong checksum: its bytes are not the ones that were written")
     found, content = _decode(body)
     if found != kind:
         raise Corrupt_State(f"{name} is a {found!r}, expected a {kind!r}")

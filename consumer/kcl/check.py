@@ -9,7 +9,7 @@ from consumer.kcl.java import class_path, find_java
 from consumer.kcl.properties import kcl_properties
 from consumer.kcl.tables import dynamodb_client, lease_table
 from sa_stream.config import PREFIX, SA__Config
-from sa_stream.errors import Source_Error
+from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Source_Error
 
 
 def check_java(env: Mapping[str, str]) -> str:
@@ -30,6 +30,8 @@ def check_leases(config: SA__Config, env: Mapping[str, str]) -> str:
         code = error.response["Error"]["Code"]
         if code == "ResourceNotFoundException":
             return f"there is no table {table} yet: the KCL makes it at its first start"
+        if code in EXPIRED_CODES:
+            raise Source_Error(f"The AWS credentials have expired: DynamoDB says {code}. {EXPIRED_ADVICE}") from error
         raise Source_Error(
             f"DynamoDB refuses DescribeTable on the lease table {table} ({code}): give the role what "
             "consumer/ecs/service.yaml gives it"

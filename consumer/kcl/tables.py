@@ -9,6 +9,7 @@ an item of ours is in nobody's way, and it takes the table as it is if there is 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.config import PREFIX
-from sa_stream.errors import Config_Error, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Config_Error, Source_Error, Store_Unavailable
 from sa_stream.log import LOCK_RELEASED, Log
 
 log = Log("tables")
@@ -65,8 +66,9 @@ class Kcl_Tables:
         self._worker_id = worker_id
         self._table_ids: dict[str, str] = {}
         once = Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
+        self._make_client = partial(dynamodb_client, properties, once)
         try:
-            self._client = dynamodb_client(properties, once)
+            self._client = self._make_client()
         except (BotoCoreError, ValueError) as error:
             raise Config_Error(
                 f"No DynamoDB client can be made for the KCL's tables: {error} Set AWS_REGION"
@@ -208,6 +210,12 @@ class Kcl_Tables:
                     f"DynamoDB refuses {error.operation_name} on the KCL's table {table} ({code}): give the role what "
                     "consumer/ecs/service.yaml gives it. (The consumer asks with the credentials that boto3 finds, "
                     "whatever a property of the KCL says.)"
+                ) from error
+            if code in EXPIRED_CODES:
+                self._client = self._make_client()  # a client keeps the credentials that it found
+                raise Store_Unavailable(
+                    f"The AWS credentials have expired: DynamoDB answered {error.operation_name} on the KCL's table "
+                    f"{table} with {code}. They are loaded anew. {EXPIRED_ADVICE}"
                 ) from error
             raise Store_Unavailable(
                 f"DynamoDB answered {error.operation_name} on the KCL's table {table} with {code}: "

@@ -273,7 +273,7 @@ class Field_Choice:
         self._store = store
         self._drop_fields, self._allow_fields = drop_fields, allow_fields
         self._key = FIELDS_KEY
-        self.checked = self._restored() if self.lists.auto else bool(store.list_folders(SNAPSHOTS_PREFIX))
+        self.checked = self._restored() if self.lists.auto else bool(store.list(SNAPSHOTS_PREFIX))
 
     def _restored(self) -> bool:
         decided, self._key = _found(self._store, FIELDS_KEY, json.loads)

@@ -1,7 +1,7 @@
 """The archive of log files: a time comes in, the files that may hold its records go out, found without listing the
 bucket."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from sa_stream.archive.files import Archive_File, Found, Stored
@@ -64,19 +64,16 @@ class Archive:
 
     def _in_last_folder(self) -> list[Archive_File]:
         """A request for each level, and one for every thousand files."""
-        folder = self.places.base
-        for form in self.places.layout.folders:
-            below = _folders(self.store, folder, form)
-            if not below:
-                return []
-            folder += f"{max(below)}/"
-        files: list[Archive_File] = []
-        start_after, more = "", True
-        while more:
-            page = self.store.page(folder, start_after)
-            start_after, more = page.objects[-1].key if page.objects else "", page.more
-            files += filter(None, map(self._file, page.objects))
-        return files
+        for folder in _deepest(self.store, self.places.base, self.places.layout.folders, newest_first=True):
+            objects: list[Stored] = []
+            more = True
+            while more:
+                page = self.store.page(folder, objects[-1].key if objects else "")
+                objects += page.objects
+                more = page.more
+            if any(stored.size_bytes for stored in objects):
+                return list(filter(None, map(self._file, objects)))
+        return []
 
     def _file(self, stored: Stored) -> Archive_File | None:
         """None if it is none of the layout's, or empty: consoles make empty objects to stand for folders."""
@@ -144,17 +141,27 @@ def _looked(store: Archive_Store, base: str, family: str) -> Layout | None:
     the one where both occur."""
     hours, days = LAYOUTS[f"{family}hours"], LAYOUTS[f"{family}days"]
     hourly = set()
-    for pick in (min, max):
-        folder = base
-        for form in days.folders:
-            below = _folders(store, folder, form)
-            if not below:
-                return None
-            folder += f"{pick(below)}/"
-        day = store.page(folder, by_folder=True)
-        in_day = any(stored.size_bytes for stored in day.objects)
-        hourly.add(not in_day and any(is_folder(name, hours.folders[-1]) for name in day.folders))
+    for newest_first in (False, True):
+        for folder in _deepest(store, base, days.folders, newest_first):
+            day = store.page(folder, by_folder=True)
+            in_day = any(stored.size_bytes for stored in day.objects)
+            by_hour = any(is_folder(name, hours.folders[-1]) for name in day.folders)
+            if in_day or by_hour:
+                hourly.add(not in_day)
+                break
+    if not hourly:
+        return None
     return hours if hourly == {True} else days
+
+
+def _deepest(store: Archive_Store, base: str, forms: Sequence[str], newest_first: bool) -> Iterator[str]:
+    """The last folders of a layout, in the order of time. There may be nothing in one: its files went elsewhere, or a
+    console made it."""
+    if not forms:
+        yield base
+        return
+    for name in sorted(_folders(store, base, forms[0]), reverse=newest_first):
+        yield from _deepest(store, f"{base}{name}/", forms[1:], newest_first)
 
 
 def _folders(store: Archive_Store, base: str, form: str) -> list[str]:

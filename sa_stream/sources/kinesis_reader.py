@@ -25,7 +25,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from sa_stream.errors import EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.secrecy import hide_credentials
 from sa_stream.sources.source_clock import Source_Clock
@@ -38,7 +38,6 @@ BACKOFF_MS_MIN = 500
 BACKOFF_MS_MAX = 30_000
 
 _EXPIRED = {"ExpiredIteratorException"}
-_EXPIRED_TOKEN = {"ExpiredTokenException", "ExpiredToken"}
 _INVALID = {"InvalidArgumentException", "ValidationException"}
 _MISSING = {"ResourceNotFoundException"}
 _REFUSED = {
@@ -192,7 +191,7 @@ class Kinesis_Reader:
             answer = getattr(client, operation)(**arguments)
         except ClientError as error:
             hide_credentials(self._credentials)  # a role's are others every hour
-            if error.response["Error"]["Code"] in _EXPIRED_TOKEN:
+            if error.response["Error"]["Code"] in EXPIRED_CODES:
                 self._load_credentials_anew(client, error)
             if error.response["Error"]["Code"] in _EXPIRED | _INVALID:
                 raise

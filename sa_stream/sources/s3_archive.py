@@ -17,7 +17,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as Connection_Error  # no endpoint, or not in time
 
 from sa_stream.archive.files import Stored
-from sa_stream.errors import EXPIRED_ADVICE, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Source_Error, Store_Unavailable
 from sa_stream.sources.archive_store import Page
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import Backoff, right_now
@@ -29,7 +29,6 @@ _MISSING = {
     "GetObject": "s3:GetObject on its bucket's objects, or kms:Decrypt on the key that they are encrypted with",
 }
 _BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 
 
 class _Expired(Store_Unavailable):
@@ -114,8 +113,11 @@ class S3_Archive:
             try:
                 return self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status == 404:
                     return None
+                if status < 500:  # nothing says why in an answer to HEAD; what is refused for the same reason, does
+                    self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
                 raise
 
         found = self._ask(self.name_of(key), ask)
@@ -188,7 +190,7 @@ def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3") -> T:
     except ClientError as error:
         code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _EXPIRED:
+        if code in EXPIRED_CODES:
             why = "the AWS credentials have expired and are loaded anew"
             raise _Expired(f"{name} cannot be {done} now: {why} ({code}). {EXPIRED_ADVICE}") from error
         if status >= 500 or code in _BUSY:

@@ -193,13 +193,14 @@ def _is_json(data: bytes) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     """Its folder is made, and again if it goes before the file is in it."""
-    for _ in range(WRITES_MAX - 1):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # mkdir says so of a folder that goes meanwhile
+    for attempt in range(WRITES_MAX):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+        except (FileNotFoundError, FileExistsError):  # mkdir says so of a folder that goes meanwhile
+            if attempt == WRITES_MAX - 1:
+                raise
 
 
 UNFINISHED = ".unfinished"

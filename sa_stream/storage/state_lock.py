@@ -76,6 +76,12 @@ class _File_Lock(State_Lock):
             holder = self._file.read()
             self._file.close()
             raise _in_use(store, holder) from error
+        except OSError as error:  # NFS without its lock daemon, a file system of a user's process
+            self._file.close()
+            raise Store_Unavailable(
+                f"The lock of the state store {store.url} cannot be taken: {error.strerror}. Mount its file system "
+                f"with locks, or point {SETTING} at another place"
+            ) from error
         # Only for the sentence that others read. A full disk must not keep us from starting.
         with contextlib.suppress(OSError):
             self._file.truncate(0)

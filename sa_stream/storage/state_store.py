@@ -46,6 +46,9 @@ _ADVICE = {
     "ExpiredToken": f"the AWS credentials have expired and are loaded anew. {EXPIRED_ADVICE}",
     "AccessDenied": "the AWS credentials do not allow it",
     "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
+    "invalid path": "something there has a name that no key can have, so nothing can be listed: move it elsewhere",
+    "File system loop": "links there lead in a circle, so nothing can be listed: remove the one that is named",
+    "os error 40": "links there lead in a circle, so nothing can be listed: remove the one that is named",
     "error sending request": "nothing answers there: check the network and AWS_ENDPOINT_URL",
 }
 # Of these, waiting cures none; only `check`, at the start, may say so: a policy can be repaired while a daemon runs.
@@ -108,6 +111,7 @@ class State_Store:
             self._open = lambda: _open_bucket(url, self.location, allow_http, limits, retries, timeout_s)
             self._store = self._open()
         self._expired_tokens = 0  # since the credentials were loaded
+        self._markers: set[str] = set()  # folders of the bucket that an empty object stands for
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, whole or not at all; what was there is replaced."""
@@ -137,7 +141,8 @@ class State_Store:
 
     def list(self, prefix: str) -> Sequence[Listed]:
         """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key.
-        What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor."""
+        What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor; nor is what stands for
+        a folder in a bucket."""
         folder = self._folder(prefix)
         self._check_root("list", prefix)
         try:
@@ -149,16 +154,21 @@ class State_Store:
             ]
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
-        return sorted(found, key=lambda item: item.key)
+        return sorted((item for item in found if not self._is_marker(item, folder)), key=lambda item: item.key)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """The folders directly below this folder, as full keys without a slash at their end, sorted."""
+        """The folders directly below this folder, as full keys without a slash at their end, sorted.
+
+        One with nothing in it is none: whoever was killed while it wrote may have left it. In a bucket that is known of
+        those that were listed."""
         folder = self._folder(prefix)
         self._check_root("list", prefix)
         try:
-            return sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
+            found = sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
+        doubtful = found if self.scheme == "file" else self._markers.intersection(found)
+        return [each for each in found if each not in doubtful or self.list(each)]
 
     def delete(self, keys: str | Iterable[str]) -> None:
         """Remove these objects (one key is taken as well); those that are not there are fine."""
@@ -244,6 +254,15 @@ class State_Store:
                 raced = self.scheme == "file" and _RACED.search(str(error)) and os.path.isdir(self.location)
                 if not raced or attempt == PUTS_MAX - 1:
                     raise
+
+    def _is_marker(self, item: Listed, folder: str | None) -> bool:
+        """Whether it is what consoles and tools that copy folders make for one: an empty object whose name ends in a
+        slash. A listing comes without that slash, so only a look tells it from an empty object of ours."""
+        if self.scheme != "s3" or item.key in self._markers:
+            return self.scheme == "s3"
+        if item.key == folder or (not item.size_bytes and self.get(item.key) is None):
+            self._markers.add(item.key)
+        return item.key in self._markers
 
     def _folder(self, prefix: str) -> str | None:
         return _checked(prefix.removesuffix("/")) if prefix else None

@@ -24,6 +24,7 @@ from sa_stream.partitions import END, Partial_Name, number_of, sortable
 from sa_stream.timing import BEGINNING_MS, DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, WINDOW_MS, Timing
 from sa_stream.windows.coverage import RETENTION
 from sa_stream.windows.window import Window
+from tests.later_version import in_version
 from tests.windows.partition_feed import (
     LINE_A,
     LINE_B,
@@ -69,9 +70,9 @@ def latest_progress(store: Dict_Store, partition: str = PARTITION) -> Progress:
     return decode_progress(store.objects[store.keys(f"progress/{partition}/")[-1]])
 
 
-def damage(store: Dict_Store, key: str, place: int = 30, flip: int = 1) -> None:
+def damage(store: Dict_Store, key: str) -> None:
     data = bytearray(store.objects[key])
-    data[place] ^= flip
+    data[30] ^= 1
     store.objects[key] = bytes(data)
 
 
@@ -601,7 +602,7 @@ def test_below_a_corrupt_snapshot_the_next_one_at_or_above_the_checkpoint_serves
 def test_an_unknown_version_of_a_snapshot_is_refused_by_name(place: str) -> None:
     worker = working(record(1, NOON_MS))
     kind, (key,) = "progress" if place == "inside" else "partition", snapshot_keys(worker.store)
-    damage(worker.store, key, place=5, flip=VERSION ^ (VERSION + 1))
+    worker.store.put(key, in_version(VERSION + 1, worker.store.objects[key]))
     with pytest.raises(Unknown_Version, match=rf"{kind} {key} has format version {VERSION + 1}"):
         Worker(worker.store, "1", NOON_MS)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sa_stream.commits.keys import APPLICATION_KEY
-from sa_stream.format import MAGIC, VERSION
+from sa_stream.format import VERSION
+from tests.later_version import in_version
 from tests.oracle import CANONICAL
 from tests.real.processes import PREFIX, TRACEBACK, Done, World, clean_env, free_port
 
@@ -154,16 +155,9 @@ def test_the_state_of_another_application_or_version_is_refused_by_name(world: W
 
     stamp = world.folder / "state" / APPLICATION_KEY
     written = stamp.read_bytes()
-    stamp.write_bytes(of_a_later_version(written))
+    stamp.write_bytes(in_version(VERSION + 1, written))
     error = the_error(world.command(env, "run"), FAILED)
     assert f"has format version {VERSION + 1}; this program knows versions up to {VERSION}" in error
-
-
-def of_a_later_version(packed: bytes) -> bytes:
-    """What a later program would write: the same envelope with another number in its head."""
-    version = len(MAGIC), len(MAGIC) + 2
-    assert packed[slice(*version)] == VERSION.to_bytes(2, "big")
-    return packed[: version[0]] + (VERSION + 1).to_bytes(2, "big") + packed[version[1] :]
 
 
 @pytest.mark.parametrize("which", ["STATE_URL", "CACHE_PATH"])

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +160,17 @@ def test_no_summary_goes_while_something_may_still_amend_its_day_or_make_it_agai
     end_ms = days_of_traffic(stream, 6)
     forget(stream, end_ms + HOUR_MS, end_ms + HOUR_MS, partials_too=False)
     assert periods_of(stream, "summaries")["30min"] == 6 * 48
+
+
+def test_a_folder_without_a_partial_keeps_no_summary(tmp_path: Path) -> None:
+    """Who was killed while it wrote a partial has left its folder."""
+    stream = Stream("a")
+    stream.store = State_Store(f"file://{tmp_path}")
+    stream.reconciler = stream.fresh()
+    later_ms = days_of_traffic(stream, 6) + HOUR_MS
+    (tmp_path / partial_key(start_of_month("2026-03"), "gone", Partial_Name("line", "1"))).mkdir(parents=True)
+    forget(stream, later_ms, later_ms)
+    assert periods_of(stream, "summaries")["30min"] == 48 * 4
 
 
 def test_summaries_of_days_go_with_their_month_and_that_of_the_month_stays() -> None:

@@ -96,6 +96,16 @@ def test_empty_objects_are_no_files() -> None:
     assert [f.key for f in Archive(store, places, 0).files_of_window(ms(2026, 2, 16, 14)).files] == ["2026/02/16/14/a"]
 
 
+def test_the_newest_file_is_found_before_folders_with_nothing_in_them() -> None:
+    store = Memory_Archive()
+    store.put("p/2026/02/16/14/a", b"x", START_MS)
+    for marker in ("p/2026/02/16/15/", "p/2026/03/", "p/2027/01/01/00/"):
+        store.put(marker, b"")
+    newest = Archive(store, Places("p/", LAYOUTS["hours"], UTC_ZONE), SETTLE_MS).newest(START_MS + 900 * DAY_MS)
+    assert newest is not None
+    assert newest.key == "p/2026/02/16/14/a"
+
+
 # ---- looking
 
 
@@ -124,6 +134,21 @@ def test_firehose_puts_no_slash_after_its_prefix() -> None:
 def test_an_archive_that_changed_from_days_to_hours_is_read_as_days() -> None:
     assert places_of("p/2026/01/01/a", "p/2026/02/16/14/a") == ("p/", "days")
     assert places_of("p/2026/01/01/a", "p/2026/01/01/14/a") == ("p/", "days")
+
+
+def test_folders_with_nothing_in_them_say_nothing_of_the_layout(tmp_path: Path) -> None:
+    """What was in them went elsewhere, or a console made them."""
+    for layout, key in (("hours", "p/2026/02/16/14/a"), ("days", "p/2026/02/16/a")):
+        store = Memory_Archive()
+        store.put(key, b"x")
+        for marker in ("p/", "p/2024/", "p/2025/12/31/", "p/2026/02/", "p/2026/02/17/", "p/2026/12/", "p/2027/01/"):
+            store.put(marker, b"")
+        assert find_places(store, "p", AUTO, UTC_ZONE).layout.name == layout
+        folder = filled_folder(tmp_path / layout, {key: b"x"})
+        (tmp_path / layout / "p/2025/01/01").mkdir(parents=True)
+        assert find_places(folder, "p", AUTO, UTC_ZONE).layout.name == layout
+    with pytest.raises(Source_Error, match="no folders of a known layout"):
+        find_places(open_store(f"file://{tmp_path}/hours"), "p/2025", AUTO, UTC_ZONE)
 
 
 def test_a_layout_that_is_set_is_not_looked_for() -> None:

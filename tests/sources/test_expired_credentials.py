@@ -66,6 +66,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
             text = b"<ListBucketResult></ListBucketResult>" if good else b"<Error><Code>ExpiredToken</Code></Error>"
             self.reply(200 if good else 400, text, "application/xml")
 
+        def do_HEAD(self) -> None:
+            self.reply(404 if "AKIDNEW" in self.headers["Authorization"] else 400, b"", "application/xml")
+
     with served(Handler, "AWS_ENDPOINT_URL_S3", monkeypatch, tmp_path):
         yield
 
@@ -134,3 +137,14 @@ def test_credentials_of_an_archive_are_loaded_anew_and_it_is_only_waited_for(tmp
     with pytest.raises(Store_Unavailable, match="credentials have expired"):
         archive.page("")
     assert archive.page("").objects == ()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_of_what_has_no_body_to_say_so_it_is_told_too(tmp_path: Path) -> None:
+    archive = S3_Archive("logs")
+    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*ExpiredToken"):
+        archive.head("a")
+    write_credentials(tmp_path, "AKIDNEW")
+    with pytest.raises(Store_Unavailable, match="credentials have expired"):
+        archive.head("a")
+    assert archive.head("a") is None

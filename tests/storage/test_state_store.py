@@ -1,6 +1,8 @@
 """The state store on memory, a directory and an emulated bucket."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from sa_stream.errors import Config_Error, Corrupt_State, In_Use, Store_Unavaila
 from sa_stream.format import pack
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import State_Store
+from tests.later_version import in_version
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 
@@ -91,10 +94,39 @@ def test_what_others_leave_in_the_directory_is_no_object(tmp_path: Path) -> None
     assert (len(store.list("")), store.list_folders("")) == (1, ["progress"])
 
 
+def test_what_stands_for_a_folder_in_a_bucket_is_no_object(bucket: State_Store) -> None:
+    """As the S3 console makes one for `Create folder`, and as copying tools do for each folder."""
+    import boto3
+
+    progress, retention = "progress/shard-0/0011/5/line", "meta/retention/5-5"
+    bucket.put(progress, b"1")
+    bucket.put(retention, b"")  # one of ours may be empty
+    for folder in ("", "progress/", "progress/shard-0/", "progress/shard-0/0011/5/", "progress/gone/", "meta/"):
+        boto3.client("s3").put_object(Bucket="state-bucket", Key=f"p/{folder}", Body=b"")
+    boto3.client("s3").put_object(Bucket="state-bucket", Key="p/snapshots/", Body=b"with something in it")
+    for _ in range(2):
+        for prefix in ("progress", "progress/", "progress/shard-0", "progress/shard-0/0011/5"):
+            assert [item.key for item in bucket.list(prefix)] == [progress]
+        assert [item.key for item in bucket.list("meta")] == [retention]
+        assert bucket.list("progress/gone") == bucket.list("snapshots") == []
+    assert bucket.get("progress") is None
+    assert bucket.list_folders("progress/shard-0") == ["progress/shard-0/0011"]
+    assert bucket.list_folders("progress") == ["progress/shard-0"]
+
+
+def test_a_folder_without_an_object_is_none(tmp_path: Path) -> None:
+    """Who was killed while it wrote the first object of a folder has left that, with what was unfinished."""
+    store = State_Store(f"file://{tmp_path}")
+    store.put("partials/2026-03-01T0000/a/line/1", b"1")
+    (tmp_path / "partials/2026-02-01T0000/a/line").mkdir(parents=True)
+    (tmp_path / "partials/2026-02-01T0000/a/line/1#1").touch()
+    assert store.list_folders("partials") == ["partials/2026-03-01T0000"]
+
+
 def test_a_listing_is_longer_than_a_page(store: State_Store) -> None:
     keys = [f"many/{n:04d}" for n in range(250 if store.scheme == "s3" else 1_100)]
     for key in keys:
-        store.put(key, b"")
+        store.put(key, b"1")
     assert [item.key for item in store.list("many")] == keys
     store.delete(keys)
     assert store.list("") == []
@@ -312,6 +344,26 @@ def test_a_directory_without_write_permission_is_hopeless_at_the_start(tmp_path:
         store.check()
 
 
+def test_what_cannot_be_listed_is_named_with_what_to_do(bucket: State_Store, tmp_path: Path) -> None:
+    """obstore passes over no name that a key cannot have."""
+    import boto3
+
+    boto3.client("s3").put_object(Bucket="state-bucket", Key="p/progress//x", Body=b"1")
+    with pytest.raises(Store_Unavailable, match=rf'"p/progress//x".*move it elsewhere.*{SETTING}'):
+        bucket.list("progress")
+    (folder := tmp_path / "progress").mkdir()
+    odd, loop, itself = os.fsencode(folder) + b"/x\xff", folder / "loop", folder / "itself"
+    for make, unmake, said in (
+        (lambda: os.mknod(odd), lambda: os.unlink(odd), r"/progress/x%FF.*move it elsewhere"),
+        (lambda: loop.symlink_to(folder), loop.unlink, r"progress/loop points .*remove the one that is named"),
+        (lambda: itself.symlink_to(itself), itself.unlink, r"progress/itself.*remove the one that is named"),
+    ):
+        make()
+        with pytest.raises(Store_Unavailable, match=rf"{said}.*{SETTING}"):
+            State_Store(f"file://{tmp_path}").list("progress")
+        unmake()
+
+
 def test_a_stamp_keeps_other_applications_and_streams_out(store: State_Store) -> None:
     claim_application(store, "sa-stream", "logs")
     claim_application(store, "sa-stream", "logs")
@@ -323,9 +375,7 @@ def test_a_stamp_keeps_other_applications_and_streams_out(store: State_Store) ->
 
 
 def test_a_stamp_of_another_version_is_refused(store: State_Store) -> None:
-    data = bytearray(pack("application", {"application": "a", "stream": "s"}))
-    data[4:6] = (7).to_bytes(2, "big")
-    store.put(APPLICATION_KEY, bytes(data))
+    store.put(APPLICATION_KEY, in_version(7, pack("application", {"application": "a", "stream": "s"})))
     with pytest.raises(Unknown_Version, match=f"version 7.*{SETTING}"):
         claim_application(store, "a", "s")
     store.put(APPLICATION_KEY, b"")
@@ -342,6 +392,15 @@ def test_a_second_local_runner_is_refused_until_the_first_lets_go(store: State_S
             hold_lock(State_Store(store.url))
         lock.refresh()
     hold_lock(store).release()
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Store_Unavailable, match=rf"No locks available.*{SETTING}"):
+        hold_lock(State_Store(f"file://{tmp_path}"))
 
 
 def test_of_many_local_runners_one_starts(bucket: State_Store) -> None:

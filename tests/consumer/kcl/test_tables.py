@@ -1,11 +1,13 @@
 """The KCL's tables, against a DynamoDB that nobody here wrote: whose they are, the lock of a dead process, and whether
 they are still there."""
 
+import json
 import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,6 +22,7 @@ from sa_stream.health.notebook import Health
 from sa_stream.timing import moment
 from tests.consumer.kcl.fake_kcl import until
 from tests.emulated_aws import point_at
+from tests.sources.test_expired_credentials import Service, served, write_credentials
 
 ARN = "arn:aws:kinesis:us-east-1:111122223333:stream"
 LOGS = Owner(Stream_Identity(f"{ARN}/logs", 1_771_252_200_000), "a" * 32, "s3://bucket/state")
@@ -210,3 +213,22 @@ def test_a_dynamodb_that_is_away_is_waited_for_and_named(
     until("health to know", lambda: health.view().stores["DynamoDB"].failing_since is not None)
     assert watch.failure is None
     watch.stop()
+
+
+def test_credentials_that_expired_are_loaded_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Handler(Service):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            good = "AKIDNEW" in self.headers["Authorization"]
+            refused = b'{"__type": "ExpiredTokenException", "message": "The security token has expired"}'
+            stamp = json.dumps({"Item": LOGS.item()}).encode()
+            self.reply(200 if good else 400, stamp if good else refused, "application/x-amz-json-1.0")
+
+    with served(Handler, "AWS_ENDPOINT_URL_DYNAMODB", monkeypatch, tmp_path):
+        ours = tables("app")
+        with pytest.raises(Store_Unavailable, match=r"credentials have expired.*app-CoordinatorState.*renew"):
+            ours.claim()
+        write_credentials(tmp_path, "AKIDNEW")
+        with pytest.raises(Store_Unavailable, match="credentials have expired"):
+            ours.claim()
+        ours.claim()
