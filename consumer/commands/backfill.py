@@ -22,6 +22,7 @@ from consumer.worker.stores import open_cache, open_state
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read, window_of_files
+from sa_stream.bounded.late_files import Late_Files
 from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
@@ -40,7 +41,6 @@ from sa_stream.rollups.versions import brief_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.secrecy import without_secrets
 from sa_stream.services.archive_windows import Archive_Logs, decide_fields, open_archive
-from sa_stream.services.late_files import Late_Files
 from sa_stream.sources.archive import Archive
 from sa_stream.timing import WINDOW_MS, moment, month_of, right_now
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sa_stream.archive.files import Archive_File
 from sa_stream.bounded.files import Counting, Logs, Window_Read, window_of_files
+from sa_stream.bounded.late_files import Late_Files
 from sa_stream.bounded.repair import Computed
 from sa_stream.commits.decisions import Field_Choice
 from sa_stream.commits.ports import Store
@@ -15,7 +16,6 @@ from sa_stream.log import LATE_FILE, TOO_LATE_FILE, Log
 from sa_stream.log_file import Log_Form, Log_Lines, Log_Table
 from sa_stream.records.field_finder import First_Records
 from sa_stream.records.intake import Intake
-from sa_stream.services.late_files import Late_Files
 from sa_stream.sources.archive import Archive, find_places, open_store
 from sa_stream.sources.archive_reader import Archive_Reader
 from sa_stream.sources.archive_store import Archive_Store
