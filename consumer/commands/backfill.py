@@ -22,12 +22,13 @@ from consumer.worker.stores import open_cache, open_state
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read, window_of_files
+from sa_stream.bounded.late_files import Late_Files
 from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
 from sa_stream.commits.decisions import claim_cache
 from sa_stream.commits.operations import drive
-from sa_stream.commits.ports import Cache
+from sa_stream.commits.ports import Cache, Store
 from sa_stream.commits.secrets import Secrets, destroyed_months_steps
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error
@@ -35,11 +36,11 @@ from sa_stream.health.notebook import Health
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, iso, parents
-from sa_stream.rollups.repairs import Repair, repairs_steps
+from sa_stream.rollups.repairs import repairs_steps
 from sa_stream.rollups.versions import brief_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.secrecy import without_secrets
-from sa_stream.services.archive_windows import Archive_Logs, Archive_Windows, decide_fields, open_archive
+from sa_stream.services.archive_windows import Archive_Logs, decide_fields, open_archive
 from sa_stream.sources.archive import Archive
 from sa_stream.timing import WINDOW_MS, moment, month_of, right_now
 
@@ -52,6 +53,7 @@ KEPT_EMPTY = "kept: counted as empty in something final"
 KEPT_REPAIR = "kept: computed from all of its files before"
 NOT_YET = "not yet: files of it may still land"
 NO_SECRET = "not possible: the hash secret of its month is destroyed"
+COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR)  # now or earlier, from its files
 
 
 @dataclass(slots=True)
@@ -97,9 +99,7 @@ def backfill(config: SA__Config, starts: Sequence[int], jobs: int | None, dry_ru
     if dry_run:
         archive, now_ms = open_archive(config), right_now().wall_ms
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        state = open_state(config)
-        repairs, destroyed = drive(repairs_steps(state)), drive(destroyed_months_steps(state))
-        summary = _plan(starts, files, repairs, destroyed, open_cache(config), archive, now_ms)
+        summary = _plan(starts, files, _Kept(open_state(config)), open_cache(config), archive, now_ms)
     else:
         summary = _Backfill(config, starts).run(jobs)
     summary.seconds = round(time.perf_counter() - started_s, 3)
@@ -119,11 +119,20 @@ def require_archive(config: SA__Config) -> None:
         )
 
 
+class _Kept:
+    """What the state store has of windows. Raises Store_Unavailable."""
+
+    def __init__(self, store: Store) -> None:
+        self.repairs = drive(repairs_steps(store))
+        self.destroyed = drive(destroyed_months_steps(store))
+        self.late = Late_Files(store)
+        self.late.read()
+
+
 def _plan(
     starts: Sequence[int],
     files: Sequence[Archive_File],
-    repairs: dict[int, Repair],
-    destroyed: set[str],
+    kept: _Kept,
     cache: Cache,
     archive: Archive,
     now_ms: int,
@@ -134,14 +143,15 @@ def _plan(
     wanted: set[int] = set()
     found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
     for start_ms in starts:
-        repair = repairs.get(start_ms)
+        repair = kept.repairs.get(start_ms)
+        found[start_ms] += len(kept.late.of(start_ms))  # a repair has counted them too
         if start_ms + WINDOW_MS + archive.settle_ms > now_ms:
             outcome = NOT_YET
         elif repair is not None and repair.whole and found[start_ms] <= repair.files:
             outcome = KEPT_REPAIR
         else:
             outcome = entries.outcome(start_ms)
-        if outcome == REBUILD and month_of(start_ms) in destroyed:
+        if outcome == REBUILD and month_of(start_ms) in kept.destroyed:
             outcome = NO_SECRET
         if outcome == REBUILD:
             wanted.add(start_ms)
@@ -206,24 +216,14 @@ class _Backfill:
         claim_cache(application.cache, config.application, info.name)
         self._starts = starts
         self._archive = open_archive(config)
-        self._windows = Archive_Windows(
-            config, application.timing, application.fields, application.store, lambda: self._archive, application.now
-        )
         self._secrets = Secrets(application.store, lambda: secrets.token_bytes(8))
-        self._repairs: dict[int, Repair] = drive(repairs_steps(application.store))
-        self._late: dict[int, set[Archive_File]] = {}  # window -> files in which nobody looks for its records
+        self._kept = _Kept(application.store)
 
     def run(self, jobs: int | None) -> Summary:
         application, starts, archive = self._application, self._starts, self._archive
-        files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        destroyed = drive(destroyed_months_steps(application.store))
-        now_ms = application.now().wall_ms
-        summary = _plan(starts, files, self._repairs, destroyed, application.cache, archive, now_ms)
+        files = self._files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
+        summary = _plan(starts, files, self._kept, application.cache, archive, application.now().wall_ms)
         self._results = dict(zip(starts, summary.windows, strict=True))
-        drive(self._secrets.load_steps(sorted({month_of(start_ms) for start_ms in self._to_rebuild()})))
-        for start_ms in self._to_rebuild():
-            if month_of(start_ms) in self._secrets.destroyed:  # since it was planned
-                self._results[start_ms].outcome = NO_SECRET
         wanted = self._to_rebuild()
         read = files_of(files, set(wanted), archive.settle_ms)
         summary.files, summary.bytes = len(read), sum(file.size_bytes for file in read)
@@ -231,13 +231,22 @@ class _Backfill:
             summary.records = self._rebuild(wanted, read, summary.bytes, jobs)
         summary.entries = self._publish()
         entries = _Entries(application.cache)
-        for start_ms in wanted:
-            if self._results[start_ms].outcome == REBUILT and not entries.reached(start_ms):
-                self._results[start_ms].outcome = ALONE
+        for start_ms, result in self._results.items():
+            if result.outcome == REBUILT and not entries.reached(start_ms):
+                result.outcome = ALONE
         return summary
 
     def _to_rebuild(self) -> list[int]:
-        return [start_ms for start_ms, result in self._results.items() if result.outcome == REBUILD]
+        """Windows that are still to be computed, whose secrets are there."""
+
+        def left() -> list[int]:
+            return [start_ms for start_ms, result in self._results.items() if result.outcome == REBUILD]
+
+        drive(self._secrets.load_steps(sorted({month_of(start_ms) for start_ms in left()})))
+        for start_ms in left():
+            if month_of(start_ms) in self._secrets.destroyed:  # since it was planned
+                self._results[start_ms].outcome = NO_SECRET
+        return left()
 
     def _rebuild(self, wanted: Sequence[int], files: Sequence[Archive_File], total_bytes: int, jobs: int | None) -> int:
         """How many records the files have."""
@@ -265,19 +274,26 @@ class _Backfill:
                     self._note_late(read)
 
                 for window in Windows_Of_Files(open_logs, files, wanted, counting, pool, on_file):
-                    self._keep(window, counting)
-        for start_ms in wanted:
-            late = self._late.get(start_ms, set()) | set(self._windows.late_files(start_ms))
-            if late:
-                whole = {*files_of(files, {start_ms}, self._archive.settle_ms), *late}
-                by_time = sorted(whole, key=lambda file: (file.oldest.from_ms, file.key))
-                self._keep(window_of_files(open_logs(by_time), start_ms, counting), counting)
+                    if not self._kept.late.of(window.window.start_ms):
+                        self._keep(window, counting)
+        for start_ms in self._to_rebuild():  # with files in which nobody would look for them
+            whole = {
+                *files_of(self._files, {start_ms}, self._archive.settle_ms),
+                *self._kept.late.of(start_ms).values(),
+            }
+            by_time = sorted(whole, key=lambda file: (file.oldest.from_ms, file.key))
+            self._keep(window_of_files(open_logs(by_time), start_ms, counting), counting)
         return records
 
     def _note_late(self, read: File_Read) -> None:
+        """Keep of which windows a file has records though nobody would look for it: what was computed of them without
+        it, now or earlier, is computed again."""
         for start_ms in read.starts:
-            if start_ms in self._results and not read.stored.oldest.is_looked_at(start_ms, self._archive.settle_ms):
-                self._late.setdefault(start_ms, set()).add(read.stored)
+            result = self._results.get(start_ms)
+            if result is None or read.stored.oldest.is_looked_at(start_ms, self._archive.settle_ms):
+                continue
+            if result.outcome in COMPUTED and self._kept.late.note(start_ms, read.stored):
+                result.outcome = REBUILD
 
     def _keep(self, read: Window_Read, counting: Counting) -> None:
         """Keep a window as a repair."""
@@ -287,7 +303,7 @@ class _Backfill:
         computed = Computed(read.window, len(read.files) - len(broken), broken)
         reading = f"{intake.settings(counting.timing)}\n{self._secrets.tag(month_of(start_ms))}"
         names = [each.name for each in read.files]
-        drive(keep_steps(self._application.store, reading, names, computed, self._repairs.get(start_ms)))
+        drive(keep_steps(self._application.store, reading, names, computed, self._kept.repairs.get(start_ms)))
         result = self._results[start_ms]
         result.outcome, result.files, result.unreadable = BROKEN if broken else REBUILT, len(names), broken
         result.records = read.window.total_requests

@@ -147,6 +147,7 @@ QUEUED_FANOUT = 11  # FanOutRecordsPublisher.MAX_EVENT_BURST_FROM_SERVICE, the b
 SUBSCRIPTION_MS = 300_000  # a FANOUT subscription ends after five minutes, and all that it has sent with it
 
 _INTEGER_MAX = 2**31 - 1
+_BOUNDS = {"maxRecords": (1, 10_000)}  # `Limit` of GetRecords: Kinesis refuses any other
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\f": "\\f"}
 
 
@@ -259,8 +260,9 @@ def _check_name(variable: str, name: str) -> None:
 
 def _check_value(variable: str, name: str, value: str) -> None:
     expected = ""
-    if name in INTEGERS and not (re.fullmatch(r"[0-9]{1,10}", value) and int(value) <= _INTEGER_MAX):
-        expected = f"a whole number from 0 to {_INTEGER_MAX}"
+    least, most = _BOUNDS.get(name, (0, _INTEGER_MAX))
+    if name in INTEGERS and not (re.fullmatch(r"[0-9]{1,10}", value) and least <= int(value) <= most):
+        expected = f"a whole number from {least} to {most}"
     elif name in DECIMALS and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value):
         expected = "a number such as 0.5"
     elif name in BOOLEANS and value not in ("true", "false"):

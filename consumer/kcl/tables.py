@@ -28,7 +28,7 @@ LEADER = "Leader"  # the key of the KCL's lock, which it keeps for 120 s without
 ACTIVE_S = 120.0  # a new table takes seconds
 ANSWER_S = 3.0
 
-_MISSING = "ResourceNotFoundException"
+_MISSING = ("ResourceNotFoundException", "TableNotFoundException")
 _TAKEN = "ConditionalCheckFailedException"
 _EXISTS = "ResourceInUseException"
 _REFUSED = ("AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException")
@@ -85,6 +85,7 @@ class Kcl_Tables:
         is none. Raises Config_Error if they are another stream's or another state store's."""
         while (found := self._item(STAMP)) is None:
             try:
+                self._keep_backups()  # before the stamp: a new table may refuse it for a while, and then we are back
                 self._call(
                     "put_item",
                     Item=self._owner.item(),
@@ -93,7 +94,7 @@ class Kcl_Tables:
                 )
                 return
             except ClientError as error:
-                if _code(error) == _MISSING:
+                if _code(error) in _MISSING:
                     self._make_table()
                 elif _code(error) != _TAKEN:  # then another worker was quicker: look again
                     raise
@@ -113,7 +114,7 @@ class Kcl_Tables:
                 ExpressionAttributeValues={":owner": lock["ownerName"], ":version": lock["recordVersionNumber"]},
             )
         except ClientError as error:
-            if _code(error) not in (_TAKEN, _MISSING):
+            if _code(error) not in (_TAKEN, *_MISSING):
                 raise
         else:
             log.tell(LOCK_RELEASED, f"the leader's lock of {self._worker_id}, which is dead, is released")
@@ -171,7 +172,9 @@ class Kcl_Tables:
             if time.monotonic() > give_up_s:
                 raise Store_Unavailable(f"The DynamoDB table {self.coordination} does not become active")
             time.sleep(0.2)
-        if asked.get("coordinatorStatePointInTimeRecoveryEnabled") == "true":
+
+    def _keep_backups(self) -> None:
+        if self._properties.get("coordinatorStatePointInTimeRecoveryEnabled") == "true":
             self._call(
                 "update_continuous_backups", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
             )
@@ -180,7 +183,7 @@ class Kcl_Tables:
         try:
             found = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
         except ClientError as error:
-            if _code(error) == _MISSING:
+            if _code(error) in _MISSING:
                 return None
             raise
         item: dict[str, dict[str, str]] | None = found.get("Item")
@@ -190,7 +193,7 @@ class Kcl_Tables:
         try:
             found: dict[str, Any] = self._call("describe_table", TableName=table)["Table"]
         except ClientError as error:
-            if _code(error) == _MISSING:
+            if _code(error) in _MISSING:
                 return None
             raise
         return None if found.get("TableStatus") == "DELETING" else found
@@ -203,7 +206,7 @@ class Kcl_Tables:
             return getattr(self._client, operation)(**arguments)
         except ClientError as error:
             code = _code(error)
-            if code in (_MISSING, _TAKEN, _EXISTS):
+            if code in (*_MISSING, _TAKEN, _EXISTS):
                 raise
             if code in _REFUSED:
                 raise Source_Error(

@@ -100,8 +100,9 @@ class Shard_Finder:
             if info.shard_id in self._handed_out or self._has_ended(info.shard_id):
                 continue
             if all(self._has_ended(parent) for parent in info.parents if parent in self._known):
-                self.found.put((info, self._checkpoint(info.shard_id)))
-                self._handed_out.add(info.shard_id)
+                checkpoint = self._checkpoint(info.shard_id)
+                self._handed_out.add(info.shard_id)  # first: `again` may come as soon as somebody has it
+                self.found.put((info, checkpoint))
 
     def _has_ended(self, partition: str) -> bool:
         if partition not in self._ended and self._checkpoint(partition) == END:

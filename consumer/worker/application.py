@@ -65,7 +65,9 @@ class Stream_Source(Protocol):
 
     service: str
     clock: Source_Clock
-    shards_changed: bool
+
+    @property
+    def shards_changed(self) -> bool: ...
 
     def describe(self) -> Stream_Info:
         """Raises Source_Error, Store_Unavailable."""

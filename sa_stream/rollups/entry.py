@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from dataclasses import field as field_of
 from typing import Any
 
-from sa_stream.records.fields import from_mask, missing_fields, result_field
+from sa_stream.records.fields import (
+    ALLOWABLE_FIELDS,
+    RESULT_FIELDS,
+    USED_FIELDS,
+    from_mask,
+    missing_fields,
+    result_field,
+    to_mask,
+)
 from sa_stream.rollups.details import bounds, details
 from sa_stream.rollups.numbers import percentiles_s, ranked, shown
-from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, iso, time_key
+from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, end_of, from_iso, iso, time_key
 from sa_stream.rollups.slots import Waits, slot_columns, with_waits
 from sa_stream.windows.summaries import PERCENTILE_ERROR_RATE, Distinct, Durations
 from sa_stream.windows.window import Window
@@ -141,6 +149,22 @@ def _minutes(
         minutes[name] = given(field, minutes[name])
     minutes["hits"] = given_results(minutes["hits"])
     return minutes
+
+
+def fields_of(entry: Entry) -> int:
+    """Mask of the log fields that an entry was made with, from what `build_entry` says of them."""
+    unsaid = {*RESULT_FIELDS} - {*(entry["result_field"] or "").split(", ")}
+    if entry.get("countries") is None:
+        unsaid |= {*ALLOWABLE_FIELDS}
+    return to_mask({*USED_FIELDS} - {*entry["missing_fields"]} - unsaid)
+
+
+def nothing_instead_of(entry: Entry) -> Window:
+    """What takes the place of a half hour's entry where the stream knows that there was nothing. It keeps the log
+    fields: without them it would say that it does not know, and not that there was none."""
+    window = Window(from_iso(entry["window_start"]))
+    window.fields = fields_of(entry)
+    return window
 
 
 def merge(period: str, start_ms: int, windows: Sequence[Window]) -> Window:

@@ -12,15 +12,12 @@ from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Steps, call, together
 from sa_stream.commits.ports import Store
 from sa_stream.errors import Corrupt_State
-from sa_stream.log import OBJECT_UNREADABLE, Log
 from sa_stream.rollups.entry import merge
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.progress_reader import Progress_Reader
 from sa_stream.rollups.slots import as_part
 from sa_stream.rollups.wanted import Json_List, Part, with_newer
 from sa_stream.windows.window import Window
-
-log = Log("merging")
 
 MERGED_AT_ONCE = 16
 READS_MAX = 3  # of one partial, while it is replaced
@@ -72,18 +69,6 @@ class Merger:
                 return result
             result.window = merge(period, start_ms, windows)
         return result
-
-    def nothing_steps(self, start_ms: int, instead_of: str) -> Steps[Window]:
-        """What takes the place of this summary where the stream knows that there was nothing. It keeps the summary's
-        log fields: without them the entry would say that it does not know, and not that there was none."""
-        window = Window(start_ms)
-        data = yield call(self.store.get, instead_of)
-        try:
-            if data is not None:
-                window.fields = Window.from_bytes(data, instead_of).fields
-        except Corrupt_State as error:
-            log.tell(OBJECT_UNREADABLE, f"the log fields of an empty window are not known: {error}", key=instead_of)
-        return window
 
     def _newer(self, window_ms: int, part: Part, result: Merged) -> Steps[tuple[Part, bytes | None]]:
         """The partial by which this one was replaced. Not one of another lineage or coverage: what the stream's view

@@ -15,7 +15,17 @@ from sa_stream.commits.ports import Cache, Listed, Store
 from sa_stream.log import ENTRY_RESTORED, OBJECT_UNREADABLE, Log
 from sa_stream.partitions import Shard_Info
 from sa_stream.rollups.editions import editions_steps, highest
-from sa_stream.rollups.entry import FINAL, OURS, S3, STREAM, About, Entry, build_entry, with_status
+from sa_stream.rollups.entry import (
+    FINAL,
+    OURS,
+    S3,
+    STREAM,
+    About,
+    Entry,
+    build_entry,
+    nothing_instead_of,
+    with_status,
+)
 from sa_stream.rollups.finality import Sources, Stream_View, Window_View
 from sa_stream.rollups.memory import AFTER_GRACE, Known, Memory
 from sa_stream.rollups.merging import Merger
@@ -343,7 +353,8 @@ class Reconciler:
             return True
         if is_open_repair(current) and wanted.final:
             return False  # also where the stream knows that there was nothing
-        if not wanted.sources or (current["status"] == FINAL and not wanted.final):
+        forgotten = current["sources"] and not wanted.sources
+        if forgotten or (current["status"] == FINAL and not wanted.final):
             self._anew.discard(key)
             return True
         return wanted.equals(current) and key not in self._anew
@@ -466,11 +477,12 @@ class Reconciler:
     ) -> Steps[Window | None]:
         """The sum of the parts; None if one is not to be had, which is never taken for zero. Where a partial was
         replaced meanwhile, `wanted` names the newer one from then on."""
-        merger = Merger(self.store, self.progress_reader, stream)
-        if not wanted.parts and current is not None:  # a broken repair, which gives way; see `_nothing_to_write`
+        if not wanted.parts and current is not None:  # a broken repair gives way, or gave; see `_nothing_to_write`
             self._archive.merged(start_ms, not_lost=True, now=self.memory.now)
-            return (yield from merger.nothing_steps(start_ms, current["summary"]))
-        merged = yield from merger.steps(period, start_ms, wanted.parts, wanted.sources)
+            return nothing_instead_of(current)
+        merged = yield from Merger(self.store, self.progress_reader, stream).steps(
+            period, start_ms, wanted.parts, wanted.sources
+        )
         wanted.sources = merged.sources
         if period == HALF_HOUR:
             self._archive.merged(start_ms, not_lost=not merged.failed, now=self.memory.now)

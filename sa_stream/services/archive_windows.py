@@ -3,23 +3,16 @@ window goes out."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import xxhash
-
-from sa_stream.archive.files import Archive_File, Oldest
-from sa_stream.archive.reads import File_Read
+from sa_stream.archive.files import Archive_File
 from sa_stream.bounded.files import Counting, Logs, Window_Read, window_of_files
+from sa_stream.bounded.late_files import Late_Files
 from sa_stream.bounded.repair import Computed
 from sa_stream.commits.decisions import Field_Choice
-from sa_stream.commits.keys import LATE_FILES_PREFIX, late_file_key, parse_late_file_key
 from sa_stream.commits.ports import Store
 from sa_stream.config import SA__Config
-from sa_stream.errors import Corrupt_State
-from sa_stream.format import pack, unpack
-from sa_stream.log import LATE_FILE, OBJECT_UNREADABLE, TOO_LATE_FILE, Log
+from sa_stream.log import LATE_FILE, TOO_LATE_FILE, Log
 from sa_stream.log_file import Log_Form, Log_Lines, Log_Table
 from sa_stream.records.field_finder import First_Records
 from sa_stream.records.intake import Intake
@@ -102,13 +95,13 @@ class Archive_Windows:
         clock: Callable[[], Now],
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._timing, self._fields, self._store, self._open = timing, fields, store, open_
+        self._timing, self._fields, self._open = timing, fields, open_
         self._config = config
         self._share = 1.0 if config.source == "s3" else SHARE
         self._clock, self._alive = clock, alive
         self._archive: Archive | None = None
         self._found: dict[str, Archive_File] = {}  # of the last `find`
-        self._late: dict[int, dict[str, Archive_File]] = {}  # window -> files in which nobody would look for it
+        self._late = Late_Files(store)
         self._late_read_s = -LOOK_AGAIN_S
         self._told: dict[str, None] = {}  # files of which it was said that they have records that are too late
 
@@ -122,14 +115,8 @@ class Archive_Windows:
         if self._archive is None:
             self._archive = self._open()
         files = self._archive.files_of_window(window_ms).files
-        self._found = {file.name: file for file in files} | self._late.get(window_ms, {})
+        self._found = {file.name: file for file in files} | dict(self._late.of(window_ms))
         return list(self._found)
-
-    def late_files(self, window_ms: int) -> list[Archive_File]:
-        """Those that `find` would not find, but that are known to have records of the window. Raises
-        Store_Unavailable."""
-        self._read_late()
-        return list(self._late.get(window_ms, {}).values())
 
     def compute(self, window_ms: int, files: Sequence[str], seed: int) -> Computed:
         """The window from these files of the last `find`. One that cannot be read is named with its reason, the others
@@ -184,9 +171,7 @@ class Archive_Windows:
             expected = each.stored.oldest.starts(self._archive.settle_ms)
             late = {window_ms: each.starts[window_ms] for window_ms in each.starts if window_ms < expected.start}
             for window_ms in sorted(late):
-                if window_ms >= oldest_ms and each.name not in self._late.get(window_ms, {}):
-                    self._store.create(_late_key(window_ms, each), pack("late-file", _plain(each.stored)))
-                    self._late.setdefault(window_ms, {})[each.name] = each.stored
+                if window_ms >= oldest_ms and self._late.note(window_ms, each.stored):
                     message = f"{each.name} has {late[window_ms]} records of the window of {iso(window_ms)}"
                     log.tell(LATE_FILE, f"{message}, which is computed again", file=each.name)
             too_late = sum(records for window_ms, records in late.items() if window_ms < oldest_ms)
@@ -199,29 +184,6 @@ class Archive_Windows:
 
     def _read_late(self) -> None:
         """What this worker has found before a restart, and others find."""
-        if time.monotonic() - self._late_read_s < LOOK_AGAIN_S:
-            return
-        self._late = {}
-        for item in self._store.list(LATE_FILES_PREFIX):
-            data = self._store.get(item.key)
-            try:
-                file = None if data is None else _file_of(unpack("late-file", data, item.key))
-            except Corrupt_State as error:
-                log.tell(OBJECT_UNREADABLE, str(error), key=item.key)
-                continue
-            if file is not None:
-                self._late.setdefault(parse_late_file_key(item.key), {})[file.name] = file
-        self._late_read_s = time.monotonic()
-
-
-def _late_key(window_ms: int, read: File_Read) -> str:
-    return late_file_key(window_ms, xxhash.xxh3_64_hexdigest(f"{read.stored.name} {read.stored.etag}".encode()))
-
-
-def _plain(file: Archive_File) -> list[Any]:
-    return [file.key, file.size_bytes, file.etag, file.modified_ms, file.name, astuple(file.oldest)]
-
-
-def _file_of(plain: list[Any]) -> Archive_File:
-    key, size_bytes, etag, modified_ms, name, oldest = plain
-    return Archive_File(key, size_bytes, etag, modified_ms, name, Oldest(*oldest))
+        if time.monotonic() - self._late_read_s >= LOOK_AGAIN_S:
+            self._late.read()
+            self._late_read_s = time.monotonic()

@@ -125,7 +125,7 @@ class Kinesis_Reader:
         self.idle_interval_ms = idle_interval_ms
         self.service = "Kinesis"
         self.clock = Source_Clock()
-        self.shards_changed = False
+        self._changes = self._changes_described = 0  # of the list
         self._first_numbers: dict[str, str] = {}
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._info: Stream_Info | None = None
@@ -140,12 +140,13 @@ class Kinesis_Reader:
     def describe(self) -> Stream_Info:
         """Ask for the stream. Raises Source_Error (no such stream, no permission, no credentials) or Store_Unavailable
         (nobody answers, or the stream is still being created)."""
+        changes = self._changes  # those that others find while we ask, the answer may not know
         found = self.call("describe_stream_summary", **self._which)["StreamDescriptionSummary"]
         if found["StreamStatus"] == "CREATING":
             raise Store_Unavailable(f"The Kinesis stream {self.stream} is still being created.")
         if found["StreamStatus"] == "DELETING":
             raise Source_Error(f"The Kinesis stream {self.stream} is being deleted.")
-        self.shards_changed = False
+        self._changes_described = changes
         self._info = Stream_Info(
             name=found["StreamName"],
             arn=found["StreamARN"],
@@ -154,6 +155,10 @@ class Kinesis_Reader:
             open_shards=found.get("OpenShardCount", 0),
         )
         return self._info
+
+    @property
+    def shards_changed(self) -> bool:
+        return self._changes != self._changes_described
 
     def retention_ms(self) -> int:
         """How long the stream keeps records, as of the last `describe`."""
@@ -169,7 +174,8 @@ class Kinesis_Reader:
         first_numbers = {
             str(shard["ShardId"]): str(shard["SequenceNumberRange"]["StartingSequenceNumber"]) for shard in shards
         }
-        self.shards_changed |= not self._first_numbers.items() <= first_numbers.items()
+        if not self._first_numbers.items() <= first_numbers.items():
+            self._changes += 1
         self._first_numbers = first_numbers
         return [
             Shard_Info(

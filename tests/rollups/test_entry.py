@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sa_stream.records.coded import Coded
 from sa_stream.records.fields import RESULT_FIELDS, USED_FIELDS, to_mask
-from sa_stream.rollups.entry import About, build_entry, consolidation_result, merge
+from sa_stream.rollups.entry import About, build_entry, consolidation_result, fields_of, merge
 from sa_stream.rollups.periods import HALF_HOUR, HOURLY
 from sa_stream.windows.paths import SUMS
 from sa_stream.windows.remembered import keys_of
@@ -55,6 +57,11 @@ def test_the_numbers_mean_what_the_contract_says():
     assert entry["source_count"] == 1
     assert set(entry["errors"].values()) == {0, 0.01}
     assert json.loads(json.dumps(entry)) == entry
+
+
+@given(st.sets(st.sampled_from(USED_FIELDS)))
+def test_an_entry_tells_with_which_log_fields_it_was_made(names: set[str]):
+    assert fields_of(entry_of(window(fields=to_mask(names)))) == to_mask(names)
 
 
 def test_an_average_of_nothing_is_zero_and_its_percentiles_are_null():

@@ -183,7 +183,30 @@ def test_a_broken_repair_whose_summary_cannot_be_read_gives_way_all_the_same():
     stream.commit("a", 2, NEXT + HOUR_MS, {NEXT: 4}, lineage="m")
     stream.settle(due_ms + HOUR_MS, stream.fresh())
     assert status(stream, HALF) == ("final", 0, 0)
-    assert stream.entries[HALF]["total_bytes"] is None  # whether the log had that field is not known
+    assert stream.entries[HALF]["total_bytes"] == 0
+
+
+def test_the_lost_summary_of_an_empty_half_hour_that_has_an_entry_is_made_again():
+    stream = repaired("a")
+    due_ms = lossy(stream)
+    put(stream, W, files=2, requests=2, broken={"file": "denied"})
+    stream.settle(due_ms)
+    stream.maps["a"].clear()
+    stream.commit("a", 2, NEXT + HOUR_MS, {NEXT: 4}, lineage="m")
+    stream.settle(due_ms + HOUR_MS)
+    summary = stream.entries[HALF]["summary"]
+    for content in (None, b"torn"):
+        if content is None:
+            stream.store.delete(summary)
+        else:
+            stream.store.put(summary, content)
+        requests = stream.entries[HOUR]["total_requests"] + 1
+        stream.commit("a", 2 + requests, NEXT + HOUR_MS, {NEXT: requests}, lineage="m")
+        stream.settle(due_ms + 2 * HOUR_MS, stream.fresh())
+        assert status(stream, HALF) == ("final", 0, 0)
+        assert stream.entries[HALF]["summary"] == summary
+        assert stream.summary(HALF).total_requests == 0
+        assert stream.entries[HOUR]["total_requests"] == requests
 
 
 def test_a_repair_that_no_entry_shows_yet_is_not_forgotten():

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sa_stream.commits.keys import progress_prefix
 from sa_stream.commits.operations import Call
 from sa_stream.embedded.memory_kinesis import Shard
 from sa_stream.partitions import END
@@ -91,11 +92,13 @@ class Events:
         return self.now_ms >= lease.not_before_ms
 
     def forget_begun_leases(self) -> None:
-        """With the last local runner goes what it knew of shards that it had not committed anything of."""
+        """With the last local runner goes what it knew of shards of which it had put neither a checkpoint nor progress
+        (the next one looks for both: `Local_Runner._begun`)."""
         if self.options["listed_only"] and self.options["local"]:
             for shard in self.shards():
                 lease = self.leases.get(shard.shard_id)
-                if shard.parents and lease is not None and lease.checkpoint is None:
+                begun = any(key.startswith(progress_prefix(shard.shard_id)) for key in self.store.objects)
+                if shard.parents and lease is not None and lease.checkpoint is None and not begun:
                     del self.leases[shard.shard_id]
 
     def put_again_later(self, call: Call) -> None:

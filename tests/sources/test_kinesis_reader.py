@@ -251,6 +251,25 @@ def test_an_answer_that_does_not_say_how_far_behind_it_is_is_not_at_the_tip(read
     assert shard.read(clock.now).millis_behind_latest > 0
 
 
+def test_a_stream_that_is_made_anew_while_another_thread_asks_for_it_is_still_found_to_have_changed(reader, kinesis):
+    kinesis.split("logs", "shardId-000000000000")
+    reader.describe()
+    reader.list_shards()
+    assert not reader.shards_changed
+
+    def meanwhile(**_):
+        kinesis.delete_stream("logs")
+        kinesis.create_stream("logs", 1)
+        reader.list_shards()
+
+    reader.client.meta.events.register_last("after-call.kinesis.DescribeStreamSummary", meanwhile, unique_id="anew")
+    reader.describe()
+    assert reader.shards_changed
+    reader.client.meta.events.unregister("after-call.kinesis.DescribeStreamSummary", unique_id="anew")
+    reader.describe()
+    assert not reader.shards_changed
+
+
 def test_list_shards_reads_every_page(aws, clock):
     kinesis = Memory_Kinesis(clock)
     kinesis.create_stream("wide", 1_203)

@@ -134,6 +134,29 @@ def test_records_that_came_in_a_file_where_nobody_looks_count(place: Archive_Pla
     assert not compare_all(place.entries(), place.expected())
 
 
+def test_a_new_file_is_counted_also_where_a_repair_has_one_in_which_nobody_looks(place: Archive_Place) -> None:
+    late_ms = BEGIN_MS + 2 * HOUR_MS
+    place.put({key(late_ms): line(BEGIN_MS + 5, "late") + line(late_ms, "in time")})
+    backfill(place.config, place.starts, 1, dry_run=False)
+    again = backfill(place.config, place.starts, 1, dry_run=False)
+    assert (again.outcomes, again.files, again.entries) == ({KEPT_REPAIR: len(place.starts)}, 0, 0)
+    place.put({key(BEGIN_MS + 600_000): line(BEGIN_MS + 1, "new")})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=True).outcomes == {REBUILD: 1}
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
+    assert not compare_all(place.entries(), place.expected())
+
+
+def test_a_window_that_was_kept_is_computed_again_with_a_file_that_turns_up_where_nobody_looks(
+    place: Archive_Place,
+) -> None:
+    late_ms = BEGIN_MS + 2 * HOUR_MS
+    place.put({key(late_ms): line(BEGIN_MS + 5, "late") + line(late_ms, "in time")})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
+    summary = backfill(place.config, place.starts, 1, dry_run=False)
+    assert summary.outcomes == {REBUILT: len(place.starts)}
+    assert not compare_all(place.entries(), place.expected())
+
+
 def test_a_file_that_cannot_be_read_makes_a_window_partial_until_it_can(
     place: Archive_Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,8 +98,10 @@ def test_what_the_rest_of_the_program_has_to_know_is_set_for_both(name: str, ins
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("maxRecords", "many", "a whole number from 0 to 2147483647"),
-        ("maxRecords", "-1", "a whole number"),
+        ("maxLeasesForWorker", "many", "a whole number from 0 to 2147483647"),
+        ("maxLeasesForWorker", "-1", "a whole number"),
+        ("maxRecords", "0", "a whole number from 1 to 10000"),
+        ("maxRecords", "10001", "a whole number from 1 to 10000"),
         ("failoverTimeMillis", "99999999999", "a whole number"),
         ("workerMetricsEMAAlpha", "half", "a number such as 0.5"),
         ("disableWorkerMetrics", "yes", "true or false"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from consumer.kcl.table_watch import Table_Watch
@@ -114,6 +115,27 @@ def test_the_table_is_made_as_the_kcl_was_told_to_make_it(dynamodb: Any, applica
     tables(f"{application}-2").claim()
     made = dynamodb.describe_table(TableName=f"{application}-2-CoordinatorState")["Table"]
     assert made["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_tables_backups_that_were_asked_for_are_kept_also_if_that_fails_at_first(
+    dynamodb: Any, application: str
+) -> None:
+    ours = tables(application, coordinatorStatePointInTimeRecoveryEnabled="true")
+    refused = []
+
+    def refuse(**_: Any) -> None:
+        if not refused:
+            refused.append(True)
+            said = {"Code": "ContinuousBackupsUnavailableException", "Message": "not yet"}
+            raise ClientError({"Error": said}, "UpdateContinuousBackups")
+
+    ours._client.meta.events.register("before-call.dynamodb.UpdateContinuousBackups", refuse)
+    with pytest.raises(Store_Unavailable, match="not yet"):
+        ours.claim()
+    ours.claim()
+    found = dynamodb.describe_continuous_backups(TableName=f"{application}-CoordinatorState")
+    backups = found["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+    assert backups["PointInTimeRecoveryStatus"] == "ENABLED"
 
 
 def test_our_own_lock_is_released_and_no_other(dynamodb: Any, application: str) -> None:
