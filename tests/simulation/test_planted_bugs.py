@@ -20,7 +20,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "final_replaced_by_partial": 5,
     "first_read_vouches_by_todays_retention": 67,
     "handed_over_without_what_was_read": 12,
-    "hint_taken_for_a_lock": 1,
+    "hint_taken_for_a_lock": 2,
     "idle_commit_takes_the_snapshot_with_it": 1,
     "ids_forgotten_by_event_time": 2,
     "lost_lease_ignored": 5,
@@ -31,7 +31,7 @@ FOUND_AT = {  # where the rarer ones were found last: looked at first, to save t
     "shard_end_without_its_windows": 3,
     "shrunk_in_the_same_lineage": 9,
     "trimmed_parent_left_out": 29,
-    "vanished_partial_counts_as_nothing": 3,
+    "vanished_partial_counts_as_nothing": 4,
 }
 NO_ARCHIVE = {"archive": False}
 ARCHIVE = {"archive": True}
@@ -51,7 +51,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
     ),
     "lateness_is_only_a_setting": (4, {"settings": True, "long": True, "very_late": True, **NO_OTHER}),
     "lost_end_taken_for_skipped": (39, {"lost_progress": 0.03, "reshard": 0.02, "listed_only": True, **NO_OTHER}),
-    "missing_partial_taken_for_superseded": (2, {"lost_partials": 0.02, **NO_OTHER}),
+    "missing_partial_taken_for_superseded": (0, {"lost_partials": 0.02, **NO_OTHER}),
     "todays_retention_taken_for_the_past": (
         5,
         {"retention": "any", "outage": True, "settings": False, "replaced": ""},
@@ -72,7 +72,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"long": True, **SHORT},
     ),
     "retired_coverage_forgotten": (
-        22,
+        0,
         {"split_ends": 0.5, "retention_hours": 2, "reshard": 0.02, "workers": 3, "long": True, **SHORT},
     ),
     "retired_without_a_tombstone": (
@@ -91,7 +91,7 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"busy": 0.4, "poison": 0, "engine_fails": 0, "lost_partials": 0, "listed_only": False, "long": True}
         | {"crashes": 0, "night": False, "laggard": 0, "clocks": False, "throttled": 0, "shrink": 0, **SHORT},
     ),
-    "torn_secret_without_a_tag": (10, {"torn_secrets": 0.02, "replaced": ""}),
+    "torn_secret_without_a_tag": (1, {"torn_secrets": 0.02, "replaced": ""}),
     "trimmed_shard_never_answered": (4, {"outage_reshard": "early", **NO_OTHER}),
     "trimmed_without_its_children_never_passes": (
         0,
