@@ -102,13 +102,13 @@ class _Next:
 
 def joined(files: Sequence[Any], size_bytes: Callable[[Any], int], jobs: int) -> list[list[Any]]:
     """Consecutive files joined to tasks: of a few megabytes as they are stored where they are not larger, and several
-    for each process."""
+    for each process. The first is a single file: until its lines have told the field list, the others wait."""
     total_bytes = sum(size_bytes(file) + FILE_BYTES for file in files)
     task_bytes = min(TASK_BYTES_MAX, total_bytes // (TASKS_A_PROCESS * jobs) + 1)
     tasks: list[list[Any]] = []
     held_bytes = task_bytes
     for file in files:
-        if held_bytes >= task_bytes:
+        if held_bytes >= task_bytes or len(tasks) == 1:
             tasks.append([])
             held_bytes = 0
         tasks[-1].append(file)
