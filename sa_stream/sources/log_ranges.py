@@ -24,8 +24,8 @@ def range_bytes_for(total_bytes: int, jobs: int) -> int:
 
 
 def ranges_of(part: Log_Part, range_bytes: int) -> Sequence[Log_Part]:
-    """A local file in ranges of about this size, the first of which may be smaller: others wait until its lines have told
-    the field list. The part itself if it is small, or anything else than plain lines that bring no names."""
+    """A local file in ranges of about this size, and a smaller one first: until its lines have told the field list,
+    other processes wait. The part itself if it is small, or anything else than plain lines that bring no names."""
     if part.path is None or part.size_bytes is None or part.size_bytes < 2 * range_bytes or not _is_plain(part):
         return [part]
     try:
@@ -35,8 +35,9 @@ def ranges_of(part: Log_Part, range_bytes: int) -> Sequence[Log_Part]:
     first_bytes = min(range_bytes, RANGE_BYTES_MIN)
     begins = (0, *range(first_bytes, part.size_bytes - range_bytes // 2, range_bytes))
     ends = [*begins[1:], None]  # what was added to the file meanwhile belongs to it, too
+    size_bytes = part.size_bytes // len(begins)
     return [
-        Log_Part(part.name, part.size_bytes // len(begins), partial(Line_Range, part.path, begin, end, found), Log_Form.TEXT)
+        Log_Part(part.name, size_bytes, partial(Line_Range, part.path, begin, end, found), Log_Form.TEXT)
         for begin, end in zip(begins, ends, strict=True)
     ]
 
