@@ -52,7 +52,8 @@ def _text(value: str) -> str:
 
 
 def _plain(value: str) -> str:
-    """Of what becomes a key or a path: a file of variables with line ends of Windows leaves a `\r` in each."""
+    """Of what becomes a key or a path: a file of variables with line ends of Windows leaves a carriage
+    return in each."""
     if any(category(character) in ("Cc", "Cs") for character in value):
         raise _Wrong("text in UTF-8 without control characters")
     return value
