@@ -30,6 +30,7 @@ _I64, _POINTER = ctypes.c_int64, ctypes.c_void_p
 _KEPT_BYTES = 32 << 20
 _UNUSED = 2  # the list, and the argument of the question
 _buffers: list[Bytes] = []
+_room = {"numbers": 0, "places": 0}  # that messages have needed: what nobody writes to takes no memory
 _choosing = threading.Lock()  # so that no two threads find the same one unused
 
 
@@ -56,12 +57,14 @@ class Taken:
     def __init__(self) -> None:
         self.rest: bytes | memoryview = b""
         self._message = _Message()
-        self._texts = {"content": _buffer(CONTENT_BYTES_MIN), "numbers": memory(0, np.uint8)}
+        self._texts = {"content": _buffer(CONTENT_BYTES_MIN), "numbers": memory(_room["numbers"], np.uint8)}
         self._places: dict[str, Int64s] = {
-            name: memory(0, np.int64) for name in ("content_end", "number_end", "arrival_ms")
+            name: memory(_room["places"], np.int64) for name in ("content_end", "number_end", "arrival_ms")
         }
-        self._message.content_max = len(self._texts["content"])
-        self._message.content = self._texts["content"].ctypes.data
+        for name, place in (*self._texts.items(), *self._places.items()):
+            setattr(self._message, name, place.ctypes.data)
+        self._message.content_max, self._message.numbers_max = map(len, self._texts.values())
+        self._message.records_max = min(map(len, self._places.values()))
 
     @property
     def ended(self) -> bool:
@@ -92,17 +95,17 @@ class Taken:
             message.content_max = len(self._texts["content"])
         if message.numbers_max < message.numbers_n + piece_bytes // 2:
             self._grow(self._texts, "numbers", message.numbers_n, message.numbers_n + piece_bytes // 2)
-            message.numbers_max = len(self._texts["numbers"])
+            message.numbers_max = _room["numbers"] = len(self._texts["numbers"])
         if message.records_max < records:
             for name in self._places:
                 self._grow(self._places, name, message.records_n, records)
-            message.records_max = 2 * records
+            message.records_max = _room["places"] = min(map(len, self._places.values()))
 
     def _grow(self, arrays: dict[str, npt.NDArray[Any]], name: str, used: int, wanted: int) -> None:
-        """Room for twice what is wanted, with what is used of the one before."""
-        larger = memory(2 * wanted, arrays[name].dtype)
+        """Room for half as much again as is wanted, with what is used of the one before."""
+        larger = memory(wanted + wanted // 2, arrays[name].dtype)
         larger[:used] = arrays[name][:used]
-        arrays[name] = _kept(larger) if name == "content" else larger
+        arrays[name] = _kept(larger, arrays[name]) if name == "content" else larger
         setattr(self._message, name, larger.ctypes.data)
 
     def batch(self) -> Batch | None:
@@ -133,10 +136,10 @@ def _buffer(size: int) -> Bytes:
     return _kept(memory(size, np.uint8))
 
 
-def _kept(fresh: Bytes) -> Bytes:
+def _kept(fresh: Bytes, outgrown: Bytes | None = None) -> Bytes:
     """Memory that may be used again: the last that was made, as long as all of it together is not much."""
     with _choosing:
-        _buffers.insert(0, fresh)
+        _buffers[:] = [fresh, *(held for held in _buffers if held is not outgrown)]
         while len(_buffers) > 1 and sum(map(len, _buffers)) > _KEPT_BYTES:
             _buffers.pop()
     return fresh

@@ -273,6 +273,21 @@ def message(payloads: list[bytes], **more: object) -> bytes:
     return json.dumps(whole, separators=(",", ":")).encode() + b"\n"
 
 
+def test_messages_that_come_at_the_same_time_use_the_memory_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "_buffers", [])
+    records = memoryview(message([b"a" * 468 + b"\n"] * 10_000))[len(HEAD) :]
+    used = []
+    for _ in range(2):
+        takings, begins = [Taken() for _ in range(4)], [0] * 4
+        while not all(taking.ended for taking in takings):
+            for place, taking in enumerate(takings):
+                if not taking.ended:
+                    begins[place] += taking.take(records[begins[place] : begins[place] + (512 << 10)])
+        used.append({id(taking._texts["content"]) for taking in takings})
+        del takings, taking
+    assert used[0] == used[1]
+
+
 def unpacked(line: bytes | memoryview) -> Batch | None:
     """What the kernel alone makes of a whole message; None if something of it is not as usual."""
     taken = taken_of(line)
