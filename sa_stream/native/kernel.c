@@ -383,7 +383,7 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, const i64 *ends, int pa
   }
   for (i64 c = 0; c < L->n; c++) {
     u32 found = R->slot[sought[c].hash & (u64)(R->slots - 1)];
-    __builtin_prefetch(sought[c].likely = &R->text[found ? found - 1 : 0]); // if free, any: there is room for one
+    __builtin_prefetch(sought[c].likely = &R->text[found ? found - 1 : 0]); // of a free slot, the first
   }
   for (i64 c = 0; c < L->n; c++) __builtin_prefetch(R->bytes + sought[c].likely->at);
   for (i64 c = 0; c < L->n; c++) {
@@ -419,6 +419,7 @@ EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i6
   Lanes secret;
   for (u64 k = 0; k < 8; k++) secret[k] = xxh3((const u8 *)&k, 8, R->seed);
   ends[-1] = from - 1;
+  if (!R->texts_n && R->texts_max > 0) R->text[0].at = 0; // which `row_of` may look at before there is a text
   while (pay < pay_n && pay_end[pay] <= from) pay++;
   for (i64 base = from; base < n; base += 64) {
     Block v = block_of(b + base, n - base, n - base >= 64);
@@ -488,9 +489,7 @@ INLINE i64 base64(const u8 *p, i64 n, u8 *out, i64 out_max, i64 *out_n) {
   i64 k = 0, o = 0;
   while (n - k >= 64 && out_max - o >= 64) {
     u64 bad;
-    Block block;
-    memcpy(&block, p + k, 64);
-    block = decoded(block, &bad);
+    Block block = decoded(read512(p + k), &bad);
     memcpy(out + o, &block, 64);
     i64 good = bad ? __builtin_ctzll(bad) / 4 : 16; // groups of four
     k += 4 * good;
