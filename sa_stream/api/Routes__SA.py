@@ -25,7 +25,7 @@ from sa_stream.timing import moment, wall_clock_ms
 TAG__ROUTES_SA = PREFIX
 BUDGET_S = 6  # after which a host, which freezes when it has answered, begins no further unit of a step
 ROOMS = ("traffic", "cloudfront", "cache")
-ANY = list[str]()  # of a method that is in no list, FastAPI itself would say so, in its form and to everybody
+ANY = list[str]()  # none named is every one; of a method beside a list FastAPI would say so, in its form, to everybody
 
 # fmt: off
 

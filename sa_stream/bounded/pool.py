@@ -127,8 +127,7 @@ def serve(pipe: Connection) -> None:
     except _Closed:
         return
     except Exception as error:  # noqa: BLE001 - said by whoever waits for it
-        with suppress(OSError):
-            pipe.send(error)
+        _sent(pipe, error)
 
 
 class _Closed(Exception):
@@ -143,10 +142,20 @@ def _heard(pipe: Connection) -> Any:
 
 
 def _say(pipe: Connection, what: Any) -> None:
-    try:
+    if not _sent(pipe, what):
+        raise _Closed
+
+
+def _sent(pipe: Connection, what: Any) -> bool:
+    """Whether anybody is there.
+
+    The error of the pipe is let go of at once, and no other one refers to it: its traceback has a buffer of what was to
+    be sent, and Python 3.12 dies of collecting that as garbage.
+    """
+    with suppress(OSError):
         pipe.send(what)
-    except OSError as error:
-        raise _Closed from error
+        return True
+    return False
 
 
 def _count(pipe: Connection) -> None:
@@ -344,10 +353,9 @@ def _count_there(worker: Worker, plan: "_Plan") -> Iterator[Done | Counted]:
 
 
 def _tell(worker: Worker, what: Any) -> None:
-    try:
-        worker.pipe.send(what)
-    except OSError as error:
-        raise _ended(worker) from error
+    if not _sent(worker.pipe, what):
+        _answer(worker)  # raises what it failed with, where it said so before it ended
+        raise _ended(worker)
 
 
 def _answer(worker: Worker) -> Any:

@@ -55,7 +55,7 @@ INLINE u64 read32(const u8 *p) { u32 x; memcpy(&x, p, 4); return x; }
 INLINE Block read512(const u8 *p) { Block x; memcpy(&x, p, 64); return x; }
 
 INLINE int is_digit(u8 c) { return (u8)(c - '0') <= 9; }
-INLINE i64 lowest(u64 bits) { return bits ? __builtin_ctzll(bits) : 64; }
+INLINE i64 lowest(u64 bits) { return bits ? __builtin_ctzll(bits) : 64; } // the place of the lowest bit that is set
 
 // The texts of a line are a few bytes each, and as long as they like: a loop over bytes would end where the processor
 // does not expect it, which costs more than what it does. So they are read 64 bytes at a time, with what lies behind them.
@@ -138,10 +138,10 @@ static const u8 SECRET[192] = {
 #define PRIME_5 0x9FB21C651E98DF25ull
 #define HASHED_BYTES_MAX 240
 
-INLINE u64 folded(u64 a, u64 b) { u128 x = (u128)a * b; return (u64)x ^ (u64)(x >> 64); }
+INLINE u64 folded(u64 a, u64 b) { u128 x = (u128)a * b; return (u64)x ^ (u64)(x >> 64); } // both halves of a product
 INLINE u64 rotated(u64 x, int by) { return x << by | x >> (64 - by); }
 INLINE u64 avalanche(u64 h) { h ^= h >> 37; h *= PRIME_4; return h ^ (h >> 32); }
-INLINE u64 mixed(const u8 *p, int k, u64 seed) {
+INLINE u64 mixed(const u8 *p, int k, u64 seed) { // reads 16 bytes, and of SECRET as many from k on
   return folded(read64(p) ^ (read64(SECRET + k) + seed), read64(p + 8) ^ (read64(SECRET + k + 8) - seed));
 }
 
@@ -271,14 +271,14 @@ typedef struct {
 // time that something took in which it is.
 typedef struct { i64 fields, time, status, size, id, n, path, times, place[MAX_COLUMNS], taken[MAX_TIMES]; } Layout;
 
-// The hash by which a text is found; not stored. Products of the 32 bits at either side, under a secret of the process.
-INLINE u64 quick_hash(const u8 *p, i64 n, int padded, u64 seed) {
+// The hash by which a text of n bytes is found; not stored. Products of the two halves of eight bytes, under eight secrets
+// of the process. If these told anything of each other, as sums of one seed do, texts could be chosen that collide.
+INLINE u64 quick_hash(const u8 *p, i64 n, int padded, u64 seed, const Lanes *secret) {
   static const u8 FIRST[128] = {[0 ... 63] = 255};
-  const Lanes secret = (Lanes)read512(SECRET) + seed;
   for (u64 h = seed ^ (u64)n * PRIME_1;; p += 64, n -= 64) {
     Block block = block_of(p, n, padded);
     if (n < 64) block &= read512(FIRST + 64 - n); // those that are its own
-    Lanes x = (Lanes)block ^ secret, product = (x & 0xFFFFFFFF) * (x >> 32);
+    Lanes x = (Lanes)block ^ *secret, product = (x & 0xFFFFFFFF) * (x >> 32);
     u64 even = product[0] + product[2] + product[4] + product[6], odd = product[1] + product[3] + product[5] + product[7];
     h = folded(h ^ even, seed ^ odd);
     if (n < 64) return h;
@@ -321,7 +321,7 @@ INLINE u16 code_of(Rows *R, const u8 *p, i64 n, int padded, u64 hash, i64 column
 // ------------------------------------------------------------------------------------------------ lines
 
 // Field k of a line of b: ends[k] is where it ends, and ends[k - 1] where the one before does.
-#define FIELD(k) (b + ends[(k) - 1] + 1)
+#define FIELD(k) (b + (ends[(k) - 1] + 1))
 #define LENGTH(k) (ends[k] - ends[(k) - 1] - 1)
 #define IS_MISSING(p, n) ((n) == 0 || ((n) == 1 && *(p) == '-'))
 
@@ -348,8 +348,8 @@ INLINE i64 micros_of(const u8 *p, i64 n, int padded) {
 }
 
 // The line of b whose fields end at `ends`, as row R->rows_n: 1, and it is counted; 0 if it is not ordinary, then the row
-// is not. There is room for it (see `scan`). padded: as of its texts.
-INLINE int row_of(Rows *R, const Layout *L, const u8 *b, const i64 *ends, int padded) {
+// is not. There is room for it (see `scan`). padded: whether each of its texts is. secret: of `quick_hash`.
+INLINE int row_of(Rows *R, const Layout *L, const u8 *b, const i64 *ends, int padded, const Lanes *secret) {
   i64 r = R->rows_n, size = 0, status = -1;
   i64 event_ms = time_of(FIELD(L->time), LENGTH(L->time), padded);
   if (RARELY(event_ms < 0)) return 0;
@@ -378,12 +378,12 @@ INLINE int row_of(Rows *R, const Layout *L, const u8 *b, const i64 *ends, int pa
       n = query == 1 && *p == '-' ? n : query;
     }
     sought[c].n = n;
-    sought[c].hash = quick_hash(p, n, padded, R->seed + (u32)c * PRIME_3);
+    sought[c].hash = quick_hash(p, n, padded, R->seed + (u32)c * PRIME_3, secret);
     __builtin_prefetch(&R->slot[sought[c].hash & (u64)(R->slots - 1)]);
   }
   for (i64 c = 0; c < L->n; c++) {
     u32 found = R->slot[sought[c].hash & (u64)(R->slots - 1)];
-    __builtin_prefetch(sought[c].likely = &R->text[found ? found - 1 : 0]);
+    __builtin_prefetch(sought[c].likely = &R->text[found ? found - 1 : 0]); // of a free slot, the first
   }
   for (i64 c = 0; c < L->n; c++) __builtin_prefetch(R->bytes + sought[c].likely->at);
   for (i64 c = 0; c < L->n; c++) {
@@ -403,19 +403,23 @@ INLINE i64 add_places(i64 *places, i64 n, u64 bits, i64 base) {
   return n + count;
 }
 
-// Reads whole lines from b[from:n], which ends in a newline. ends: where each of the payloads ends that b consists of,
+// Reads whole lines from b[from:n], which ends in a newline. pay_end: where each of the payloads ends that b consists of,
 // ascending, the last at n; each ends in a newline or is empty. payload_0: number of the first of them.
 //
 // An ordinary line becomes a row of R, any other one that is neither empty nor a comment goes into R->odd. Returns where
 // it stopped: n, or the beginning of a line for which R has no room; or -1 if what it was given cannot be, R is as before
 // then. first_line: how many lines of its payload come before b[from:]; is set to that of the line where it stopped.
-EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i64 *pay_end, i64 pay_n, i64 payload_0, i64 *first_line) {
-  if (n < 0 || n > MAX_BYTES || from < 0 || from > n || pay_n < 1 || pay_end[pay_n - 1] != n || L->fields < 1
-      || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES || R->texts_max > MAX_TEXTS || R->ids_max > MAX_BYTES || (n && b[n - 1] != '\n')) return -1;
-  const i64 wanted = L->fields;
+EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i64 *pay_end, i64 pay_n, i64 payload_0,
+                i64 *first_line) {
+  if (n < 0 || n > MAX_BYTES || from < 0 || from > n || pay_n < 1 || pay_end[pay_n - 1] != n || (n && b[n - 1] != '\n')
+      || L->fields < 1 || L->fields > MAX_FIELDS || L->n < 0 || L->n > MAX_COLUMNS || L->times < 0 || L->times > MAX_TIMES
+      || R->texts_max > MAX_TEXTS || R->bytes_max > MAX_BYTES || R->ids_max > MAX_BYTES) return -1;
   i64 places[MAX_FIELDS + 66], *ends = places + 1, begin = from, fields = 0, pay = 0, line = *first_line;
   u64 high = 0;
+  Lanes secret;
+  for (u64 k = 0; k < 8; k++) secret[k] = xxh3((const u8 *)&k, 8, R->seed);
   ends[-1] = from - 1;
+  if (!R->texts_n && R->texts_max > 0) R->text[0].at = 0; // which `row_of` may look at before there is a text
   while (pay < pay_n && pay_end[pay] <= from) pay++;
   for (i64 base = from; base < n; base += 64) {
     Block v = block_of(b + base, n - base, n - base >= 64);
@@ -437,9 +441,9 @@ EXPORT i64 scan(Rows *R, const Layout *L, const u8 *b, i64 n, i64 from, const i6
         *first_line = line;
         return begin;
       }
-      int good = fields == wanted && length <= LINE_BYTES_MAX && length && b[begin] != '#' && b[z - 1] != '\r'
+      int good = fields == L->fields && length <= LINE_BYTES_MAX && length && b[begin] != '#' && b[z - 1] != '\r'
                  && (!high || is_utf8(b + begin, length));
-      if (good && (n - z >= 64 ? row_of(R, L, b, ends, 1) : row_of(R, L, b, ends, 0))) {
+      if (good && (n - z >= 64 ? row_of(R, L, b, ends, 1, &secret) : row_of(R, L, b, ends, 0, &secret))) {
         R->payload[R->rows_n] = (i32)(payload_0 + pay);
         R->line[R->rows_n++] = (i32)line;
       } else if (length && b[begin] != '#' && !(length == 1 && b[begin] == '\r')) {
@@ -485,9 +489,7 @@ INLINE i64 base64(const u8 *p, i64 n, u8 *out, i64 out_max, i64 *out_n) {
   i64 k = 0, o = 0;
   while (n - k >= 64 && out_max - o >= 64) {
     u64 bad;
-    Block block;
-    memcpy(&block, p + k, 64);
-    block = decoded(block, &bad);
+    Block block = decoded(read512(p + k), &bad);
     memcpy(out + o, &block, 64);
     i64 good = bad ? __builtin_ctzll(bad) / 4 : 16; // groups of four
     k += 4 * good;
@@ -562,8 +564,7 @@ INLINE int record_at(const u8 *p, i64 n, i64 *start, Message *M) {
   EXPECT("\",\"partitionKey\":\"");
   const u8 *quote = memchr(p + at, '"', (size_t)(n - at));
   if (!quote) return 0;
-  i64 key = quote - (p + at);
-  int odd = 0;
+  i64 key = quote - (p + at), odd = 0;
   for (i64 k = 0; k < key; k++) odd |= (p[at + k] < 32) | (p[at + k] > 126) | (p[at + k] == '\\');
   if (RARELY(odd)) return 0;
   at += key;

@@ -71,8 +71,8 @@ class Archive:
                 page = self.store.page(folder, objects[-1].key if objects else "")
                 objects += page.objects
                 more = page.more
-            if any(stored.size_bytes for stored in objects):
-                return list(filter(None, map(self._file, objects)))
+            if files := list(filter(None, map(self._file, objects))):
+                return files
         return []
 
     def _file(self, stored: Stored) -> Archive_File | None:

@@ -258,9 +258,8 @@ class State_Store:
     def _is_marker(self, item: Listed, folder: str | None) -> bool:
         """Whether it is what consoles and tools that copy folders make for one: an empty object whose name ends in a
         slash. A listing comes without that slash, so only a look tells it from an empty object of ours."""
-        if self.scheme != "s3" or item.key in self._markers:
-            return self.scheme == "s3"
-        if item.key == folder or (not item.size_bytes and self.get(item.key) is None):
+        known = self.scheme != "s3" or item.key in self._markers
+        if not known and (item.key == folder or (not item.size_bytes and self.get(item.key) is None)):
             self._markers.add(item.key)
         return item.key in self._markers
 

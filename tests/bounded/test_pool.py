@@ -1,5 +1,6 @@
 """Counting in several processes: the same windows as in one, whoever counts what; and what happens when one ends."""
 
+import gc
 import multiprocessing
 import os
 import random
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.layout import LAYOUTS, Places
 from sa_stream.bounded.files import Recount, Window_Read
-from sa_stream.bounded.pool import Open_Logs, Parts, Pool, Setup, Task, _taken_out, joined
+from sa_stream.bounded.pool import Open_Logs, Parts, Pool, Setup, Task, _taken_out, _tell, joined
 from sa_stream.bounded.processes import Processes
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.replay import replay_together
@@ -294,6 +295,21 @@ def broken(here: int, error: Exception, files: Sequence[Archive_File]):
 def test_what_a_process_raises_is_raised_here(error: Exception, tmp_path: Path) -> None:
     with Pool(Processes(2)) as pool, pytest.raises(type(error), match=re.escape(str(error))):
         counting(pool, partial(broken, os.getpid(), error), written(tmp_path, OBJECTS))
+
+
+def test_what_a_process_said_before_it_ended_is_raised_also_where_it_would_be_told_more() -> None:
+    (worker,) = (processes := Processes(2)).others
+    processes.end()
+    worker.process.join()
+    worker.pipe, theirs = multiprocessing.Pipe()
+    theirs.send(ModuleNotFoundError("No module named 'x'"))
+    theirs.close()
+    with pytest.raises(ModuleNotFoundError, match="'x'"):
+        _tell(worker, "more")
+    with pytest.raises(Process_Ended) as ended:
+        _tell(worker, "more")
+    del ended
+    gc.collect()  # it ended this process, too
 
 
 def test_more_processes_than_the_machine_gives_are_an_error_and_none_is_left() -> None:

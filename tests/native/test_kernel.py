@@ -161,6 +161,20 @@ def test_a_text_has_one_number_wherever_it_lies_and_whatever_lies_behind_it(guar
         assert codes == [0, *range(1, len(changed) + 2), 0, 0]
 
 
+def test_texts_cannot_be_chosen_so_that_their_hashes_collide() -> None:
+    """These would in one process of 230, if what each eight bytes are hidden under were a sum of the same seed."""
+    texts = [b"AAAAaaa" + odd + b"a" * 40 + b"AKh\x04aaa" + odd + b"a" * 8 for odd in (b"@", b"P")]
+    buffer = np.frombuffer(b"".join(b"1771252345.123\tid\t5\t0.125\t" + text + b"\n" for text in texts), np.uint8)
+    ordinary, held, rng = Ordinary(Layout(PATH_LAST.lists[0])), rows.Rows(), random.Random(1)
+    for _ in range(5_000):
+        held.numbers.seed = rng.getrandbits(64)
+        held.clear()
+        held.scan(ordinary.structure, buffer, 0, np.array([len(buffer)]), 0, 0)
+        known = held.arrays["text"][: held.numbers.texts_n]
+        one, other = known[known["column"] == ordinary.structure.path]["hash"].tolist()
+        assert one != other
+
+
 @both_ends
 def test_what_is_kept_may_end_where_its_memory_does(guarded_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [b"1771252345.123\t/%s\t%s\t5\t1\n" % (b"p" * (n // 2 % 50), b"i" * (n % 7)) for n in range(300)]

@@ -101,6 +101,7 @@ def test_the_newest_file_is_found_before_folders_with_nothing_in_them() -> None:
     store.put("p/2026/02/16/14/a", b"x", START_MS)
     for marker in ("p/2026/02/16/15/", "p/2026/03/", "p/2027/01/01/00/"):
         store.put(marker, b"")
+    store.put("p/2026/02/31/00/no-day", b"x")
     newest = Archive(store, Places("p/", LAYOUTS["hours"], UTC_ZONE), SETTLE_MS).newest(START_MS + 900 * DAY_MS)
     assert newest is not None
     assert newest.key == "p/2026/02/16/14/a"
