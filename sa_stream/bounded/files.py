@@ -87,7 +87,8 @@ def window_of_files(logs: Logs, start_ms: int, counting: Counting) -> Window_Rea
         reads.append(read)
         recount.take(pieces)
     recount.finish()
-    return Window_Read(recount.windows.taken_out(start_ms), tuple(reads))
+    [window] = recount.windows.taken_out([start_ms])
+    return Window_Read(window, tuple(reads))
 
 
 class Recount:

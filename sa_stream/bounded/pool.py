@@ -202,10 +202,8 @@ def _taken_out(recount: Recount, closes_ms: int) -> list[tuple[Window, UInt64s]]
     """The windows that end up to this time, with the ids that were counted."""
     windows = recount.windows
     starts = sorted(start_ms for start_ms in windows.windows if start_ms + WINDOW_MS <= closes_ms)
-    return [
-        (windows.taken_out(start_ms), np.concatenate(windows.counted_ids.pop(start_ms, [_NO_IDS])))
-        for start_ms in starts
-    ]
+    ids = [np.concatenate(windows.counted_ids.pop(start_ms, [_NO_IDS])) for start_ms in starts]
+    return list(zip(windows.taken_out(starts), ids, strict=True))
 
 
 # ---------------------------------------------------------------------- in the process that started them
@@ -445,4 +443,6 @@ class Parts:
         ids = np.concatenate([_NO_IDS, *self.ids.pop(start_ms, [])])
         if len(sorted_distinct(ids)) < len(ids):
             return None
+        if len(windows) == 1:
+            return windows[0]
         return Window.merged(windows) if windows else Window(start_ms)

@@ -82,7 +82,8 @@ class Windows_Of_Files:
             if read.error is None and error is not None:
                 # A note of its own: windows that were counted by the first reading lack nothing.
                 failed[read.stored] = replace(read, error=error, again=now.again or now.error is None)
-        return recount.windows.taken_out(start_ms), failed
+        [window] = recount.windows.taken_out([start_ms])
+        return window, failed
 
     def _tasks(self) -> list[Task]:
         tasks = joined(self._files, lambda file: int(file.size_bytes), self._pool.jobs)

@@ -77,10 +77,12 @@ class Bounded_Windows:
         self._seen = Seen()
         self._judge = judge
 
-    def taken_out(self, start_ms: int) -> Window:
-        """A window that nothing will be added to, nor to those before it; the memory of their request ids is let go."""
-        self._seen.forget_before(start_ms + 1)
-        return self.windows.pop(start_ms, None) or Window(start_ms)
+    def taken_out(self, starts: Sequence[int]) -> list[Window]:
+        """Windows, ascending, that nothing will be added to, nor to those before the last of them; the memory of their
+        request ids is let go."""
+        if starts:
+            self._seen.forget_before(starts[-1] + 1)
+        return [self.windows.pop(start_ms) if start_ms in self.windows else Window(start_ms) for start_ms in starts]
 
     def take(self, columns: Columns, intake: Intake) -> None:
         """Count records, which were read with the lists of `intake`."""

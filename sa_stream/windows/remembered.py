@@ -52,6 +52,9 @@ class Remembered:
         """Of distinct hashes; one that is known gets another number."""
         order = np.argsort(hashes)
         hashes, numbers = hashes[order], numbers[order]
+        if not len(self._hashes):
+            self._hashes, self._numbers = hashes, numbers
+            return
         place, known = self._find(hashes)
         self._numbers[place[known]] = numbers[known]
         self._hashes = np.insert(self._hashes, place[~known], hashes[~known])

@@ -110,9 +110,9 @@ def _bucket_bounds() -> Int64s:
 
 
 BOUNDS_US = _bucket_bounds()
-_BUCKETS = len(BOUNDS_US) + 1
 DURATION_US_MAX = int(BOUNDS_US[-1])
 _HALF_BITS = 26  # DURATION_US_MAX has 53
+_NO_BUCKETS = np.empty(0, np.int64)
 
 
 def buckets_of(values_us: Int64s) -> Int64s:
@@ -129,7 +129,7 @@ class Durations:
         self.count = 0
         self.sum_us = 0  # a Python int: no order of adding and no size changes it
         self.max_us: int | None = 0  # None: unknown, as a part of it was stored before the maximum was
-        self.buckets: Int64s | None = None  # records per bucket; None while empty
+        self.buckets = _NO_BUCKETS  # records per bucket, up to the last that has some
 
     def add(self, values_us: Int64s, counts: Int64s) -> None:
         """Take in distinct values, at most DURATION_US_MAX, with how often each occurred."""
@@ -145,8 +145,7 @@ class Durations:
         self.count += count
         self.sum_us += sum_us
         self._reach(max_us)
-        if self.buckets is None:
-            self.buckets = np.zeros(_BUCKETS, np.int64)
+        self._reach_bucket(int(buckets.max()) + 1)
         np.add.at(self.buckets, buckets, counts)
 
     def add_long(self, values_us: Sequence[int], counts: Sequence[int]) -> None:
@@ -160,13 +159,26 @@ class Durations:
         """Raise the maximum to a value; what is unknown stays so, and makes it unknown."""
         self.max_us = None if self.max_us is None or value_us is None else max(self.max_us, value_us)
 
+    def _reach_bucket(self, number: int) -> None:
+        """Have at least so many buckets. Most windows need less than half of all: the others are above 200 seconds."""
+        if number > len(self.buckets):
+            longer = np.zeros(number, np.int64)
+            longer[: len(self.buckets)] = self.buckets
+            self.buckets = longer
+
     def percentile_us(self, percent: int) -> int:
         """Microseconds at rank ceil(percent * count / 100), counted from 1 (nearest-rank), within 1% and half a
         microsecond, and never above the maximum; 0 if there is none."""
-        if self.buckets is None or not self.count:
-            return 0
-        rank = max(-(-percent * self.count // 100), 1)  # in integers: 0.07 * 100 is more than 7
-        index = int(np.searchsorted(np.cumsum(self.buckets), rank))
+        return self.percentiles_us((percent,))[0]
+
+    def percentiles_us(self, percents: Sequence[int]) -> list[int]:
+        if not self.count:
+            return [0 for _ in percents]
+        ranks = [max(-(-percent * self.count // 100), 1) for percent in percents]  # in integers: 0.07 * 100 is over 7
+        return [self._middle_us(index) for index in np.searchsorted(np.cumsum(self.buckets), ranks).tolist()]
+
+    def _middle_us(self, index: int) -> int:
+        """What stands for the values of a bucket."""
         high = int(BOUNDS_US[min(index, len(BOUNDS_US) - 1)])
         low = int(BOUNDS_US[index - 1]) + 1 if index else 0
         middle = high if high <= low else round(2.0 * low * high / (low + high))
@@ -176,18 +188,17 @@ class Durations:
         self.count += other.count
         self.sum_us += other.sum_us
         self._reach(other.max_us)
-        if other.buckets is not None:
-            self.buckets = other.buckets.copy() if self.buckets is None else self.buckets + other.buckets
+        self._reach_bucket(len(other.buckets))
+        self.buckets[: len(other.buckets)] += other.buckets
 
     def content(self) -> list[Any]:
         """Plain values for storage: only the buckets that hold something."""
-        used = np.flatnonzero(self.buckets) if self.buckets is not None else np.empty(0, np.int64)
-        held = self.buckets[used] if self.buckets is not None else used
+        used = np.flatnonzero(self.buckets)
         return [
             self.count,
             big(self.sum_us),
             raw(used.astype(np.uint16)),
-            raw(held.astype(np.int64)),
+            raw(self.buckets[used]),
             None if self.max_us is None else big(self.max_us),
         ]
 
@@ -200,9 +211,9 @@ class Durations:
             durations.max_us = None if rest[0] is None else unbig(rest[0])
         elif durations.count:
             durations.max_us = None  # versions 1 and 2 had none
-        if durations.count:
-            durations.buckets = np.zeros(_BUCKETS, np.int64)
-            durations.buckets[unraw(used).astype(np.int64)] = unraw(held)
+        places = unraw(used).astype(np.int64)
+        durations._reach_bucket(int(places.max(initial=-1)) + 1)
+        durations.buckets[places] = unraw(held)
         return durations
 
 

@@ -166,8 +166,7 @@ class Window:
         hashes = self.unique_paths.hashes.nbytes + self.unique_agents.hashes.nbytes + self.unique_edges.hashes.nbytes
         hashes += self.origins.nbytes + (0 if self.classified is None else self.classified.nbytes)
         names += sum(sys.getsizeof(n) + _NAME_BYTES for t in (self.referrers, self.path_groups) for n in t.counts)
-        durations = (self.time_taken, self.ttfb, self.origin)
-        buckets = sum(times.buckets.nbytes for times in durations if times.buckets is not None)
+        buckets = sum(times.buckets.nbytes for times in (self.time_taken, self.ttfb, self.origin))
         return _FIXED_BYTES + self.paths.size_bytes + names + hashes + buckets
 
     @property

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,8 @@ from sa_stream.sources.archive_reader import Archive_Reader
 from sa_stream.sources.folder_archive import Folder_Archive
 from sa_stream.sources.log_files import Log_Files
 from sa_stream.timing import NEVER_MS
+from sa_stream.windows.summaries import VALUES_MAX, add_counts
+from sa_stream.windows.window import Window
 from tests.bounded.test_files import COUNTING, SETTLE_MS, STARTS, filled, key, line, traffic
 from tests.firehose import delivered
 
@@ -103,6 +106,18 @@ def test_whoever_counts_which_file_and_when_the_windows_are_the_same(data: st.Da
         parts.add(_taken_out(recount, NEVER_MS))
     windows = [parts.whole(start_ms) for start_ms in STARTS]
     assert [window and window.to_bytes() for window in windows] == alone
+
+
+def test_a_window_that_one_process_counted_is_as_if_there_were_no_other() -> None:
+    """Also one with so many names that a merge would keep fewer of them."""
+    window, parts = Window(STARTS[0]), Parts()
+    window.total_requests = VALUES_MAX + 9
+    add_counts(window.counts["hosts"], ((f"{number}.example.org", 1) for number in range(VALUES_MAX + 9)))
+    before = window.to_bytes()
+    parts.add([(window, np.arange(VALUES_MAX + 9, dtype=np.uint64))])
+    whole = parts.whole(STARTS[0])
+    assert whole is not None
+    assert whole.to_bytes() == before
 
 
 def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> None:

@@ -185,6 +185,16 @@ def test_durations_do_not_mind_batches_order_or_grouping(
     assert restored.percentile_us(90) == total.percentile_us(90)
 
 
+def test_durations_take_no_memory_for_what_is_longer_than_all_of_them() -> None:
+    made = durations_of([(30_000, 2)])
+    short_bytes = made.buckets.nbytes
+    assert 3 * short_bytes < durations_of([(DURATION_US_MAX, 1)]).buckets.nbytes
+    assert Durations.from_content(made.content()).buckets.nbytes == short_bytes
+    made.merge(durations_of([(5, 1)]))
+    assert made.buckets.nbytes == short_bytes
+    assert Durations().buckets.nbytes == 0
+
+
 def test_merging_into_nothing_shares_no_memory() -> None:
     part, total = durations_of([(5, 1)]), Durations()
     total.merge(part)
