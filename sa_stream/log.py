@@ -280,6 +280,11 @@ LOCK_WAITS = Event(
 LOCK_KEPT = Event(
     *("lock_kept", WARNING, "no"), "the lock of the state store could not be released, and expires by itself"
 )
+FOREIGN_OBJECT = Event(
+    *("foreign_object", WARNING, "often: look"),
+    "something in the state store is not ours (`key`, and how many: `objects`), such as a README or a copy: it is "
+    "passed over, and never deleted. Once for each kind of folder",
+)
 
 
 def of_the_kcl(part: str, level: str) -> Event:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 import obstore
@@ -18,7 +19,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
+from sa_stream.log import FOREIGN_OBJECT, Log
 from sa_stream.secrecy import quoted
+from sa_stream.state_keys import is_ours
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 LIST_PAGE = 1_000
@@ -56,6 +59,8 @@ _HOPELESS = (
     *("os error 30", "os error 13", "os error 1)", "os error 20"),
     *("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "incorrectly configured region"),
 )
+
+log = Log("store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ class State_Store:
             self._store = self._open()
         self._expired_tokens = 0  # since the credentials were loaded
         self._markers: set[str] = set()  # folders of the bucket that an empty object stands for
+        self._strewn: set[str] = set()  # folders in which something foreign was seen
+        self._told: set[str] = set()  # first segments of the keys of what was
 
     def put(self, key: str, data: bytes) -> None:
         """Write the object, whole or not at all; what was there is replaced."""
@@ -141,20 +148,31 @@ class State_Store:
 
     def list(self, prefix: str) -> Sequence[Listed]:
         """All objects below this folder (`a/b` and `a/b/` both mean the folder `a/b`; '' means all), sorted by key.
-        What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor; nor is what stands for
-        a folder in a bucket."""
+        What has no name of ours is none of them: `.DS_Store`, `.nfs0001`, the copy of an editor, a README (which the
+        log tells); nor is what stands for a folder in a bucket."""
         folder = self._folder(prefix)
         self._check_root("list", prefix)
+        found: list[Listed] = []
+        begun: set[str] = set()  # what each page begins with
         try:
-            found = [
-                Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
-                for page in obstore.list(self._store, folder, chunk_size=LIST_PAGE)
-                for item in page
-                if _KEY.match(item["path"])
-            ]
+            for page in obstore.list(self._store, folder, chunk_size=LIST_PAGE):
+                if page[0]["path"] in begun:  # it would go on for ever
+                    raise OSError("it lists the same objects again: is it S3 that answers? Check AWS_ENDPOINT_URL")
+                begun.add(page[0]["path"])
+                found += (
+                    Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
+                    for item in page
+                    if _KEY.match(item["path"])
+                )
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
-        return sorted((item for item in found if not self._is_marker(item, folder)), key=lambda item: item.key)
+        if not found:
+            self._prove_empty(folder)
+        objects = sorted((item for item in found if not self._is_marker(item, folder)), key=lambda item: item.key)
+        ours = [item for item in objects if is_ours(item.key)]
+        if len(ours) < len(objects):
+            self._pass_over([item.key for item in objects if not is_ours(item.key)])
+        return ours
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """The folders directly below this folder, as full keys without a slash at their end, sorted.
@@ -167,7 +185,10 @@ class State_Store:
             found = sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
-        doubtful = found if self.scheme == "file" else self._markers.intersection(found)
+        if not found:
+            self._prove_empty(folder)
+        found = [each for each in found if is_ours(each, folder=True)]
+        doubtful = found if self.scheme == "file" else (self._markers | self._strewn).intersection(found)
         return [each for each in found if each not in doubtful or self.list(each)]
 
     def delete(self, keys: str | Iterable[str]) -> None:
@@ -233,13 +254,19 @@ class State_Store:
         return True
 
     def _put(self, key: str, data: bytes, mode: Any) -> None:
-        _checked(key)
+        if not is_ours(_checked(key)):
+            raise ValueError(f"{key!r} has no shape of sa_stream/state_keys.py: no listing would show it")
         self._check_root("write", key)
         try:
             self._put_once(key, data, mode)
         except AlreadyExistsError as error:
+            # S3 also says so (409) of a write that met another one, as of a key that is being deleted.
+            if mode != "create" or (self.scheme == "s3" and self.get(key) is None):
+                raise self._unavailable("write", key, error) from error
             raise FileExistsError(key) from error
-        except PreconditionError:
+        except PreconditionError as error:
+            if not isinstance(mode, dict):
+                raise self._unavailable("write", key, error) from error
             raise
         except (BaseError, OSError) as error:
             raise self._unavailable("write", key, error) from error
@@ -255,6 +282,12 @@ class State_Store:
                 if not raced or attempt == PUTS_MAX - 1:
                     raise
 
+    def _prove_empty(self, folder: str | None) -> None:
+        """A web page, and an error that comes with 200, are read as a listing of nothing, which would be the loss of
+        everything. An object that nobody has makes S3 say so."""
+        if self.scheme == "s3":
+            self.get(f"{folder or 'checks'}/nothing")
+
     def _is_marker(self, item: Listed, folder: str | None) -> bool:
         """Whether it is what consoles and tools that copy folders make for one: an empty object whose name ends in a
         slash. A listing comes without that slash, so only a look tells it from an empty object of ours."""
@@ -262,6 +295,19 @@ class State_Store:
         if not known and (item.key == folder or (not item.size_bytes and self.get(item.key) is None)):
             self._markers.add(item.key)
         return item.key in self._markers
+
+    def _pass_over(self, foreign: Sequence[str]) -> None:
+        """What others put among our objects changes nothing: no folder is one of ours for it. It is told once."""
+        for key in foreign:
+            self._strewn.update(str(folder) for folder in PurePosixPath(key).parents)
+        kind = foreign[0].partition("/")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            message = (
+                f"In the state store {self.url}, {foreign[0]} is nothing of ours (and {len(foreign) - 1} more below "
+                f"{kind}): it is passed over, and never deleted. Move it elsewhere"
+            )
+            log.tell(FOREIGN_OBJECT, message, key=foreign[0], objects=len(foreign))
 
     def _folder(self, prefix: str) -> str | None:
         return _checked(prefix.removesuffix("/")) if prefix else None

@@ -621,6 +621,19 @@ def test_a_standard_error_that_is_closed_costs_no_entry_and_its_number_becomes_n
     assert int(run_shell(f"{sys.executable} -c '{opened}' 2>&-", tmp_path).stdout) > 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("nowhere", ["2>/dev/full", "2> >(exec true)"])
+def test_a_standard_error_that_takes_nothing_costs_no_entry_and_no_reason_of_the_code(
+    nowhere: str, tmp_path: Path
+) -> None:
+    traffic = "$SA_STREAM generate --hours 0.01 > lines.tsv"
+    told = run_shell(f"{traffic}; $SA_STREAM replay lines.tsv", tmp_path)
+    unheard = run_shell(f"$SA_STREAM replay lines.tsv {nowhere}", tmp_path)
+    assert (unheard.returncode, len(unheard.stdout.splitlines())) == (0, len(told.stdout.splitlines()))
+    assert run_shell(f"$SA_STREAM replay missing.tsv {nowhere}", tmp_path).returncode == 1
+    assert run_shell(f"$SA_STREAM replay --no-such-option {nowhere}", tmp_path).returncode == 2
+
+
 @pytest.mark.parametrize(
     "command", ["generate --records 3", "fields lines.tsv", "doctor", "doctor --json", "replay lines.tsv", "--help"]
 )

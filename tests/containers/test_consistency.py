@@ -346,10 +346,10 @@ def test_the_role_may_do_everything_that_the_state_store_asks_of_s3(monkeypatch:
         store.check()
         claim_application(store, "app", "logs")
         claim_application(store, "app", "logs")
-        store.put("partials/a/b", b"1")
-        assert store.get("partials/missing") is None
+        store.put("partials/2026-02-16T1430/a/b/0011", b"1")
+        assert store.get("partials/2026-02-16T1430/a/b/0012") is None
         assert store.list("") and store.list("partials") and store.list_folders("partials")  # noqa: PT018
-        store.delete(["partials/a/b", "partials/missing"])
+        store.delete(["partials/2026-02-16T1430/a/b/0011", "partials/2026-02-16T1430/a/b/0012"])
     assert {action for action, _, _ in asked} == {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"}
     for action, resource, prefix in asked:
         assert allowed("TaskRole", action, resource, prefix), (action, resource, prefix)

@@ -94,13 +94,14 @@ def clean_up(stream: Stream, now_ms: int, passes: int = 3) -> Pass_Result:
 
 
 def test_where_the_local_runner_stood_in_a_retired_shard_is_forgotten_with_it() -> None:
-    stream = Stream("b")
-    stream.commit("b", 1, W, {W: 1})
-    drive(retire_steps(stream.store, "a", BEGINNING_MS))
-    for partition in "ab":
+    gone, going = "shardId-000000000000", "shardId-000000000001"
+    stream = Stream(going)
+    stream.commit(going, 1, W, {W: 1})
+    drive(retire_steps(stream.store, gone, BEGINNING_MS))
+    for partition in (gone, going):
         stream.store.put(checkpoint_key(partition), b"{}")
     clean_up(stream, W + HOUR_MS)
-    assert [item.key for item in stream.store.list("checkpoints")] == [checkpoint_key("b")]
+    assert [item.key for item in stream.store.list("checkpoints")] == [checkpoint_key(going)]
 
 
 # ---------------------------------------------------------------------- summaries
@@ -171,6 +172,22 @@ def test_a_folder_without_a_partial_keeps_no_summary(tmp_path: Path) -> None:
     (tmp_path / partial_key(start_of_month("2026-03"), "gone", Partial_Name("line", "1"))).mkdir(parents=True)
     forget(stream, later_ms, later_ms)
     assert periods_of(stream, "summaries")["30min"] == 48 * 4
+
+
+def test_what_others_lay_beside_it_keeps_no_summary_and_is_never_deleted(tmp_path: Path) -> None:
+    stream = Stream("a")
+    stream.store = State_Store(f"file://{tmp_path}")
+    stream.reconciler = stream.fresh()
+    later_ms = days_of_traffic(stream, 6) + HOUR_MS
+    notes = [folder / "README" for folder in (tmp_path, *tmp_path.rglob("*")) if folder.is_dir()]
+    for note in notes:
+        note.write_text("of somebody else")
+    forget(stream, later_ms, later_ms)
+    assert periods_of(stream, "summaries")["30min"] == 48 * 4
+    result = stream.run(later_ms)
+    assert result.stream is not None
+    drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
+    assert all(note.exists() for note in notes)
 
 
 def test_summaries_of_days_go_with_their_month_and_that_of_the_month_stays() -> None:

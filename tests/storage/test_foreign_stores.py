@@ -13,8 +13,9 @@ import pytest
 
 from sa_stream.commits.decisions import claim_application
 from sa_stream.errors import In_Use, Store_Unavailable
+from sa_stream.storage import state_store
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
-from sa_stream.storage.state_store import State_Store
+from sa_stream.storage.state_store import SETTING, State_Store
 
 type Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -82,6 +83,60 @@ def test_a_web_page_is_a_failing_store_and_no_corrupt_object(s3_that: Callable[[
     store = s3_that(lambda handler: reply(handler, 200, "\n<!DOCTYPE html><html>Welcome</html>"))
     with pytest.raises(Store_Unavailable, match="web page"):
         store.get("snapshots/shard/1/a")
+
+
+def error_of(code: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>m</Message></Error>'
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(409, "OperationAborted"), (412, "PreconditionFailed"), (416, "InvalidRange"), (400, "")]
+)
+def test_a_write_that_is_refused_for_a_reason_of_its_own_is_a_failing_store(
+    s3_that: Callable[[Answer], State_Store], status: int, code: str
+) -> None:
+    """409 is what S3 says of two writes of one key that meet."""
+    store = s3_that(lambda handler: reply(handler, status, error_of(code) if code else ""))
+    for fails in (
+        lambda: store.put("a/b", b"1"),
+        lambda: store.get("a/b"),
+        lambda: store.list("a"),
+        lambda: store.delete(["a/b", "a/c"]),
+    ):
+        with pytest.raises(Store_Unavailable, match=SETTING):
+            fails()
+
+
+def test_what_met_another_write_was_not_created(s3_that: Callable[[Answer], State_Store]) -> None:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        put = handler.command == "PUT"
+        reply(handler, 409 if put else 404, error_of("ConditionalRequestConflict" if put else "NoSuchKey"))
+
+    with pytest.raises(Store_Unavailable, match=SETTING):
+        s3_that(answer).create("a/b", b"1")
+
+
+@pytest.mark.parametrize("page", ["<html><title>Welcome</title></html>", error_of("InternalError")])
+def test_what_is_no_listing_is_a_failing_store_and_no_empty_one(
+    s3_that: Callable[[Answer], State_Store], page: str
+) -> None:
+    store = s3_that(lambda handler: reply(handler, 200, page))
+    for listing in (store.list, store.list_folders):
+        with pytest.raises(Store_Unavailable, match=r"AWS_ENDPOINT_URL|SGRAPH"):
+            listing("progress")
+
+
+def test_a_listing_whose_pages_repeat_comes_to_an_end(
+    s3_that: Callable[[Answer], State_Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_store, "LIST_PAGE", 1)
+    page = (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated>'
+        "<NextContinuationToken>T</NextContinuationToken><Contents><Key>p/a/b</Key><Size>1</Size>"
+        '<LastModified>2026-02-16T14:30:00.000Z</LastModified><ETag>"x"</ETag></Contents></ListBucketResult>'
+    )
+    with pytest.raises(Store_Unavailable, match="same objects again"):
+        s3_that(lambda handler: reply(handler, 200, page)).list("a")
 
 
 def test_what_was_created_is_still_created_where_the_store_works(aws: str) -> None:

@@ -117,9 +117,9 @@ def test_what_stands_for_a_folder_in_a_bucket_is_no_object(bucket: State_Store) 
 def test_a_folder_without_an_object_is_none(tmp_path: Path) -> None:
     """Who was killed while it wrote the first object of a folder has left that, with what was unfinished."""
     store = State_Store(f"file://{tmp_path}")
-    store.put("partials/2026-03-01T0000/a/line/1", b"1")
+    store.put("partials/2026-03-01T0000/a/line/0011", b"1")
     (tmp_path / "partials/2026-02-01T0000/a/line").mkdir(parents=True)
-    (tmp_path / "partials/2026-02-01T0000/a/line/1#1").touch()
+    (tmp_path / "partials/2026-02-01T0000/a/line/0011#1").touch()
     assert store.list_folders("partials") == ["partials/2026-03-01T0000"]
 
 

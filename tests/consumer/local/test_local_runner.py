@@ -135,6 +135,31 @@ def test_a_child_waits_for_a_parent_that_one_list_lacks(kinesis: Memory_Kinesis,
     assert (run.checkpoint(SHARD), ended.since_ms) == (END, BEGINNING_MS), "it was read to its end"
 
 
+def test_notes_and_copies_of_others_in_the_state_change_nothing(
+    kinesis: Memory_Kinesis, run: Local_Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_in_part(kinesis, run)
+    state = Path(run.state.location)
+    folders = [folder for folder in state.rglob("*") if folder.is_dir()]
+    folders += [state / name for name in ("repairs", "repair-late", "repair-files", "editions", "meta/streams")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("README", "backup/notes.txt"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("of somebody else")
+    run.start()
+    run.until("the rest to be counted", lambda: run.counted() == 5)
+    run.until(
+        "it to be published",
+        lambda: sum(entry["total_requests"] for key, entry in run.entries.items() if key.startswith(HALF_HOUR)) == 5,
+    )
+    assert set(run.progress) == {SHARD}
+    events = [entry.__dict__ for entry in caplog.records if getattr(entry, "event", "") == "foreign_object"]
+    told = [event["fields"]["key"] for event in events]
+    assert "progress/README" in told and len(told) == len({key.partition("/")[0] for key in told})  # noqa: PT018
+    assert all((folder / name).exists() for folder in folders for name in ("README", "backup/notes.txt"))
+
+
 @pytest.mark.parametrize("torn", [b"", b"\x00\x00\x00", b"EN"])
 def test_a_torn_checkpoint_is_told_and_costs_no_record(
     kinesis: Memory_Kinesis, run: Local_Run, caplog: pytest.LogCaptureFixture, torn: bytes
