@@ -155,7 +155,7 @@ class State_Store:
         found: list[Listed] = []
         begun: set[str] = set()  # what each page begins with
         try:
-            for page in obstore.list(self._store, folder, chunk_size=LIST_PAGE):
+            for page in filter(None, obstore.list(self._store, folder, chunk_size=LIST_PAGE)):
                 if page[0]["path"] in begun:  # it would go on for ever
                     raise OSError("it lists the same objects again: is it S3 that answers? Check AWS_ENDPOINT_URL")
                 begun.add(page[0]["path"])
