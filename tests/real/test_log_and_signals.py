@@ -16,7 +16,8 @@ import pytest
 
 from consumer.process.signals import SAME_S
 from sa_stream.commits.keys import APPLICATION_KEY
-from sa_stream.format import HEADER_BYTES, MAGIC
+from sa_stream.format import HEADER_BYTES
+from tests.later_version import in_version
 from tests.real.processes import PREFIX, SA_STREAM, Daemon, World, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -145,7 +146,7 @@ def test_every_reason_that_ends_the_daemon_is_one_critical_line(world: World) ->
     stream = world.stream(records=100, seed=9, hours=1)
     newer = world.folder / "newer" / APPLICATION_KEY
     newer.parent.mkdir(parents=True)
-    newer.write_bytes(MAGIC + (999).to_bytes(2, "big") + bytes(HEADER_BYTES))
+    newer.write_bytes(in_version(999, bytes(HEADER_BYTES)))
     for code, words, settings in (
         (1, "There is no Kinesis stream nowhere", {"STREAM": "nowhere"}),
         (2, "COMMIT_INTERVAL_S: expected a whole number", {"COMMIT_INTERVAL_S": "soon"}),
