@@ -52,8 +52,7 @@ def _text(value: str) -> str:
 
 
 def _plain(value: str) -> str:
-    """Of what becomes a key or a path: a file of variables with line ends of Windows leaves a carriage
-    return in each."""
+    """Of what becomes a key or a path: line ends of Windows in a file of variables leave a carriage return in each."""
     if any(category(character) in ("Cc", "Cs") for character in value):
         raise _Wrong("text in UTF-8 without control characters")
     return value

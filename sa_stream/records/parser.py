@@ -35,8 +35,9 @@ from sa_stream.records.micros import DURATIONS, NUMBER_DIGITS_MAX, micros_of
 from sa_stream.records.misfits import misfit_rows, misfits_of
 from sa_stream.records.ordinary import Ordinary_Lines, Reading
 from sa_stream.records.request_ids import REQUEST_ID
+from sa_stream.timing import TIMES_UNTIL_MS
 
-YEAR_2100_S = 4_102_444_800
+YEAR_2100_S = TIMES_UNTIL_MS // 1000  # no record is of then or later
 EPOCH_SECONDS = r"^[0-9]{10}(\.[0-9]+)?$"
 SECONDS_CHARS_MAX = 17  # six decimals: what a double holds
 ORDINARY_TIMESTAMP = r"^[0-9]{10}(\.[0-9]{1,6})?$"  # a double holds it to a quarter of a microsecond

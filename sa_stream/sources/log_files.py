@@ -118,7 +118,7 @@ class Log_Files:
             from sa_stream.sources.s3_log_files import Buckets  # loads boto3, which takes longer than many a file
 
             self._buckets = self._buckets or Buckets()
-            return self._buckets.objects_below(f"s3://{place}")
+            return self._buckets.objects_below(place)
         path = place
         try:
             found = os.stat(path)

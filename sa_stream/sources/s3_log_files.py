@@ -38,9 +38,9 @@ class Buckets:
     def __reduce__(self) -> tuple[type["Buckets"], tuple[()]]:
         return Buckets, ()
 
-    def objects_below(self, url: str) -> list[Log_Object]:
-        """By key, whatever the layout. Raises Source_Error, Store_Unavailable."""
-        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    def objects_below(self, place: str) -> list[Log_Object]:
+        """By key, whatever the layout; `place`: bucket/prefix. Raises Source_Error, Store_Unavailable."""
+        bucket, _, prefix = place.partition("/")
         objects: list[Log_Object] = []
         more, last = True, ""
         while more:
@@ -49,7 +49,7 @@ class Buckets:
             found = (stored for stored in page.objects if stored.size_bytes)  # consoles make empty ones for folders
             objects += (Log_Object(bucket, stored) for stored in found)
         if not objects:
-            raise Source_Error(f"There is no object with content under {url}")
+            raise Source_Error(f"There is no object with content under s3://{place}")
         return objects
 
     def read_ahead(self, objects: Sequence[Log_Object]) -> list[Log_Part]:

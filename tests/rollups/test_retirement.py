@@ -163,22 +163,24 @@ def test_no_summary_goes_while_something_may_still_amend_its_day_or_make_it_agai
     assert periods_of(stream, "summaries")["30min"] == 6 * 48
 
 
+def in_a_folder(path: Path) -> tuple[Stream, int]:
+    """Six days of traffic whose state is in a folder, and a time an hour behind them."""
+    stream = Stream("a")
+    stream.store = State_Store(f"file://{path}")
+    stream.reconciler = stream.fresh()
+    return stream, days_of_traffic(stream, 6) + HOUR_MS
+
+
 def test_a_folder_without_a_partial_keeps_no_summary(tmp_path: Path) -> None:
     """Who was killed while it wrote a partial has left its folder."""
-    stream = Stream("a")
-    stream.store = State_Store(f"file://{tmp_path}")
-    stream.reconciler = stream.fresh()
-    later_ms = days_of_traffic(stream, 6) + HOUR_MS
+    stream, later_ms = in_a_folder(tmp_path)
     (tmp_path / partial_key(start_of_month("2026-03"), "gone", Partial_Name("line", "1"))).mkdir(parents=True)
     forget(stream, later_ms, later_ms)
     assert periods_of(stream, "summaries")["30min"] == 48 * 4
 
 
 def test_what_others_lay_beside_it_keeps_no_summary_and_is_never_deleted(tmp_path: Path) -> None:
-    stream = Stream("a")
-    stream.store = State_Store(f"file://{tmp_path}")
-    stream.reconciler = stream.fresh()
-    later_ms = days_of_traffic(stream, 6) + HOUR_MS
+    stream, later_ms = in_a_folder(tmp_path)
     notes = [folder / "README" for folder in (tmp_path, *tmp_path.rglob("*")) if folder.is_dir()]
     for note in notes:
         note.write_text("of somebody else")

@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,17 @@ def write_credentials(folder: Path, key: str) -> None:
     (folder / "credentials").write_text(
         f"[default]\naws_access_key_id={key}\naws_secret_access_key=secret-key-of-{key}\n"
     )
+
+
+def loaded_anew[T](folder: Path, ask: Callable[[], T], said: str) -> T:
+    """What is answered once the credentials that have expired are others: of the old ones it is told, of the new ones
+    once more, as they are loaded for the next question."""
+    with pytest.raises(Store_Unavailable, match=said):
+        ask()
+    write_credentials(folder, "AKIDNEW")
+    with pytest.raises(Store_Unavailable, match="credentials have expired"):
+        ask()
+    return ask()
 
 
 class Service(http.server.BaseHTTPRequestHandler):
@@ -92,12 +103,8 @@ def served(handler: type[Service], setting: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("kinesis")
 def test_credentials_that_expired_twice_in_a_row_are_loaded_anew(tmp_path: Path) -> None:
     reader = Kinesis_Reader("s")
-    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*renew what they come from.*restart"):
-        reader.describe()
-    write_credentials(tmp_path, "AKIDNEW")
-    with pytest.raises(Store_Unavailable, match="credentials have expired"):
-        reader.describe()
-    assert reader.describe().name == "s"
+    info = loaded_anew(tmp_path, reader.describe, r"credentials have expired.*renew what they come from.*restart")
+    assert info.name == "s"
     batch = Shard_Reader(reader, reader.list_shards()[0].shard_id, "TRIM_HORIZON").read(moment())
     assert batch is not None
     assert batch.payloads == [b"a line"]
@@ -131,20 +138,11 @@ def test_many_shards_that_fail_at_once_make_one_new_session(tmp_path: Path) -> N
 @pytest.mark.usefixtures("bucket")
 def test_credentials_of_an_archive_are_loaded_anew_and_it_is_only_waited_for(tmp_path: Path) -> None:
     archive = S3_Archive("logs")
-    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*renew what they come from.*restart"):
-        archive.page("")
-    write_credentials(tmp_path, "AKIDNEW")
-    with pytest.raises(Store_Unavailable, match="credentials have expired"):
-        archive.page("")
-    assert archive.page("").objects == ()
+    said = r"credentials have expired.*renew what they come from.*restart"
+    assert loaded_anew(tmp_path, lambda: archive.page(""), said).objects == ()
 
 
 @pytest.mark.usefixtures("bucket")
 def test_of_what_has_no_body_to_say_so_it_is_told_too(tmp_path: Path) -> None:
     archive = S3_Archive("logs")
-    with pytest.raises(Store_Unavailable, match=r"credentials have expired.*ExpiredToken"):
-        archive.head("a")
-    write_credentials(tmp_path, "AKIDNEW")
-    with pytest.raises(Store_Unavailable, match="credentials have expired"):
-        archive.head("a")
-    assert archive.head("a") is None
+    assert loaded_anew(tmp_path, lambda: archive.head("a"), r"credentials have expired.*ExpiredToken") is None
