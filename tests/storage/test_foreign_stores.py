@@ -16,6 +16,7 @@ from sa_stream.errors import In_Use, Store_Unavailable
 from sa_stream.storage import state_store
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import SETTING, State_Store
+from tests.sources.test_expired_credentials import write_credentials
 
 type Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -51,10 +52,6 @@ def s3_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-def write_credentials(folder: Path, key: str) -> None:
-    (folder / "credentials").write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key=secret-of-{key}\n")
 
 
 def reply(handler: http.server.BaseHTTPRequestHandler, status: int, text: str) -> None:
