@@ -73,6 +73,8 @@ class Line_Range:
         """About that many bytes; none at the end. Raises OSError."""
         if self._end is not None and self._at >= self._end and self._begins_line:
             return b""
+        if self._end is not None and self._at < self._end:
+            amount = min(amount, self._end - self._at)
         block = self._held or self._file.read(amount)
         self._held = b""
         if self._end is not None and self._at + len(block) >= self._end:

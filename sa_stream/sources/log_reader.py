@@ -50,7 +50,7 @@ def read_log(
     try:
         if part.form is not None:
             file.form = part.form
-            yield from (Log_Lines(file, lines) for lines in _lines(_gathered(blocks(), buffer_bytes)))
+            yield from (Log_Lines(file, lines) for lines in _lines(blocks(), buffer_bytes))
             return
         head, plain = plain_blocks(blocks(), file)
         encoding = utf_16_of(head)
@@ -64,7 +64,7 @@ def read_log(
                 yield _table(file, copy.name)
         else:
             skipped = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
-            found = _lines(_gathered(_after(skipped, plain), buffer_bytes))
+            found = _lines(_after(skipped, plain), buffer_bytes)
             with closing(ahead(found) if ahead_of_us else found) as lines:
                 yield from (Log_Lines(file, each) for each in lines)
     except OSError as error:
@@ -73,38 +73,27 @@ def read_log(
         source.close()
 
 
-def _lines(blocks: Iterator[bytes]) -> Generator[bytes, None, None]:
+def _lines(blocks: Iterator[bytes], buffer_bytes: int) -> Generator[bytes, None, None]:
+    """Whole lines, joined to at least a buffer's size; what came before an error is handed over before it."""
     cutter = _Line_Cutter()
-    for block in blocks:
-        lines = cutter.push(block)
-        if lines:
-            yield lines
-    rest = cutter.finish()
-    if rest:
-        yield rest
+    try:
+        for block in blocks:
+            cutter.push(block)
+            if cutter.whole_bytes >= buffer_bytes:
+                yield cutter.taken()
+    except (Source_Error, Store_Unavailable, OSError):
+        if cutter.whole_bytes:
+            yield cutter.taken()
+        raise
+    cutter.finish()
+    if cutter.whole_bytes:
+        yield cutter.taken()
 
 
 def _after(skipped_bytes: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
     for block in blocks:
         yield block[skipped_bytes:]
         skipped_bytes = max(0, skipped_bytes - len(block))
-
-
-def _gathered(pieces: Iterator[bytes], buffer_bytes: int) -> Iterator[bytes]:
-    """Pieces joined to at least a buffer's size; what came before an error is handed over before it."""
-    held: list[bytes] = []
-    held_bytes = 0
-    try:
-        for piece in pieces:
-            held.append(piece)
-            held_bytes += len(piece)
-            if held_bytes >= buffer_bytes:
-                yield b"".join(held)
-                held, held_bytes = [], 0
-    except (Source_Error, Store_Unavailable, OSError):
-        yield b"".join(held)
-        raise
-    yield b"".join(held)
 
 
 def _table(file: Log_File, path: str) -> Log_Table:
@@ -126,36 +115,50 @@ def _damaged(file: Log_File, error: Exception) -> Source_Error:
 
 
 class _Line_Cutter:
-    """Cuts blocks at their last newline and keeps the rest, of a line that is too long only its first 1 MiB + 2: what
-    is kept is too long even if it ends in a carriage return, which ends a line."""
+    """Gathers whole lines, and the beginning of the next one, of a line that is too long only its first 1 MiB + 2: what
+    is kept is too long even if it ends in a carriage return, which ends a line. A block is copied once, if at all."""
 
     def __init__(self) -> None:
+        self.whole_bytes = 0
+        self._whole: list[bytes | memoryview] = []
         self._rest: list[bytes] = []
         self._rest_bytes = 0
 
-    def push(self, block: bytes) -> bytes:
-        """The whole lines that are there now."""
+    def push(self, block: bytes) -> None:
         cut = block.rfind(b"\n") + 1
         if not cut:
             self._keep(block)
-            return b""
-        if cut == len(block) and not self._rest:
-            return block
-        first = block.find(b"\n")
-        self._keep(block[:first])
-        lines = b"".join((*self._rest, block[first:cut]))
-        self._rest, self._rest_bytes = [], 0
+            return
+        begin = 0
+        if self._rest:
+            begin = block.find(b"\n")
+            self._keep(block[:begin])
+            self._end_line()
+        self._whole.append(memoryview(block)[begin:cut] if cut - begin < len(block) else block)
+        self.whole_bytes += cut - begin
         self._keep(block[cut:])
-        return lines
 
-    def finish(self) -> bytes:
-        """The last line, if it had no newline."""
-        return b"".join((*self._rest, b"\n")) if self._rest_bytes else b""
+    def finish(self) -> None:
+        """The last line is whole, too, if it has no newline."""
+        if self._rest:
+            self._end_line()
+            self._whole.append(b"\n")
+
+    def taken(self) -> bytes:
+        """The whole lines that are there now."""
+        lines, self._whole, self.whole_bytes = b"".join(self._whole), [], 0
+        return lines
 
     def _keep(self, piece: bytes) -> None:
         piece = piece[: max(0, LINE_BYTES_MAX + 2 - self._rest_bytes)]
-        self._rest.append(piece)
-        self._rest_bytes += len(piece)
+        if piece:
+            self._rest.append(piece)
+            self._rest_bytes += len(piece)
+
+    def _end_line(self) -> None:
+        self._whole += self._rest
+        self.whole_bytes += self._rest_bytes
+        self._rest, self._rest_bytes = [], 0
 
 
 def unreadable(name: str, error: OSError) -> Source_Error:
