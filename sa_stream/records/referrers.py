@@ -1,6 +1,7 @@
 """From where somebody came: a referer as CloudFront writes it comes in, its host goes out, and nothing else of it."""
 
 import re
+from typing import NamedTuple
 
 from sa_stream.errors import Config_Error
 from sa_stream.records.fields import MISSING
@@ -23,6 +24,15 @@ _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _SPELT_OUT = re.compile(r"(?<![0-9])(?:[0-9]{1,3}[-.]){3}[0-9]{1,3}(?![0-9])")
 
 
+class Referrer(NamedTuple):
+    """name  what requests with such a referer are counted as, unless its host is their own
+    host  which may be somebody's own; else ''
+    """
+
+    name: str
+    host: str = ""
+
+
 def host_of_referrer(referer: bytes, own_host: bytes, internal: frozenset[str]) -> str:
     """The host of a referer, in lower case, at most 253 characters; of an Android app the name of its package.
 
@@ -33,24 +43,31 @@ def host_of_referrer(referer: bytes, own_host: bytes, internal: frozenset[str]) 
     '(direct)' for none, '(internal)' for one's own, '(ip)' for an address, whosever it is, '(other)' for what is no URL
     with a host. Neither path, query, port nor user name is ever part of it.
     """
+    found = referrer(referer, internal)
+    return INTERNAL if found.host and found.host == plain_host(own_host.decode("utf-8", "replace")) else found.name
+
+
+def referrer(referer: bytes, internal: frozenset[str]) -> Referrer:
+    """The same for any request: it is '(internal)' where the host is the request's own."""
     text = decoded(referer[:_BYTES_MAX].decode("utf-8", "replace"))
     if text.strip() in MISSING:
-        return DIRECT
+        return Referrer(DIRECT)
     url = _URL.match(text)
     if url is None:
-        return OTHER
-    host = _plain_host(url[2].rpartition("@")[2])
+        return Referrer(OTHER)
+    host = plain_host(url[2].rpartition("@")[2])
     if host in MISSING:
-        return OTHER
+        return Referrer(OTHER)
     is_app = url[1].lower() == "android-app"
-    if not is_app and (host in internal or host == _plain_host(own_host.decode("utf-8", "replace"))):
-        return INTERNAL
+    if not is_app and host in internal:
+        return Referrer(INTERNAL)
+    own = "" if is_app else host
     if host.startswith("[") or _NUMBER.fullmatch(host) or _SPELT_OUT.search(host) or scrub(host) != host:
-        return IP
-    return host if len(host) <= HOST_CHARS_MAX and _HOST.fullmatch(host) else OTHER
+        return Referrer(IP, own)
+    return Referrer(host if len(host) <= HOST_CHARS_MAX and _HOST.fullmatch(host) else OTHER, own)
 
 
-def _plain_host(host: str) -> str:
+def plain_host(host: str) -> str:
     """In lower case, without a port and without a dot at its end; an address in brackets with them."""
     name, colon, port = host.lower().rpartition(":")
     if colon and (not port or port.isdecimal()):
@@ -63,7 +80,7 @@ def internal_hosts(setting: str) -> frozenset[str]:
 
     Raises Config_Error for what is no host.
     """
-    hosts = frozenset(_plain_host(part.strip()) for part in setting.split(",") if part.strip())
+    hosts = frozenset(plain_host(part.strip()) for part in setting.split(",") if part.strip())
     for host in sorted(hosts):
         if len(host) > HOST_CHARS_MAX or not _HOST.fullmatch(host):
             raise Config_Error(

@@ -19,10 +19,10 @@ from sa_stream.records.content_types import KINDS, PAGE, SORTS, kind_of_sort, ki
 from sa_stream.records.fields import MISSING
 from sa_stream.records.hashing import hash_of
 from sa_stream.records.privacy import CACHED_CHARS_MAX
-from sa_stream.records.referrers import OTHER, host_of_referrer
+from sa_stream.records.referrers import INTERNAL, OTHER, Referrer, plain_host, referrer
 from sa_stream.windows.remembered import Remembered, keys_of
 from sa_stream.windows.summaries import DISTINCT_EXACT, UInt64s, add_counts, sorted_distinct, with_more
-from sa_stream.windows.tables import Grouped, Table, grouped, paired
+from sa_stream.windows.tables import Grouped, Table, grouped
 from sa_stream.windows.window import Window
 
 AGENTS_MAX = DISTINCT_EXACT  # of a window that are classified; no more, as up to there all are known by their hashes
@@ -162,12 +162,19 @@ def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
     groups = table.grouped(origins)
     chosen = _chosen_origins(table, groups, origins.hashed(seed)[groups.places])
     looked_at = np.where(chosen, groups.places, len(origins))[groups.codes]  # one more for all of the others
-    codes, pairs = paired(looked_at, len(origins) + 1, hosts)
-    named = [
-        OTHER if origin == len(origins) else _host_of(origins.values[origin], hosts.values[host], internal)
-        for origin, host in pairs
+    codes, places = numbered(looked_at)
+    values = origins.values
+    found = [
+        Referrer(OTHER) if place == len(origins) else _referrer_of(values[place], internal) for place in places.tolist()
     ]
-    table.add_names((window.referrers for window in table.windows), codes, named)
+    own = [plain_host(host) for host in hosts.values]
+    number = dict(zip(own, range(len(own)), strict=True))
+    of_host = np.array([number[host] for host in own], np.int64)[hosts.codes]
+    of_origin = np.array([number.get(each.host, -1) if each.host else -1 for each in found], np.int64)[codes]
+    is_own = of_origin == of_host
+    names, used = numbered(np.where(is_own, len(found), codes))
+    named = [*(each.name for each in found), INTERNAL]
+    table.add_names((window.referrers for window in table.windows), names, [named[place] for place in used.tolist()])
 
 
 def _chosen_origins(table: Table, groups: Grouped, hashes: UInt64s) -> Bools:
@@ -182,16 +189,15 @@ def _chosen_origins(table: Table, groups: Grouped, hashes: UInt64s) -> Bools:
     return chosen
 
 
-def _host_of(referer: str, host: str, internal: frozenset[str]) -> str:
-    short = len(referer) + len(host) <= CACHED_CHARS_MAX
-    return (_host_cached if short else _host)(referer, host, internal)
+def _referrer_of(origin: str, internal: frozenset[str]) -> Referrer:
+    return (_referrer_cached if len(origin) <= CACHED_CHARS_MAX else _referrer)(origin, internal)
 
 
-def _host(referer: str, host: str, internal: frozenset[str]) -> str:
-    return host_of_referrer(referer.encode(), host.encode(), internal)
+def _referrer(origin: str, internal: frozenset[str]) -> Referrer:
+    return referrer(origin.encode(), internal)
 
 
-_host_cached = lru_cache(maxsize=8_192)(_host)
+_referrer_cached = lru_cache(maxsize=8_192)(_referrer)
 
 
 def add_content(table: Table, sorts: Int64s) -> Bools:
