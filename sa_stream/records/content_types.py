@@ -127,19 +127,25 @@ def kind_of_type(content_type: str) -> str | None:
 # What a path tells of its kind; the last two: that it may be a page, as it has no extension; and nothing.
 SORTS = (PAGE, API, ASSET, DOWNLOAD, "no extension", "nothing")
 _OF_KIND = {kind: number for number, kind in enumerate(SORTS)}
+_SORT_OF_ENDING = {f".{extension}": _OF_KIND[kind] for extension, kind in _KIND_OF_EXTENSION.items()}
 _NO_EXTENSION, _NOTHING = len(SORTS) - 2, len(SORTS) - 1
 
 
 def sort_of(path: str) -> int:
     """The place in SORTS of what a path tells, as it may be shown."""
-    extension = _extension(path)
-    kind = _KIND_OF_EXTENSION.get(extension)
-    if kind is None and path.startswith("/"):
-        if path[1:].partition("/")[0].lower() in _API_SEGMENTS:
-            return _OF_KIND[API]
-        if not extension:
-            return _NO_EXTENSION
-    return _NOTHING if kind is None else _OF_KIND[kind]
+    dot = path.rfind(".")
+    ends = dot > 0 and path[dot - 1] != "/"
+    if ends and (sort := _SORT_OF_ENDING.get(path[dot:])) is not None:  # the ordinary case
+        return sort
+    extension = path[dot + 1 :].lower() if ends and "/" not in path[dot:] else ""
+    sort = _SORT_OF_ENDING.get(f".{extension}")
+    if sort is not None:
+        return sort
+    if not path.startswith("/"):
+        return _NOTHING
+    if path[1:].partition("/")[0].lower() in _API_SEGMENTS:
+        return _OF_KIND[API]
+    return _NOTHING if extension else _NO_EXTENSION
 
 
 def kind_of_sort(content_type: str, sort: int) -> str:
@@ -149,8 +155,3 @@ def kind_of_sort(content_type: str, sort: int) -> str:
     if sort == _NO_EXTENSION and not content_type:
         return PAGE
     return _KIND_OF_TYPE.get(content_type, OTHER)
-
-
-def _extension(path: str) -> str:
-    dot = path.rfind(".")
-    return path[dot + 1 :].lower() if dot > path.rfind("/") + 1 else ""

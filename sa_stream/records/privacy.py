@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
-
-from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from sa_stream.errors import Config_Error
 from sa_stream.frames import pl
@@ -138,7 +137,9 @@ _SHORT_RULE = re.compile(rb"^!?(?:\*\.|example\.)?[^./\s]+$", re.MULTILINE)
 
 
 @cache
-def _public_suffixes() -> PublicSuffixList:
+def _public_suffixes() -> Any:
+    from publicsuffixlist import PSLFILE, PublicSuffixList
+
     # Ships with its package; read when it is first needed, and of it only what is asked for: rules of one label, and
     # of one below it. All of it would take four times as long.
     rules = _SHORT_RULE.findall(Path(PSLFILE).read_bytes())

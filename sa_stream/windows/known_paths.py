@@ -13,7 +13,7 @@ import numpy as np
 from sa_stream.records.coded import Coded
 from sa_stream.records.columns import Int64s
 from sa_stream.records.content_types import sort_of
-from sa_stream.records.path_groups import path_group
+from sa_stream.records.path_groups import ROOT, path_group
 from sa_stream.records.privacy import Path_Rules, clean_paths
 from sa_stream.windows.remembered import Remembered, keys_of
 from sa_stream.windows.summaries import UInt64s
@@ -49,10 +49,10 @@ class _Known_Paths:
         self._said.forget()
         self._groups = [""]  # numbered from 1
         self._number: dict[str, int] = {}
-        self._number_of_beginning: dict[str, int] = {}
+        self._said_of_beginning: dict[str, int] = {}
 
     def make_room(self) -> None:
-        if len(self._said) > PATHS_MAX or len(self._number_of_beginning) > BEGINNINGS_MAX:
+        if len(self._said) > PATHS_MAX or len(self._said_of_beginning) > BEGINNINGS_MAX:
             self._forget()
 
     def said_of(self, keys: UInt64s) -> Int64s:
@@ -60,21 +60,25 @@ class _Known_Paths:
 
     def say(self, keys: UInt64s, paths: Sequence[str], as_they_came: bool) -> None:
         """Of distinct paths as they may be stored. as_they_came: so they came, too."""
-        groups = np.array([self._group_of(path) for path in paths], np.int64)
-        sorts = np.array([sort_of(path) for path in paths], np.int64)
-        self._said.put(keys, groups << _GROUP | sorts << _SORT | (_AS_IT_CAME if as_they_came else 0))
+        said = []
+        for path in paths:
+            beginning = path[: path.find("/", 1) + 1] or ROOT if path[:1] == ROOT else path
+            of_beginning = self._said_of_beginning.get(beginning)
+            if of_beginning is None:
+                of_beginning = self._said_of_beginning[beginning] = self._said_of_a(beginning)
+            if "." in path or beginning == ROOT:
+                of_beginning = of_beginning & -1 << _GROUP | sort_of(path) << _SORT
+            said.append(of_beginning)
+        self._said.put(keys, np.array(said, np.int64) | (_AS_IT_CAME if as_they_came else 0))
 
-    def _group_of(self, path: str) -> int:
-        """Its number. It depends on the first segment, and on all of a path that begins with no slash."""
-        beginning = path[: path.find("/", 1) + 1] or "/" if path[:1] == "/" else path
-        number = self._number_of_beginning.get(beginning)
-        if number is None:
-            group = path_group(beginning)
-            number = self._number.setdefault(group, len(self._groups))
-            if number == len(self._groups):
-                self._groups.append(group)
-            self._number_of_beginning[beginning] = number
-        return number
+    def _said_of_a(self, beginning: str) -> int:
+        """What is said of a path by its first segment, and all of one that begins with no slash: its group; and its
+        sort, if there is no dot in it."""
+        group = path_group(beginning)
+        number = self._number.setdefault(group, len(self._groups))
+        if number == len(self._groups):
+            self._groups.append(group)
+        return number << _GROUP | sort_of(beginning) << _SORT
 
     def facts(self, said: Int64s) -> Facts:
         groups = said >> _GROUP

@@ -107,7 +107,7 @@ def test_it_remembers_no_more_beginnings_than_it_may(monkeypatch: pytest.MonkeyP
         paths = [f"/{'x' * 300}{batch}-{number}/" for number in range(60)]
         _, _, facts = clean_and_known(Coded.of_texts(paths), Path_Rules())
         assert len(facts.groups) == 1
-        assert len(known_paths._known_paths(Path_Rules())._number_of_beginning) <= 160
+        assert len(known_paths._known_paths(Path_Rules())._said_of_beginning) <= 160
     known_paths._known_paths.cache_clear()
 
 
