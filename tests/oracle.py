@@ -50,8 +50,8 @@ What the prose leaves open is decided here:
   they came, but that broken UTF-8 is replaced; paths are the shown ones.
 - **Referers** are told from the host that the record asked for as it came. Every request has a referer's name and a
   first segment; those beyond the 100 (200) most frequent are under `(other)` together.
-- **Agents** of a window that are classified, in each partition: the first 16,384 different ones, in the order of their
-  records; others are unknown, and so many requests are in `errors`.
+- **Agents** of a window that are classified, in each partition of a stream: the first 16,384 different ones, in the
+  order of their records; others are unknown, and so many requests are in `errors`. Of bounded input: all.
 - **A page view** is method `GET`, a status of 2xx or 304, kind `page`, agent `human`.
 - **Times of a path** are of requests that do not last, with a time-taken of less than 2**40 microseconds.
 """
@@ -65,7 +65,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from typing import Any
 
@@ -511,7 +511,8 @@ class Tally:
     )
     NAMED = (*("agent_classes", "browsers", "systems", "devices", "kinds", "referrers", "path_groups", "status_codes"),)
 
-    def __init__(self) -> None:
+    def __init__(self, agents_max: int = 1 << 62) -> None:
+        self.agents_max = agents_max  # so many are classified
         self.requests = 0
         self.bytes = 0
         self.hits = 0
@@ -578,7 +579,7 @@ class Tally:
     def _what(self, record: Log_Record) -> Agent:
         if record.agent is None or record.agent in self.classified:
             return record.what
-        if len(self.classified) < AGENTS_CLASSIFIED_MAX:
+        if len(self.classified) < self.agents_max:
             self.classified.add(record.agent)
             return record.what
         self.unclassified += 1
@@ -938,7 +939,7 @@ class Partition_Oracle:
         self.watermark_ms = BEFORE_EVERYTHING_MS
         self.arrival_max_ms = BEFORE_EVERYTHING_MS
         self.ids: dict[str, int] = dict(known_ids or {})  # id -> minute in which it last came
-        self.windows: defaultdict[int, Tally] = defaultdict(Tally)
+        self.windows: defaultdict[int, Tally] = defaultdict(partial(Tally, AGENTS_CLASSIFIED_MAX))
         self.invalid_by_window: Counter[int] = Counter()  # by window of arrival
         self.counters = Partition_Counters()
 

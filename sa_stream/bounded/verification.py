@@ -20,7 +20,7 @@ _OTHER = frozenset(
     )
 )
 _DISTINCT = ("unique_paths", "unique_agents", "unique_edges")
-_BY_RULES = ("rules", "agent_classes", "bots", "browsers", "systems", "devices", "page_views")
+_BY_AGENTS = ("agent_classes", "bots", "browsers", "systems", "devices", "page_views")
 
 DUPLICATES = "duplicates that only the whole window's memory finds"
 STREAM_DUPLICATES = "duplicates that came in the stream alone"
@@ -143,9 +143,11 @@ def _own_reason(each: Difference, stored: Entry, recounted: Entry, same_hashes: 
     rules = stored.get("rules")
     if rules is None and _lacks(each.stored):
         return OLDER_VERSION
-    if rules is not None and rules != recounted["rules"] and (field in _BY_RULES or each.field.endswith(".human")):
+    by_agents = field in _BY_AGENTS or each.field.endswith(".human")
+    if rules is not None and rules != recounted["rules"] and (by_agents or field == "rules"):
         return OTHER_RULES
-    errors = [(entry.get("errors") or {}).get(field) or 0 for entry in (stored, recounted)]
+    error = "agent_classes" if by_agents else field  # one for all that agents tell
+    errors = [(entry.get("errors") or {}).get(error) or 0 for entry in (stored, recounted)]
     if field not in _DISTINCT:
         return ESTIMATE if any(errors) and field != "percentiles" else None
     if same_hashes or not each.stored or not each.recounted:

@@ -107,7 +107,7 @@ class Bounded_Windows:
             number = int(np.count_nonzero(duplicate))
             window.duplicate_records += number
             parts.append(Part(window, rows[~duplicate], seeds[month_of(start)]))
-        fold(parts, columns, intake)
+        fold(parts, columns, intake, bounded=True)
 
     def _duplicates(self, columns: Columns, hashed: Hashed, parts: Sequence[tuple[int, Int64s]]) -> list[Bools]:
         """Which rows of each window are duplicates."""

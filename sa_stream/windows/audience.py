@@ -1,8 +1,10 @@
 """Who asked, from where, and for what: agents, referers, content types and paths of counted records into a window, as
 classes and names from closed lists or of hosts. No agent and no path of a referer goes any further than here.
 
-Everything works on distinct values. How many agents of a window are classified is bounded by its records: the first
-16,384 different ones are, whoever sends more of them counts as unknown; so it is with the origins of referers.
+Everything works on distinct values. How many agents of a window are classified is bounded, so that nobody can hold up
+a stream: the first 16,384 different ones are, whoever sends more of them counts as unknown; so it is with the origins
+of referers. Input that ends holds up nobody: all of them are looked at there, and it does not matter in which order and
+by how many processes.
 """
 
 import re
@@ -99,13 +101,13 @@ def add_agents(table: Table, views: Bools, seed: int) -> None:
 
 
 def _chosen_agents(table: Table, groups: Grouped, hashes: UInt64s, present: Bools, counts: Int64s) -> Bools:
-    """Which agents of each window are classified, up to AGENTS_MAX of it. One that is missing is none of them. They
-    are counted as distinct ones, too."""
-    chosen, every = present.copy(), bool(present.all())
+    """Which agents of each window are classified, up to AGENTS_MAX of it where the input has no end. One that is
+    missing is none of them. They are counted as distinct ones, too."""
+    chosen, every, limited = present.copy(), bool(present.all()), not table.bounded
     for window, begin, end in table.each(groups):
         there, of_each = present[begin:end], hashes[begin:end]
         known = window.unique_agents.hashes if window.classified is None else window.classified
-        if window.classified is not None or len(known) + end - begin > AGENTS_MAX:
+        if limited and (window.classified is not None or len(known) + end - begin > AGENTS_MAX):
             chosen[begin:end], fresh = _within(known, of_each, there, AGENTS_MAX)
             if window.classified is not None or not np.array_equal(chosen[begin:end], there):
                 window.classified = sorted_distinct(np.concatenate((known, fresh)))
@@ -157,7 +159,8 @@ def _within(known: UInt64s, hashes: UInt64s, present: Bools, limit: int) -> tupl
 
 
 def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
-    """Count records by the host that their viewers came from; those of origins beyond ORIGINS_MAX as `(other)`."""
+    """Count records by the host that their viewers came from; those of origins beyond ORIGINS_MAX as `(other)`, where
+    the input has no end."""
     origins, hosts = table.coded("cs-referer").shortened(ORIGIN), table.coded("cs-host")
     groups = table.grouped(origins)
     chosen = _chosen_origins(table, groups, origins.hashed(seed)[groups.places])
@@ -180,6 +183,8 @@ def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
 def _chosen_origins(table: Table, groups: Grouped, hashes: UInt64s) -> Bools:
     """Which origins of each window are looked at, up to ORIGINS_MAX of it."""
     chosen, counts = np.ones(len(hashes), np.bool_), groups.numbers()
+    if table.bounded:
+        return chosen
     for window, begin, end in table.each(groups):
         of_each = hashes[begin:end]
         if len(window.origins) + end - begin > ORIGINS_MAX:

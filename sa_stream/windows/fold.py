@@ -114,14 +114,14 @@ def parted(starts: Int64s, chosen: Bools) -> list[tuple[int, Int64s]]:
     return list(zip(ordered[begins].tolist(), np.split(places[order], begins[1:]), strict=True))
 
 
-def fold(parts: Sequence[Part], columns: Columns, intake: Intake) -> None:
-    """Add records to the windows that they belong to."""
+def fold(parts: Sequence[Part], columns: Columns, intake: Intake, bounded: bool = False) -> None:
+    """Add records to the windows that they belong to. `bounded`: as in Table."""
     some = [part for part in parts if len(part.rows)]
     for seed, same in groupby(some, key=lambda part: part.seed):
         for together in batched(same, WINDOWS_TOGETHER):
             lengths = [len(part.rows) for part in together]
             rows = np.concatenate([part.rows for part in together])
-            table = Table(columns.chosen(rows), [part.window for part in together], lengths)
+            table = Table(columns.chosen(rows), [part.window for part in together], lengths, bounded)
             _fold(table, seed, intake)
 
 

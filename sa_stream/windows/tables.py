@@ -71,13 +71,16 @@ class Table:
     window_of  of each record the place of its window
     status, sizes  of each: NO_STATUS where it has none; bytes
     huge       row -> bytes, of those with HUGE_BYTES or more, whose size is 0
+    bounded    of input that ends: every agent and referer is looked at, however many there are, as no stream waits
     """
 
-    def __init__(self, columns: Columns, windows: Sequence[Window], lengths: Sequence[int]) -> None:
+    def __init__(
+        self, columns: Columns, windows: Sequence[Window], lengths: Sequence[int], bounded: bool = False
+    ) -> None:
         texts = columns.as_texts
         self._coded, self._micros, self.huge = texts.coded, texts.micros, columns.huge
         self.status, self.sizes, self.event_ms = texts.status, texts.sizes, columns.event_ms
-        self.windows = windows
+        self.windows, self.bounded = windows, bounded
         self.bounds = [0, *accumulate(lengths)]
         self.window_of = np.repeat(np.arange(len(windows)), lengths)
 

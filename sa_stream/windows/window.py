@@ -66,7 +66,8 @@ class Window:
     classified    hashes of the agents that are classified, once there are more agents than that; else those of
                   unique_agents are, and this is None. Not in a merged window, to which no record is added
     unclassified  records of agents beyond those
-    origins, unnamed  hashes of the referers' origins that are named, and records of others
+    origins, unnamed  hashes of the referers' origins that are named, and records of others. Windows of input that ends
+                  have neither: all are
     slots      in roll-ups: start (ms) of a half hour (month: of a day) -> its numbers, in the order of SLOT
     """
 

@@ -114,6 +114,17 @@ def test_other_rules_explain_what_agents_were_taken_for() -> None:
     assert reasons(stored | {"rules": "2"}, recounted, Facts()) == {()}
 
 
+def test_more_agents_than_are_classified_explain_all_that_agents_tell_and_nothing_else() -> None:
+    stored, recounted = entry(5), entry(5)
+    stored["errors"] |= {"agent_classes": 2}
+    stored |= {"agent_classes": {"human": 3, "unknown": 2}, "browsers": {"Chrome": 3}, "page_views": 3, "bots": []}
+    stored |= {"per_half_hour": {"human": [3]}}
+    recounted |= {"agent_classes": {"human": 5}, "browsers": {"Chrome": 5}, "page_views": 5, "bots": [{"name": "x"}]}
+    recounted |= {"per_half_hour": {"human": [5]}}
+    assert reasons(stored, recounted, Facts()) == {(ESTIMATE,)}
+    assert reasons(stored | {"total_bytes": 1}, recounted, Facts()) == {(ESTIMATE,), ()}
+
+
 def test_records_that_were_dropped_explain_as_many_and_say_how_many_they_were() -> None:
     stored, recounted = entry(5), entry(7)
     assert explained(stored, recounted, differences(stored, recounted), Facts(dropped=3))[1] == 2

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_stream.bounded.windows import Bounded_Windows
 from sa_stream.format import pack, unpack
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
 from sa_stream.windows import audience, names
+from sa_stream.windows.fold import Part, fold
 from sa_stream.windows.names import Names
 from sa_stream.windows.window import COUNTED_AT_FIRST, FIELDS_AT_FIRST, KIND, Window
 from tests.log_lines import NOW_MS, VALUES, line_of
@@ -32,13 +32,14 @@ GPTBOT = "Mozilla/5.0%20AppleWebKit/537.36%20(compatible;%20GPTBot/1.2;%20+https
 
 
 def window_of(lines: Sequence[bytes], step: int | None = None, intake: Intake | None = None) -> Window:
-    """The one window of these lines, taken in so many at a time."""
-    windows, intake = Bounded_Windows(), intake or Intake(LISTS)
+    """The one window of these lines, folded as those of a stream, so many at a time."""
+    window, intake = Window(1_771_252_200_000), intake or Intake(LISTS)
+    window.fields |= intake.lists.mask
     for place in range(0, len(lines), step or len(lines) or 1):
         part = b"\n".join(lines[place : place + (step or len(lines))]) + b"\n"
         for columns in columns_of(Parser(intake.lists), part, NOW_MS):
-            windows.take(columns, intake)
-    return next(iter(windows.windows.values()), Window(1_771_252_200_000))  # none of them may be a record
+            fold([Part(window, np.arange(len(columns)), seed=0)], columns, intake)
+    return window
 
 
 def line(**values: str) -> bytes:
