@@ -15,7 +15,9 @@ from typing import IO, Any
 ROOT = Path(__file__).parent.parent
 CORE = max(os.sched_getaffinity(0))  # the others are for what feeds the measured process
 TWO_CORES = sorted(os.sched_getaffinity(0))[-2:]  # for what is measured by the clock on two; one if there are no more
-REPLAY = ("-c", "from consumer.cli import program; program()", "replay")
+# PyYAML is of the set for development; where it is there, ua-parser loads it.
+_PROGRAM = "import sys; sys.modules['yaml'] = None; from consumer.cli import program; program()"
+REPLAY = ("-c", _PROGRAM, "replay")
 ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 
 type Process = subprocess.Popen[bytes]
