@@ -24,6 +24,7 @@ from sa_stream.bounded.processes import END_S, Processes, Worker
 from sa_stream.bounded.windows import Keys, Seen
 from sa_stream.errors import Process_Ended
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, Log_Table
+from sa_stream.records.agents import load_rules
 from sa_stream.records.columns import Bools
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
@@ -121,6 +122,7 @@ def joined(files: Sequence[Any], size_bytes: Callable[[Any], int], jobs: int) ->
 
 def serve(pipe: Connection) -> None:
     """Count what comes through the pipe, until it is closed."""
+    load_rules()  # which takes as long as others need to find the field list
     try:
         while True:
             _count(pipe)

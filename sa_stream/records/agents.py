@@ -99,6 +99,12 @@ _GENERIC_WORDS = (
 )
 
 
+def load_rules() -> None:
+    """What the first agent would have to wait for."""
+    _bots()
+    _resolver()
+
+
 class _Bot(NamedTuple):
     agent: Agent
     chars: int  # of its pattern
