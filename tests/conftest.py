@@ -1,4 +1,4 @@
-"""An emulated S3, for every room that keeps something in a bucket; and the order of all tests: the long ones first."""
+"""An emulated AWS, for every room that needs one; and the order of all tests: the long ones first."""
 
 import os
 from collections import deque
@@ -60,7 +60,7 @@ def _waits(item: pytest.Item) -> bool:
 def _seconds(item: pytest.Item) -> float:
     """About how long it takes."""
     if item.get_closest_marker("kcl") is not None:
-        return 70
+        return 50
     if item.get_closest_marker("slow") is not None or _waits(item) or item.nodeid.startswith(OF_ONE_WORKER):
         return 15
     return 5 if item.path.is_relative_to(ROOT / "simulation") else 0.2
@@ -83,7 +83,7 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def aws_endpoint() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -94,12 +94,12 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """AWS's variables, pointing at an emulated S3 with a bucket `state-bucket`."""
     import boto3
 
     for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ENDPOINT_URL": aws_endpoint,
         "AWS_REGION": "eu-west-2",
         "AWS_DEFAULT_REGION": "eu-west-2",
         "AWS_ACCESS_KEY_ID": "test",
@@ -112,4 +112,4 @@ def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = boto3.resource("s3").Bucket("state-bucket")
     bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}) if not bucket.creation_date else None
     bucket.objects.all().delete()
-    return s3_endpoint
+    return aws_endpoint
