@@ -12,7 +12,6 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
-WAITING_AT_ONCE = 2
 # Files of which one worker takes all tests: what they share takes longer to make than most of them.
 OF_ONE_WORKER = ("tests/consumer/commands/test_archive.py",)
 
@@ -35,8 +34,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """So that several workers have something to do all the time: the long ones come first, as one that began last would
-    run alone; and of those that mostly wait, for leases to expire and windows to close, there are always two, while the
-    others compute."""
+    run alone; and one worker computes, while the others have those that mostly wait, for leases to expire and windows
+    to close."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
@@ -48,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     while waiting or computing:
         if len(busy) == workers:
             now_s, _ = heappop(busy)
-        waits = bool(waiting) and (not computing or sum(each for _, each in busy) < WAITING_AT_ONCE)
+        waits = bool(waiting) and (not computing or sum(each for _, each in busy) < workers - 1)
         items.append((waiting if waits else computing).popleft())
         heappush(busy, (now_s + _seconds(items[-1]), waits))
 
