@@ -12,8 +12,9 @@ from datetime import date
 from functools import lru_cache
 
 _ANY = r".+"  # a partition is called what its source calls it
-_NAME = r"[0-9a-z-]+"  # of a content: a hash; no ending, and no capitals
-_LINEAGE = rf"{_NAME}(?:\.[0-9a-f]{{8}})?|RETIRED"
+_LINEAGE = r"[0-9a-z-]+(?:\.[0-9a-f]{8})?|RETIRED"  # no ending, and no capitals
+_HASH = r"[0-9a-f]+"
+_REPAIR = r"[0-9a-z-]+-(?:whole|broken)"
 _NUMBER = r"\d{4,}|END|RETIRED"  # as partitions.sortable writes it
 _MONTH = r"[1-9]\d{3}-(?:0[1-9]|1[0-2])"
 _DAY = rf"(?P<day>{_MONTH}-\d\d)"
@@ -27,14 +28,14 @@ _SHAPES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "snapshots": ((_ANY, _NUMBER, _LINEAGE),),
     "progress": ((_ANY, _NUMBER, r"\d+", rf"(?:{_LINEAGE})(?:\.snapshot)?"),),
     "checkpoints": ((r"shardId-\d+",),),  # a name alone, of a partition that is to be read
-    "summaries": tuple((*entry, _NAME) for entry in _ENTRIES),
+    "summaries": tuple((*entry, _HASH) for entry in _ENTRIES),
     "editions": tuple((*entry, r"\d{6,}") for entry in _ENTRIES),
     "editions-closed": (("30min|hourly", _DAY), ("daily", _MONTH)),
     "secrets": ((rf"{_MONTH}(?:\.\d+)?",),),
     "secrets-destroyed": ((_MONTH,),),
-    "repairs": ((_WINDOW, _NUMBER, _NAME),),
-    "repair-files": ((_WINDOW, _NUMBER, _NAME),),
-    "repair-late": ((_WINDOW, _NAME),),
+    "repairs": ((_WINDOW, _NUMBER, _REPAIR),),
+    "repair-files": ((_WINDOW, _NUMBER, _REPAIR),),
+    "repair-late": ((_WINDOW, _HASH),),
     "manifests": ((_DAY, rf"{_DAY}-[0-9a-f]{{16}}(?:\.done)?"),),
     "dead-letters": ((_ANY, r"\d+", r"\d+|set_aside-\d+"),),
     "meta": (

@@ -1,4 +1,4 @@
-"""An emulated S3, for every room that keeps something in a bucket; and the order of all tests: the long ones first."""
+"""An emulated AWS, for every room that needs one; and the order of all tests: the long ones first."""
 
 import os
 from collections import deque
@@ -12,7 +12,6 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
-WAITING_AT_ONCE = 2
 # Files of which one worker takes all tests: what they share takes longer to make than most of them.
 OF_ONE_WORKER = ("tests/consumer/commands/test_archive.py",)
 
@@ -35,8 +34,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """So that several workers have something to do all the time: the long ones come first, as one that began last would
-    run alone; and of those that mostly wait, for leases to expire and windows to close, there are always two, while the
-    others compute."""
+    run alone; and one worker computes, while the others have those that mostly wait, for leases to expire and windows
+    to close."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
@@ -48,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     while waiting or computing:
         if len(busy) == workers:
             now_s, _ = heappop(busy)
-        waits = bool(waiting) and (not computing or sum(each for _, each in busy) < WAITING_AT_ONCE)
+        waits = bool(waiting) and (not computing or sum(each for _, each in busy) < workers - 1)
         items.append((waiting if waits else computing).popleft())
         heappush(busy, (now_s + _seconds(items[-1]), waits))
 
@@ -60,7 +59,7 @@ def _waits(item: pytest.Item) -> bool:
 def _seconds(item: pytest.Item) -> float:
     """About how long it takes."""
     if item.get_closest_marker("kcl") is not None:
-        return 70
+        return 50
     if item.get_closest_marker("slow") is not None or _waits(item) or item.nodeid.startswith(OF_ONE_WORKER):
         return 15
     return 5 if item.path.is_relative_to(ROOT / "simulation") else 0.2
@@ -83,7 +82,7 @@ def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def aws_endpoint() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -94,12 +93,12 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """AWS's variables, pointing at an emulated S3 with a bucket `state-bucket`."""
     import boto3
 
     for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ENDPOINT_URL": aws_endpoint,
         "AWS_REGION": "eu-west-2",
         "AWS_DEFAULT_REGION": "eu-west-2",
         "AWS_ACCESS_KEY_ID": "test",
@@ -112,4 +111,4 @@ def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = boto3.resource("s3").Bucket("state-bucket")
     bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}) if not bucket.creation_date else None
     bucket.objects.all().delete()
-    return s3_endpoint
+    return aws_endpoint

@@ -3,6 +3,7 @@ options, settings, log events, parameters, and every other word in backticks. Th
 nothing answers to go out."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def spans_of(document: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", FENCE.sub("", text_of(document)))
 
 
-@pytest.fixture(scope="module")
+@cache
 def sources() -> str:
     """All text of the project but its documents and this test."""
     files = [
@@ -86,22 +87,27 @@ def sources() -> str:
     return "\n".join(path.read_text(errors="replace") for path in sorted(read))
 
 
-def exists(token: str, sources: str) -> bool:
+@cache
+def words() -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", sources()))
+
+
+def exists(token: str) -> bool:
     """Whether something answers to this name: a file, a key, an address, or a word of the sources."""
     plain = PLACEHOLDERS.sub("", token).removesuffix("()")
     if re.match(r"(?:sa_stream|consumer|tests|benchmarks|docs|scripts|requirements)/|\.ci/", token):
         return (ROOT / token).exists() or token in WRITTEN_LATER
     if plain != token:  # a key: its fixed parts are in the code
-        return all(part in sources for part in re.findall(r"[a-z-]{3,}/?", plain))
-    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", plain) and plain not in sources:  # Class.method
-        return all(re.search(rf"\b{part}\b", sources) for part in plain.split("."))
+        return all(part in sources() for part in re.findall(r"[a-z-]{3,}/?", plain))
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", plain) and plain not in sources():  # Class.method
+        return words().issuperset(plain.split("."))
     if re.fullmatch(r"\w+", plain):
-        return re.search(rf"\b{plain}\b", sources) is not None
-    return plain in sources
+        return plain in words()
+    return plain in sources()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_name_in_backticks_is_one_of_this_project(document: str, sources: str) -> None:
+def test_every_name_in_backticks_is_one_of_this_project(document: str) -> None:
     tokens = {span for span in spans_of(document) if " " not in span} - EXAMPLES - FOREIGN
     if document == SEEDS:
         tokens -= NOT_HERE
@@ -109,7 +115,7 @@ def test_every_name_in_backticks_is_one_of_this_project(document: str, sources: 
         token for token in tokens if "…" not in token and not token.startswith((PREFIX, "kinesis:", "s3:", "kms:"))
     }
     assert len(tokens) >= 10
-    assert [token for token in sorted(tokens) if not exists(token, sources)] == []
+    assert [token for token in sorted(tokens) if not exists(token)] == []
 
 
 def test_what_is_said_not_to_be_here_is_not_here() -> None:

@@ -64,11 +64,13 @@ class S3_Archive:
         more = {"StartAfter": start_after} if start_after else {}
         if by_folder:
             more["Delimiter"] = "/"
-        sent = right_now()
-        answer = self._ask(
-            self.name_of(prefix), lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
-        )
-        self._clock.note(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), sent, right_now())
+        answer = self._listed(prefix, **more)
+        while answer.get("IsTruncated") and not (answer.get("Contents") or answer.get("CommonPrefixes")):
+            before, token = more.get("ContinuationToken"), answer.get("NextContinuationToken", "")
+            if token in (before, ""):
+                raise self._no_end(prefix)
+            more["ContinuationToken"] = token
+            answer = self._listed(prefix, **more)
         objects = tuple(
             Stored(
                 str(entry["Key"]),
@@ -79,8 +81,24 @@ class S3_Archive:
             )
             for entry in answer.get("Contents", ())
         )
+        if objects and objects[0].key <= start_after:  # whoever goes on after the last of them would for ever
+            raise self._no_end(prefix)
         folders = tuple(entry["Prefix"][len(prefix) : -1] for entry in answer.get("CommonPrefixes", ()))
         return Page(objects, folders, bool(answer.get("IsTruncated", False)))
+
+    def _listed(self, prefix: str, **more: str) -> Any:
+        sent = right_now()
+        answer = self._ask(
+            self.name_of(prefix), lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
+        )
+        self._clock.note(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), sent, right_now())
+        return answer
+
+    def _no_end(self, prefix: str) -> Store_Unavailable:
+        return Store_Unavailable(
+            f"{self.name_of(prefix)} cannot be listed: it gives the same page again and again. Is it S3 that answers? "
+            "Check AWS_ENDPOINT_URL_S3 and the network"
+        )
 
     def read(self, stored: Stored, begin: int, length: int) -> bytes:
         asked = {"Bucket": self._bucket, "Key": stored.key, "IfMatch": stored.etag}

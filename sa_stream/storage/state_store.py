@@ -4,11 +4,13 @@ Keys and bytes go in and come out; every failure that may pass is a Store_Unavai
 the line.
 """
 
+import asyncio
 import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -25,6 +27,7 @@ from sa_stream.state_keys import is_ours
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 LIST_PAGE = 1_000
+LISTING_S = 120  # of a bucket, until its next objects or all of its folders are there
 CAUSE_CHARACTERS_MAX = 300
 
 # Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
@@ -155,15 +158,13 @@ class State_Store:
         found: list[Listed] = []
         begun: set[str] = set()  # what each page begins with
         try:
-            for page in filter(None, obstore.list(self._store, folder, chunk_size=LIST_PAGE)):
+            pages = obstore.list(self._store, folder, chunk_size=LIST_PAGE)
+            in_time = iter(lambda: _in_time(lambda: anext(pages, None)), None)
+            for page in filter(None, in_time if self.scheme == "s3" else pages):
                 if page[0]["path"] in begun:  # it would go on for ever
                     raise OSError("it lists the same objects again: is it S3 that answers? Check AWS_ENDPOINT_URL")
                 begun.add(page[0]["path"])
-                found += (
-                    Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
-                    for item in page
-                    if _KEY.match(item["path"])
-                )
+                found += _listed(page)
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
         if not found:
@@ -179,17 +180,12 @@ class State_Store:
 
         One with nothing in it is none: whoever was killed while it wrote may have left it. In a bucket that is known of
         those that were listed."""
-        folder = self._folder(prefix)
-        self._check_root("list", prefix)
-        try:
-            found = sorted(filter(_KEY.match, obstore.list_with_delimiter(self._store, folder)["common_prefixes"]))
-        except (BaseError, OSError) as error:
-            raise self._unavailable("list", prefix, error) from error
+        found, _ = self._level(prefix)
         if not found:
-            self._prove_empty(folder)
+            self._prove_empty(self._folder(prefix))
         found = [each for each in found if is_ours(each, folder=True)]
         doubtful = found if self.scheme == "file" else (self._markers | self._strewn).intersection(found)
-        return [each for each in found if each not in doubtful or self.list(each)]
+        return [each for each in found if each not in doubtful or self._holds_ours(each)]
 
     def delete(self, keys: str | Iterable[str]) -> None:
         """Remove these objects (one key is taken as well); those that are not there are fine."""
@@ -282,6 +278,26 @@ class State_Store:
                 if not raced or attempt == PUTS_MAX - 1:
                     raise
 
+    def _level(self, prefix: str) -> tuple[Sequence[str], Sequence[Listed]]:
+        """The folders and the objects directly below a folder, whoever made them."""
+        folder = self._folder(prefix)
+        self._check_root("list", prefix)
+        try:
+            if self.scheme == "s3":
+                level = _in_time(lambda: obstore.list_with_delimiter_async(self._store, folder))
+            else:
+                level = obstore.list_with_delimiter(self._store, folder)
+        except (BaseError, OSError) as error:
+            raise self._unavailable("list", prefix, error) from error
+        return sorted(filter(_KEY.match, level["common_prefixes"])), _listed(level["objects"])
+
+    def _holds_ours(self, folder: str) -> bool:
+        """Whether one of our objects is below. Level by level: the first one tells, however many there are."""
+        folders, objects = self._level(folder)
+        if any(is_ours(item.key) and not self._is_marker(item, folder) for item in objects):
+            return True
+        return any(is_ours(each, folder=True) and self._holds_ours(each) for each in folders)
+
     def _prove_empty(self, folder: str | None) -> None:
         """A web page, and an error that comes with 200, are read as a listing of nothing, which would be the loss of
         everything. An object that nobody has makes S3 say so."""
@@ -339,6 +355,29 @@ class State_Store:
             self._expired_tokens = 0
             with contextlib.suppress(Config_Error):  # there are none now: the next time perhaps
                 self._store = self._open()
+
+
+def _listed(items: Iterable[Any]) -> Sequence[Listed]:
+    return [
+        Listed(item["path"], item["size"], int(item["last_modified"].timestamp() * 1000))
+        for item in items
+        if _KEY.match(item["path"])
+    ]
+
+
+def _in_time[T](ask: Callable[[], Awaitable[T]]) -> T:
+    """What a bucket answers: obstore asks for page after page by itself, and would do so for ever of one that says that
+    another follows, and gives nothing. In a thread of its own, as whoever calls may be in an event loop."""
+
+    async def asked() -> T:
+        return await asyncio.wait_for(ask(), LISTING_S)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, asked()).result()
+    except TimeoutError as error:
+        why = f"it has not ended after {LISTING_S} s: is it S3 that answers? Check AWS_ENDPOINT_URL"
+        raise TimeoutError(why) from error
 
 
 def _make_directory(url: str, location: str) -> str:

@@ -232,7 +232,7 @@ def test_rubbish_from_the_cache_service_is_its_fault_and_no_answer(body: bytes):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Rubbish) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         cache = cache_client__remote(f"http://127.0.0.1:{server.server_port}", "x-api-key", "key")
         client = TestClient(daemon_app(cache))  # type: ignore[arg-type]
         for endpoint in GETS:

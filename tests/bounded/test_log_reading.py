@@ -61,7 +61,7 @@ def real_time(fields: Sequence[str]) -> st.SearchStrategy[bytes]:
 STANDARD_FILES = st.integers(1, 9).map(lambda count: NAMED + b"".join(STANDARD % number for number in range(count)))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_pieces_may_be_put_together_in_any_way(data: st.DataObject) -> None:
     one_of = st.one_of(real_time(CANONICAL), real_time(CANONICAL), real_time(SHORT), STANDARD_FILES)
@@ -76,7 +76,7 @@ def test_pieces_may_be_put_together_in_any_way(data: st.DataObject) -> None:
     assert [note for _, (note,) in alone] == expected[1]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_json_lines_with_other_names_give_the_same_in_any_order_and_in_any_pieces(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from(sorted(JSON)), min_size=1, max_size=9))

@@ -511,7 +511,7 @@ def test_status_of_another_program_on_the_port_says_so() -> None:
             pass
 
     other = HTTPServer(("127.0.0.1", 0), Other)
-    threading.Thread(target=other.serve_forever, daemon=True).start()
+    threading.Thread(target=other.serve_forever, args=(0.02,), daemon=True).start()
     try:
         with pytest.raises(Source_Error, match="is it sa-stream's"):
             show_status(SA__Config.from_env(settings(HTTP_PORT=str(other.server_port))), as_json=False)
@@ -704,7 +704,7 @@ def test_a_daemon_that_answers_a_byte_now_and_then_is_not_waited_for(monkeypatch
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Dripping)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr("consumer.commands.status.HEALTH_S", 0.5)
     config = SA__Config(http_port=server.server_address[1])
     began_s = time.monotonic()

@@ -173,7 +173,7 @@ def test_a_permission_that_is_missing_ends_it_with_a_critical_line(world: World)
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     env = world.settings(stream, CACHE_MODE="memory")
     env["AWS_ENDPOINT_URL_KINESIS"] = f"http://127.0.0.1:{server.server_address[1]}"
     done = world.command(env, "run")

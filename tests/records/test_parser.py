@@ -239,7 +239,7 @@ def payloads_for(draw: st.DrawFn, lists: Field_Lists) -> list[bytes]:
     return [payload() for _ in range(draw(st.integers(0, 8)))]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data(), setting=st.sampled_from(SETTINGS), seed=st.integers(0, 1 << 30))
 def test_any_payloads_are_read_as_one_line_at_a_time_would_be_in_any_grouping(
     data: st.DataObject, setting: tuple[str, str], seed: int

@@ -11,7 +11,6 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from sa_stream.embedded import kinesis_server
 from sa_stream.embedded.memory_kinesis import THROTTLED, Memory_Kinesis
@@ -422,16 +421,8 @@ def test_the_server_as_a_process_prints_its_url_first_and_ends_on_sigterm(aws):
 # ---- moto
 
 
-@pytest.fixture(scope="module")
-def moto():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-def test_the_reader_reads_moto(aws, moto):
-    aws.setenv("AWS_ENDPOINT_URL", moto)
+def test_the_reader_reads_moto(aws, aws_endpoint):
+    aws.setenv("AWS_ENDPOINT_URL", aws_endpoint)
     client = boto3.client("kinesis")
     client.create_stream(StreamName="logs", ShardCount=2)
     begin_ms = time.time_ns() // 1_000_000
@@ -455,14 +446,14 @@ def test_the_reader_reads_moto(aws, moto):
     assert sorted(found) == sorted(payloads)
 
 
-def test_moto_s_missing_stream_gives_the_same_sentence(aws, moto):
-    aws.setenv("AWS_ENDPOINT_URL", moto)
+def test_moto_s_missing_stream_gives_the_same_sentence(aws, aws_endpoint):
+    aws.setenv("AWS_ENDPOINT_URL", aws_endpoint)
     with pytest.raises(Source_Error, match="no Kinesis stream missing"):
         Kinesis_Reader("missing").describe()
 
 
-def test_an_answer_of_another_shape_is_read_by_boto3_itself(aws, moto, monkeypatch):
-    aws.setenv("AWS_ENDPOINT_URL", moto)
+def test_an_answer_of_another_shape_is_read_by_boto3_itself(aws, aws_endpoint, monkeypatch):
+    aws.setenv("AWS_ENDPOINT_URL", aws_endpoint)
     client = boto3.client("kinesis")
     client.create_stream(StreamName="plain", ShardCount=1)
     client.put_record(StreamName="plain", Data=b"one", PartitionKey="k")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import pytest
 
 from sa_stream.commits.decisions import claim_application
@@ -121,6 +122,22 @@ def test_a_folder_without_an_object_is_none(tmp_path: Path) -> None:
     (tmp_path / "partials/2026-02-01T0000/a/line").mkdir(parents=True)
     (tmp_path / "partials/2026-02-01T0000/a/line/0011#1").touch()
     assert store.list_folders("partials") == ["partials/2026-03-01T0000"]
+
+
+def test_a_listing_of_folders_does_not_read_what_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = State_Store(f"file://{tmp_path}")
+    folders = [f"partials/2026-02-16T{hour:02}00" for hour in range(3)]
+    for shard in range(100):
+        for folder in folders:
+            store.put(f"{folder}/shard-{shard}/0badcafe0badcafe/0011", b"1")
+    opened: list[str] = []
+    for name in ("list", "list_with_delimiter"):
+        listing = getattr(obstore, name)
+        monkeypatch.setattr(
+            obstore, name, lambda store, at, listing=listing, **more: opened.append(at) or listing(store, at, **more)
+        )
+    assert store.list_folders("partials") == folders
+    assert len(opened) == 1 + 3 * len(folders), "a level of each: its shards, a lineage, an object"
 
 
 def test_a_listing_is_longer_than_a_page(store: State_Store) -> None:

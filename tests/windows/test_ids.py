@@ -54,7 +54,7 @@ def lives(draw: st.DrawFn, start: int = 100) -> list[list[tuple[int, int]]]:
     return batches
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(lives(), st.sets(st.integers(0, 11)))
 def test_ids_are_remembered_as_a_dict_would_also_through_snapshots(
     batches: list[list[tuple[int, int]]], restarts: set[int]
@@ -71,7 +71,7 @@ def test_ids_are_remembered_as_a_dict_would_also_through_snapshots(
     assert readable(recent.content(now)) == naive.content(now)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(lives(), lives(start=104), lives(start=101), st.booleans())
 def test_a_child_finds_what_any_parent_knew_even_behind_one_parents_clock(
     left: list[list[tuple[int, int]]], right: list[list[tuple[int, int]]], own: list[list[tuple[int, int]]], again: bool

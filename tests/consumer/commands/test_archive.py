@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from consumer.archive.stream import Archive_Stream
 from consumer.cli import main
@@ -155,13 +154,10 @@ def in_folder(made_in_folder: World, run: Run) -> World:
 
 
 @pytest.fixture(scope="module")
-def made_in_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+def made_in_s3(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("AWS_PROFILE", raising=False)
-        point_at(monkeypatch, "S3", f"http://{host}:{port}")
+        point_at(monkeypatch, "S3", aws_endpoint)
         client = boto3.client("s3")
         for bucket in (BUCKET, COLD):
             client.create_bucket(Bucket=bucket)
@@ -170,7 +166,6 @@ def made_in_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
         yield World(tmp_path_factory.mktemp("s3"), BUCKET, lambda: objects_of(BUCKET), put)
-    server.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import LEADER, Kcl_Tables, Owner
@@ -33,13 +32,9 @@ OTHER_STATE = replace(LOGS, state_id="b" * 32, state_url="s3://bucket/other")
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    point_at(monkeypatch, "DYNAMODB", f"http://{host}:{port}")
-    yield boto3.client("dynamodb")
-    server.stop()
+def dynamodb(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    point_at(monkeypatch, "DYNAMODB", aws_endpoint)
+    return boto3.client("dynamodb")
 
 
 @pytest.fixture

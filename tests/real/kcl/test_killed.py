@@ -15,7 +15,7 @@ from tests.real.processes import TRACEBACK, until
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 
-KILLS = 5
+KILLS = 3
 HANG_TIMEOUT_S = 8
 
 
@@ -25,11 +25,11 @@ def live_for(daemon: Kcl_Daemon, seconds: float) -> None:
         daemon.process.popen.wait(seconds)
 
 
-def test_killed_as_a_whole_five_times_it_counts_every_record_once(set_scene: Callable[..., Scene]) -> None:
+def test_killed_as_a_whole_three_times_it_counts_every_record_once(set_scene: Callable[..., Scene]) -> None:
     chance = random.Random(20260216)
-    scene = set_scene(seed=42, records=4_000, closes_in_s=75)
+    scene = set_scene(seed=42, records=4_000, closes_in_s=44)
     scene.put(scene.older)
-    flow = scene.flow(4_000 - scene.older, per_s=50)
+    flow = scene.flow(4_000 - scene.older, per_s=80)
     for number in range(KILLS):
         daemon = scene.run()
         if number == 1:  # while it starts; at the other times while it reads
@@ -37,7 +37,7 @@ def test_killed_as_a_whole_five_times_it_counts_every_record_once(set_scene: Cal
         else:
             daemon.wait_event("first_records")
             live_for(daemon, chance.uniform(0, 1.5))
-        if number == 3:
+        if number == 2:
             daemon.kill_root()
         else:
             daemon.kill_tree()
@@ -49,10 +49,10 @@ def test_killed_as_a_whole_five_times_it_counts_every_record_once(set_scene: Cal
 
 
 def test_a_part_that_is_killed_or_hangs_is_replaced_without_help(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=43, records=3_500, closes_in_s=85)
+    scene = set_scene(seed=43, records=3_500, closes_in_s=58)
     scene.put(scene.older)
     daemon = scene.run(HANG_TIMEOUT_S=str(HANG_TIMEOUT_S))
-    flow = scene.flow(3_500 - scene.older, per_s=40)
+    flow = scene.flow(3_500 - scene.older, per_s=60)
     scene.wait_caught_up(daemon)
     for role in ("jvm", "child", "daemon"):
         before = wait_whole(daemon)

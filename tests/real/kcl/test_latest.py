@@ -22,7 +22,7 @@ PATIENCE_MS = 1_000
 def test_after_two_reshards_and_a_start_at_latest_records_become_final_and_no_shard_counts_as_unread(
     set_scene: Callable[..., Scene],
 ) -> None:
-    scene = set_scene(seed=48, records=1_500, closes_in_s=28, shards=2)
+    scene = set_scene(seed=48, records=1_500, closes_in_s=16, shards=2)
     scene.stream.split(scene.stream.open_shards()[0])
     scene.stream.split(scene.stream.open_shards()[0])
     left, right = scene.stream.open_shards()[-2:]

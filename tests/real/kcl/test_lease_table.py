@@ -19,7 +19,7 @@ WRONG_USE = 2
 def test_a_leader_that_was_killed_leads_again_at_once_and_reads_the_children_of_a_split(
     set_scene: Callable[..., Scene],
 ) -> None:
-    scene = set_scene(seed=51, records=2_000, closes_in_s=42, shards=2)
+    scene = set_scene(seed=51, records=2_000, closes_in_s=28, shards=2)
     scene.put(scene.older)
     first = scene.run()
     scene.wait_caught_up(first)
@@ -51,7 +51,7 @@ def wait_leader(scene: Scene) -> None:
 
 
 def test_a_lease_table_that_is_deleted_is_noticed_and_made_again(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=52, records=2_500, closes_in_s=75, shards=2)
+    scene = set_scene(seed=52, records=2_500, closes_in_s=68, shards=2)
     scene.put(scene.older)
     daemon = scene.run()
     scene.wait_caught_up(daemon)

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 def test_records_of_four_shards_are_counted_once_and_after_a_stop_in_the_middle_none_is_delivered_again(
     set_scene: Callable[..., Scene],
 ) -> None:
-    scene = set_scene(seed=46, records=5_000, closes_in_s=40)
+    scene = set_scene(seed=46, records=5_000, closes_in_s=32)
     scene.put(scene.older)
     first = scene.run()
     flow = scene.flow(5_000 - scene.older, per_s=200)
@@ -39,7 +39,7 @@ def test_records_of_four_shards_are_counted_once_and_after_a_stop_in_the_middle_
 def test_a_window_that_overlaps_a_split_and_a_merge_becomes_final_once_and_right(
     set_scene: Callable[..., Scene],
 ) -> None:
-    scene = set_scene(seed=45, records=3_000, closes_in_s=38)
+    scene = set_scene(seed=45, records=3_000, closes_in_s=30)
     scene.put(scene.older)
     daemon = scene.run()
     scene.put(400)

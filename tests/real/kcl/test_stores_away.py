@@ -10,7 +10,7 @@ from tests.real.kcl.scene import Scene
 
 pytestmark = [pytest.mark.kcl, pytest.mark.slow, pytest.mark.timeout(240)]
 
-AWAY_S = 20
+AWAY_S = 15
 
 
 def passing(seconds: float) -> Iterator[float]:
@@ -21,8 +21,8 @@ def passing(seconds: float) -> Iterator[float]:
         time.sleep(0.5)
 
 
-def test_stores_that_are_away_for_20_seconds_only_delay_it(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=48, records=2_500, closes_in_s=60)
+def test_stores_that_are_away_for_15_seconds_only_delay_it(set_scene: Callable[..., Scene]) -> None:
+    scene = set_scene(seed=48, records=2_500, closes_in_s=42)
     scene.put(scene.older)
     daemon = scene.run()
     flow = scene.flow(2_500 - scene.older, per_s=60)

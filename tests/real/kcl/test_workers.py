@@ -35,10 +35,10 @@ def wait_owned(scene: Scene, worker: str, at_least: int, within_s: float) -> Non
 
 
 def test_one_of_two_workers_is_killed_the_other_finishes_and_a_third_joins(set_scene: Callable[..., Scene]) -> None:
-    scene = set_scene(seed=44, records=3_000, closes_in_s=60, owners="ab")
+    scene = set_scene(seed=44, records=3_000, closes_in_s=46, owners="ab")
     scene.put(scene.older)
     first, second = scene.run("a", **QUICK_LEADER), scene.run("b", **QUICK_LEADER)
-    flow = scene.flow(3_000 - scene.older, per_s=50)
+    flow = scene.flow(3_000 - scene.older, per_s=60)
     for daemon in (first, second):
         daemon.wait_event("first_records")
     scene.wait_caught_up(first, second)
@@ -80,7 +80,7 @@ def freeze_with_uncommitted_records(scene: Scene, daemon: Kcl_Daemon) -> Seen:
 def test_the_old_owner_of_a_stolen_lease_writes_on_and_is_not_believed(set_scene: Callable[..., Scene]) -> None:
     """The first worker's KCL is frozen with records that are read and not committed, its leases become the second's;
     the engine, which knows nothing of it, writes its commit, and asks for a checkpoint that it must not get."""
-    scene = set_scene(seed=47, records=3_000, closes_in_s=50)
+    scene = set_scene(seed=47, records=3_000, closes_in_s=30)
     scene.put(scene.older)
     first = scene.run("a", COMMIT_INTERVAL_S="6")
     scene.wait_caught_up(first)
