@@ -4,13 +4,11 @@ Keys and bytes go in and come out; every failure that may pass is a Store_Unavai
 the line.
 """
 
-import asyncio
 import contextlib
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -27,7 +25,6 @@ from sa_stream.state_keys import is_ours
 
 SETTING = "SGRAPH_SEND__SA_STATE_URL"
 LIST_PAGE = 1_000
-LISTING_S = 120  # of a bucket, until its next objects or all of its folders are there
 CAUSE_CHARACTERS_MAX = 300
 
 # Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
@@ -158,9 +155,7 @@ class State_Store:
         found: list[Listed] = []
         begun: set[str] = set()  # what each page begins with
         try:
-            pages = obstore.list(self._store, folder, chunk_size=LIST_PAGE)
-            in_time = iter(lambda: _in_time(lambda: anext(pages, None)), None)
-            for page in filter(None, in_time if self.scheme == "s3" else pages):
+            for page in filter(None, obstore.list(self._store, folder, chunk_size=LIST_PAGE)):
                 if page[0]["path"] in begun:  # it would go on for ever
                     raise OSError("it lists the same objects again: is it S3 that answers? Check AWS_ENDPOINT_URL")
                 begun.add(page[0]["path"])
@@ -283,10 +278,7 @@ class State_Store:
         folder = self._folder(prefix)
         self._check_root("list", prefix)
         try:
-            if self.scheme == "s3":
-                level = _in_time(lambda: obstore.list_with_delimiter_async(self._store, folder))
-            else:
-                level = obstore.list_with_delimiter(self._store, folder)
+            level = obstore.list_with_delimiter(self._store, folder)
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
         return sorted(filter(_KEY.match, level["common_prefixes"])), _listed(level["objects"])
@@ -363,21 +355,6 @@ def _listed(items: Iterable[Any]) -> Sequence[Listed]:
         for item in items
         if _KEY.match(item["path"])
     ]
-
-
-def _in_time[T](ask: Callable[[], Awaitable[T]]) -> T:
-    """What a bucket answers: obstore asks for page after page by itself, and would do so for ever of one that says that
-    another follows, and gives nothing. In a thread of its own, as whoever calls may be in an event loop."""
-
-    async def asked() -> T:
-        return await asyncio.wait_for(ask(), LISTING_S)
-
-    try:
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, asked()).result()
-    except TimeoutError as error:
-        why = f"it has not ended after {LISTING_S} s: is it S3 that answers? Check AWS_ENDPOINT_URL"
-        raise TimeoutError(why) from error
 
 
 def _make_directory(url: str, location: str) -> str:

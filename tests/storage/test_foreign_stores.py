@@ -1,6 +1,5 @@
 """A state store that is not what it should be: a captive portal, another clock, credentials that have expired."""
 
-import asyncio
 import http.server
 import subprocess
 import sys
@@ -135,38 +134,6 @@ def test_a_listing_whose_pages_repeat_comes_to_an_end(
     )
     with pytest.raises(Store_Unavailable, match="same objects again"):
         s3_that(lambda handler: reply(handler, 200, page)).list("a")
-
-
-@pytest.mark.parametrize("listing", [State_Store.list, State_Store.list_folders])
-@pytest.mark.parametrize("in_a_loop", [False, True])
-def test_a_listing_that_goes_on_without_anything_in_it_comes_to_an_end(
-    s3_that: Callable[[Answer], State_Store],
-    monkeypatch: pytest.MonkeyPatch,
-    listing: Callable[[State_Store, str], object],
-    in_a_loop: bool,
-) -> None:
-    monkeypatch.setattr(state_store, "LISTING_S", 0.5)
-    page = (
-        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated>'
-        "<NextContinuationToken>T</NextContinuationToken></ListBucketResult>"
-    )
-    answered = []
-
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        answered.append(handler.path)
-        reply(handler, 200, page)
-
-    store = s3_that(answer)
-
-    async def in_loop() -> None:
-        listing(store, "a")
-
-    with pytest.raises(Store_Unavailable, match=r"not ended after 0\.5 s.*AWS_ENDPOINT_URL"):
-        asyncio.run(in_loop()) if in_a_loop else listing(store, "a")
-    time.sleep(0.2)
-    before = len(answered)
-    time.sleep(0.5)
-    assert len(answered) == before, "it is still asked"
 
 
 def test_what_was_created_is_still_created_where_the_store_works(aws: str) -> None:
