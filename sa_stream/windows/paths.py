@@ -302,10 +302,11 @@ class Path_Table:
     def content(self) -> list[Any]:
         """Plain values for storage, sorted by path."""
         self._take_in_few()
-        # What was in order before is one run, which sorting only has to look through.
-        order = [*self._in_order.tolist(), *range(len(self._in_order), len(self._texts))]
-        order.sort(key=self._texts.__getitem__)
-        self._in_order = np.array(order, np.int32)
+        if len(self._in_order) < len(self._texts):
+            # What was in order before is one run, which sorting only has to look through.
+            order = [*self._in_order.tolist(), *range(len(self._in_order), len(self._texts))]
+            order.sort(key=self._texts.__getitem__)
+            self._in_order = np.array(order, np.int32)
         texts, numbers = _chosen(self._texts, self._in_order), self._numbers[self._in_order]
         return [
             raw(np.array(list(map(len, texts)), np.uint16)),
