@@ -345,7 +345,7 @@ def test_a_week_without_requests_is_zero_at_any_time_of_the_day(clock: str):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["/caf\u00e9 m", "/caf%C3%A9%20m", "/caf%c3%a9 ", "/%63af%C3%A9", "/caf%C3", "/caf%"]
+    "prefix", ["/caf\u00e9 m", "/caf%C3%A9%20m", "/caf%c3%a9 ", "/%63af%C3%A9", "/caf%C3", "/caf%", "/caf%c"]
 )
 def test_a_prefix_may_be_what_a_reader_sees_or_what_the_log_has(prefix: str):
     paths = ["/caf%C3%A9%20menu", "/caf"]
