@@ -4,10 +4,11 @@ It tells what is missing from what failed, which the client below it does not: t
 """
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import requests
@@ -217,7 +218,7 @@ class Send__Cache__Client(Type_Safe):
             )
         try:
             if status == 200:
-                return response.json(parse_constant=_no_constant)
+                return response.json(parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise self._something_else(what, "JSON") from error
         hint = f"; is it one? It is chosen by {URL_SETTING}" if status == 404 else ""
@@ -237,8 +238,13 @@ class Send__Cache__Client(Type_Safe):
             return steps()
 
 
-def _no_constant(name: str) -> None:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")  # although Python reads it, and we could never answer with it
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text)
 
 
 def _short(text: object) -> str:

@@ -395,6 +395,7 @@ def reset(handler: http.server.BaseHTTPRequestHandler) -> None:
         (404, "<html>nothing here</html>", ("is it one?", "SGRAPH_SEND__SA_CACHE_URL")),
         (404, '{"detail": "Not Found"}', ("is it one?", "SGRAPH_SEND__SA_CACHE_URL")),
         (200, "<html>welcome</html>", ("JSON", "SGRAPH_SEND__SA_CACHE_URL")),
+        (200, '{"total_requests": 1e999}', ("JSON", "SGRAPH_SEND__SA_CACHE_URL")),
     ],
 )
 def test_a_failing_or_foreign_service_is_unavailable_and_never_a_miss(
