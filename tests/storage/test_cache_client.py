@@ -334,7 +334,7 @@ def test_an_unknown_mode_names_its_setting(mode: str) -> None:
 
 def test_a_directory_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in ("", f"{tmp_path}/file/cache"):
+    for path in ("", f"{tmp_path}/file/cache", "~nobody-of-this-name/cache"):
         with pytest.raises(Config_Error, match="SGRAPH_SEND__SA_CACHE_PATH"):
             cache_client__in_process("local_disk", path)
 
