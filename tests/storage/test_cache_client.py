@@ -358,6 +358,9 @@ def serve() -> Iterator[Callable[[Answer], str]]:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 answer(self)
 
+            def do_DELETE(self) -> None:
+                answer(self)
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -402,6 +405,24 @@ def test_a_failing_or_foreign_service_is_unavailable_and_never_a_miss(
     serve: Callable[[Answer], str], status: int, text: str, words: tuple[str, ...]
 ) -> None:
     assert_unavailable(remote(serve(lambda handler: reply(handler, status, text))), *words)
+
+
+@pytest.mark.parametrize("text", ["[]", '["a"]', "null", "7"])
+def test_a_list_or_a_number_where_an_object_is_expected_is_unavailable(
+    serve: Callable[[Answer], str], text: str
+) -> None:
+    cache = remote(serve(lambda handler: reply(handler, 200, text)))
+    for use in (
+        lambda: cache.retrieve_entry(NS_SA_AGGREGATE, KEY),
+        lambda: cache.store_entry(NS_SA_AGGREGATE, KEY, {}),
+        lambda: cache.raw__record({"a": 1}),
+        lambda: cache.list_files(NS_SA_RAW),
+        lambda: cache.delete_file("a"),
+        lambda: cache.delete_entry(NS_SA_AGGREGATE, KEY),
+        lambda: cache.delete_stored(NS_SA_AGGREGATE, "a"),
+    ):
+        with pytest.raises(Store_Unavailable, match="something else than an object"):
+            use()
 
 
 def test_a_redirect_is_not_followed_with_our_key(serve: Callable[[Answer], str]) -> None:
