@@ -16,6 +16,7 @@ from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.archive.layout import AUTO, LAYOUTS
 from sa_stream.errors import Config_Error
+from sa_stream.folders import folder_of
 from sa_stream.records.fields import Field_Lists, resolve_field_lists
 from sa_stream.secrecy import HIDDEN, as_found, hide, hide_passing, quoted
 from sa_stream.timing import DAY_MS, TIMES_FROM_MS, TIMES_UNTIL_MS, Timing, zone_of
@@ -56,6 +57,13 @@ def _plain(value: str) -> str:
     if any(category(character) in ("Cc", "Cs") for character in value):
         raise _Wrong("text in UTF-8 without control characters")
     return value
+
+
+def _folder(value: str) -> str:
+    try:
+        return folder_of(_plain(value))
+    except ValueError as error:
+        raise _Wrong(f"a folder; {error}") from None
 
 
 def _bool(value: str) -> bool:
@@ -143,13 +151,16 @@ def _state_url(value: str) -> str:
     fits = {"memory": rest == "", "file": rest != "", "s3": bool(_BUCKET.fullmatch(bucket))}
     if not separator or not fits.get(scheme, False):
         raise _Wrong("s3://bucket/prefix, file:///path or memory://")
-    return _plain(value)
+    return f"file://{_folder(rest)}" if scheme == "file" else _plain(value)
 
 
 def _logs_place(value: str) -> str:
-    if not _BUCKET.fullmatch(value) and not (value.startswith("file://") and value != "file://"):
+    scheme, _, path = value.partition("://")
+    if scheme == "file" and path:
+        return f"file://{_folder(path)}"
+    if not _BUCKET.fullmatch(value):
         raise _Wrong("a bucket name, without s3://, or file:///path")
-    return _plain(value)
+    return value
 
 
 def _time_zone(value: str) -> str:
@@ -260,7 +271,7 @@ SETTINGS = (
         "of the cache service in this process: `local_disk` or `memory`",
         _choice("local_disk", "memory"),
     ),
-    Setting("CACHE_PATH", "folder of `local_disk`", _plain),
+    Setting("CACHE_PATH", "folder of `local_disk`", _folder),
     Setting(
         "STATE_URL",
         "the state store: `s3://bucket/prefix`, `file:///path` or `memory://`",
@@ -295,7 +306,7 @@ SETTINGS = (
         "stops where it cannot be had. It changes the speed and nothing else",
         _choice("auto", "off", "require"),
     ),
-    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)", _plain),
+    Setting("WORK_DIR", "folder of this container's own things (the KCL's worker id and properties)", _folder),
     Setting(
         "HANG_TIMEOUT_S", "without a sign of life for this long the process is killed and restarted", _integer(5, 3600)
     ),

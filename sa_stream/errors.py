@@ -31,6 +31,14 @@ class Store_Unavailable(SA_Stream_Error):
     """A store did not answer or refused; the same call may succeed later, so callers retry and hold the line."""
 
 
+class Damaged_Entry(Store_Unavailable):
+    """What the cache service has under a key is no entry of this key; it may be written again."""
+
+    def __init__(self, key: str, fault: str) -> None:
+        super().__init__(f"What the cache service has of {key} is no entry of this key ({fault}); is it one of ours?")
+        self.key = key
+
+
 class Corrupt_State(SA_Stream_Error):
     """A stored object whose checksum or shape is wrong; it is never read as if it were right."""
 

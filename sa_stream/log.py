@@ -228,7 +228,8 @@ ANSWER_FAILED = Event(
 )
 ANSWER_WAITS = Event(
     *("answer_waits", WARNING, "often: look"),
-    "a request was answered by 503, as the cache service or the archive did not answer in time: route",
+    "a request was answered by 503, as the cache service or the archive did not answer in time, or what it has is no "
+    "entry: route",
 )
 
 # ---- publishing

@@ -52,6 +52,14 @@ def test_a_value_comes_out_as_it_went_in(name: str, value: str) -> None:
     assert getattr(config(**{name: value}), name.lower()) == value
 
 
+@pytest.mark.parametrize("name", ["LOGS_BUCKET", "STATE_URL", "CACHE_PATH", "WORK_DIR"])
+def test_a_tilde_before_a_folder_is_a_home_as_in_a_shell(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of us")
+    scheme = "file://" if name in ("LOGS_BUCKET", "STATE_URL") else ""
+    for value, found in (("~", "/home/of us"), ("~/a/~b", "/home/of us/a/~b"), ("./~", "./~"), ("/~", "/~")):
+        assert getattr(config(**{name: scheme + value}), name.lower()) == scheme + found
+
+
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
 def test_any_prefix_comes_out_as_it_went_in(prefix: str) -> None:
     assert config(LOGS_PREFIX=prefix).logs_prefix == prefix
@@ -111,6 +119,10 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("STATE_URL", "s3://bucket/x\r", "without control characters"),
         ("CACHE_PATH", "./cache\n", "without control characters"),
         ("WORK_DIR", "./\x85", "without control characters"),
+        ("WORK_DIR", "~nobody-of-this-name/x", "no home of this machine"),
+        ("CACHE_PATH", "~nobody-of-this-name", "no home of this machine"),
+        ("STATE_URL", "file://~nobody-of-this-name/x", "no home of this machine"),
+        ("LOGS_BUCKET", "file://~nobody-of-this-name", "no home of this machine"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_its_variable_and_what_was_expected_and_found(

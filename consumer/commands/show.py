@@ -50,9 +50,15 @@ def show_entries(config: SA__Config, keys: list[str], as_json: bool) -> bool:
 def entries_of(config: SA__Config) -> Callable[[str], dict[str, Any] | None]:
     """How to get an entry by its key, from the cache service that the settings name."""
     from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+    from sa_stream.services.entry_form import checked
 
     cache = cache_to_read(config)
-    return lambda key: cache.retrieve_entry(NS_SA_AGGREGATE, key)
+
+    def entry_of(key: str) -> dict[str, Any] | None:
+        entry = cache.retrieve_entry(NS_SA_AGGREGATE, key)
+        return None if entry is None else checked(key, entry)
+
+    return entry_of
 
 
 def cache_to_read(config: SA__Config) -> "Send__Cache__Client":

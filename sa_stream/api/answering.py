@@ -24,6 +24,7 @@ from sa_stream.errors import (
     Bad_Parameter,
     Config_Error,
     Conflict,
+    Damaged_Entry,
     Not_There,
     Request_Error,
     Source_Error,
@@ -128,6 +129,9 @@ class Desk:
             return unavailable("Too many requests are being answered already: try again")
         except Request_Error as error:
             return refusal(_status(error), str(error), error.code, error.parameter)
+        except Damaged_Entry as error:
+            log.tell(ANSWER_WAITS, f"{route}: {error}", route=route)
+            return unavailable(f"What the cache has of {error.key} is no entry: the log of the program says why")
         except (Store_Unavailable, Source_Error, Config_Error, TimeoutError) as error:
             log.tell(ANSWER_WAITS, f"{route}: {error or 'takes too long'}", route=route)
             return unavailable("What the statistics are kept in does not answer now, or takes too long: try again")

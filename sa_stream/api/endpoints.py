@@ -391,7 +391,8 @@ REFUSALS = {
     409: "it cannot be done as things are, or is being done already",
     413: "the body is larger than 64 KB",
     500: "a mistake of the program: its log says more",
-    503: "a store does not answer, or too much is asked at once: come back after `Retry-After` seconds",
+    503: "a store does not answer, what it has under the key of an entry is none, or too much is asked at once: come "
+    "back after `Retry-After` seconds",
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key, end_of, from_iso, start_of, time_key
+from sa_stream.services.entry_form import STATUS_KEY
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import BESIDE_REQUESTS, IN_SLOTS, SUMMED
 from sa_stream.services.traffic_slots import (
@@ -31,7 +32,6 @@ from sa_stream.services.traffic_slots import (
 from sa_stream.services.traffic_times import MINUTE, Span
 from sa_stream.timing import MINUTE_MS, WINDOW_MS
 
-STATUS_KEY = "status/stream"
 REFRESHED_MS = 10 * MINUTE_MS  # entries of days are written less often than those of half hours
 READS_LEAN = 10  # what a week by half hours may cost, with the newest of them, which its day does not have yet
 

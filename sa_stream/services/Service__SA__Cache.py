@@ -15,6 +15,7 @@ from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Store_Unavailable
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+from sa_stream.services.entry_form import checked
 from sa_stream.services.host_cache import cache_of
 from sa_stream.timing import Moment, moment
 
@@ -122,9 +123,7 @@ class Service__SA__Cache(Type_Safe):
         if key.startswith(_ID):
             return self._cache.retrieve_by_id(NS_SA_AGGREGATE, key.removeprefix(_ID))
         entry = self._cache.retrieve_entry(NS_SA_AGGREGATE, key)
-        if entry is not None and entry.get("cache_key") != key:
-            raise Store_Unavailable(f"What the cache service has of {key} is no entry of this key; is it one of ours?")
-        return entry
+        return None if entry is None else checked(key, entry)
 
     def _keep(self, key: str, known: "_Known") -> None:
         before = self._known.pop(key, None)

@@ -63,7 +63,7 @@ def _paths(lists: Sequence[Sequence[Mapping[str, Any]] | None], label: str = "pa
         for row in rows_of_one:
             ranked = next(name for name in row if name != label)
             rows[row[label]] = _added(rows[row[label]], row, label) if row[label] in rows else dict(row)
-    return sorted(rows.values(), key=lambda row: (-(row[ranked] or 0), row[label]))
+    return sorted(rows.values(), key=lambda row: (-(row.get(ranked) or 0), row[label]))
 
 
 def _added(one: Mapping[str, Any], other: Mapping[str, Any], label: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ LIMIT_MAX = 100
 ROWS_MAX = 1_000
 PREFIX_CHARACTERS_MAX = 2_048
 _UNESCAPED = re.compile(r"%(?![0-9A-Fa-f]{2}|[0-9A-Fa-f]?\Z)|[^!-~]|[#?]")
+_HALF_TYPED = re.compile(r"%[a-f]\Z")
 # sort -> the list of an entry that has the most of it, its name in `errors`
 _SORTS: dict[str, tuple[str, ...]] = {
     "count": ("top_paths",),
@@ -83,8 +84,9 @@ def top_paths(entry: Entry, sort: str, limit: int, prefix: str) -> dict[str, Any
 def stored_form(prefix: str) -> str:
     """What somebody gives of a path in the form that paths are stored in: escapes in their one form, and escaped what
     no path has as it is. Braces and brackets are left, as rules for paths may have put them there; so is a per cent
-    sign at the end, where an escape may be half typed."""
-    return normalized(_UNESCAPED.sub(lambda found: quote(found[0], safe="", errors="replace"), prefix))
+    sign at the end, where an escape may be half typed, whose letter is upper-case as in a whole one."""
+    escaped = normalized(_UNESCAPED.sub(lambda found: quote(found[0], safe="", errors="replace"), prefix))
+    return _HALF_TYPED.sub(lambda found: found[0].upper(), escaped)
 
 
 def edge_locations(entry: Entry) -> dict[str, Any]:

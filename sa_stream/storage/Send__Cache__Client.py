@@ -4,10 +4,11 @@ It tells what is missing from what failed, which the client below it does not: t
 """
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import requests
@@ -77,7 +78,7 @@ class Send__Cache__Client(Type_Safe):
         It is not repeated after a broken connection, as it might then be there twice.
         """
         with _write_lock:
-            return str(self._done("POST", f"/{NS_SA_RAW}/temporal/store/json", body)["cache_id"])
+            return str(self._object("POST", f"/{NS_SA_RAW}/temporal/store/json", body, "cache_id")["cache_id"])
 
     def list_files(self, path: str) -> list[str]:
         """Full paths of the service's own files below a folder like `sa-cloudfront-raw/data/temporal`, sorted.
@@ -103,9 +104,8 @@ class Send__Cache__Client(Type_Safe):
     def delete_file(self, path: str) -> int:
         """Delete one of the service's own files; how many went: 1, or 0 if it was not there."""
         with _write_lock:
-            return int(
-                self._twice(lambda: self._done("DELETE", f"/admin/storage/file/delete/{quote(path)}"))["deleted"]
-            )
+            address = f"/admin/storage/file/delete/{quote(path)}"
+            return int(self._twice(lambda: self._object("DELETE", address, None, "deleted"))["deleted"])
 
     def delete_entry(self, namespace: str, cache_key: str) -> int:
         """Delete an entry, with everything that the service keeps of it; how many of its files went.
@@ -114,7 +114,7 @@ class Send__Cache__Client(Type_Safe):
         """
         path = f"/{namespace}/retrieve/hash/{self._hash(cache_key)}/cache-id"
         deleted = 0
-        while found := self._twice(lambda: self._get_or_none(path)):
+        while found := self._twice(lambda: self._get_or_none(path, "cache_id")):
             gone = self.delete_stored(namespace, found["cache_id"])
             deleted += gone
             if not gone:
@@ -124,7 +124,7 @@ class Send__Cache__Client(Type_Safe):
     def delete_stored(self, namespace: str, cache_id: str) -> int:
         """Delete what was stored under a cache id; how many of its files went."""
         with _write_lock:
-            answer = self._twice(lambda: self._done("DELETE", f"/{namespace}/delete/{cache_id}"))
+            answer = self._twice(lambda: self._object("DELETE", f"/{namespace}/delete/{cache_id}"))
         return int(answer.get("deleted_count", 0))
 
     def hash_of(self, cache_key: str) -> str:
@@ -138,12 +138,12 @@ class Send__Cache__Client(Type_Safe):
     def _store(self, namespace: str, cache_key: str, body: dict[str, Any]) -> None:
         """The id is looked up each time: another process may have created the entry meanwhile."""
         cache_hash = self._hash(cache_key)
-        found = self._get_or_none(f"/{namespace}/retrieve/hash/{cache_hash}/cache-id")
+        found = self._get_or_none(f"/{namespace}/retrieve/hash/{cache_hash}/cache-id", "cache_id")
         if found and self._update(namespace, found["cache_id"], body):
             return
         file_id = re.sub(r"[^A-Za-z0-9_-]", "-", cache_key)  # what a Safe_Str__Id keeps as it is
         path = f"/{namespace}/key_based/store/json/{cache_key}?file_id={file_id}&json_field_path={KEY_FIELD}"
-        stored = self._done("POST", path, body)
+        stored = self._object("POST", path, body, "cache_hash")
         if stored["cache_hash"] != cache_hash:
             raise Store_Unavailable(
                 f"The cache service {self.name} keeps {cache_key} under the hash {stored['cache_hash']}, and we would "
@@ -159,21 +159,26 @@ class Send__Cache__Client(Type_Safe):
         self._content(response, "POST", path)
         return True
 
-    def _get_or_none(self, path: str) -> dict[str, Any] | None:
+    def _get_or_none(self, path: str, field: str = "") -> dict[str, Any] | None:
         response = self._send("GET", path)
         if response.status_code == 404 and self._content_of_miss(response) not in (None, "Not Found"):
             return None
-        content = self._content(response, "GET", path)
-        if not isinstance(content, dict):
-            raise self._something_else(f"GET {path}", "an object")
-        return content
+        return self._an_object(self._content(response, "GET", path), f"GET {path}", field)
 
     def _names(self, path: str, field: str = "") -> list[str]:
-        content = self._done("GET", path)
-        found = content.get(field) if field and isinstance(content, dict) else content
+        found = self._object("GET", path, None, field)[field] if field else self._done("GET", path)
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
             raise self._something_else(f"GET {path}", "a list of names")
         return found
+
+    def _object(self, method: str, path: str, body: dict[str, Any] | None = None, field: str = "") -> dict[str, Any]:
+        what = f"{method} {path.partition('?')[0]}"
+        return self._an_object(self._done(method, path, body), what, field)
+
+    def _an_object(self, content: Any, what: str, field: str = "") -> dict[str, Any]:
+        if not isinstance(content, dict) or (field and field not in content):
+            raise self._something_else(what, f"an object with {field}" if field else "an object")
+        return content
 
     def _something_else(self, what: str, expected: str) -> Store_Unavailable:
         return Store_Unavailable(
@@ -217,7 +222,7 @@ class Send__Cache__Client(Type_Safe):
             )
         try:
             if status == 200:
-                return response.json(parse_constant=_no_constant)
+                return response.json(parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise self._something_else(what, "JSON") from error
         hint = f"; is it one? It is chosen by {URL_SETTING}" if status == 404 else ""
@@ -237,8 +242,13 @@ class Send__Cache__Client(Type_Safe):
             return steps()
 
 
-def _no_constant(name: str) -> None:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")  # although Python reads it, and we could never answer with it
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text)
 
 
 def _short(text: object) -> str:

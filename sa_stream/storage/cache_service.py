@@ -15,6 +15,7 @@ import msgspec
 from osbot_utils.utils.Json import bytes_to_json
 
 from sa_stream.errors import Config_Error
+from sa_stream.folders import folder_of
 from sa_stream.log import OBJECT_UNREADABLE, Log
 
 log = Log("cache")
@@ -67,10 +68,13 @@ def _directory(path: str) -> str:
     if not path:
         raise Config_Error("SGRAPH_SEND__SA_CACHE_PATH is empty; the cache mode local_disk needs a directory")
     try:
-        Path(path).expanduser().mkdir(parents=True, exist_ok=True)
+        folder = folder_of(path)
+        os.makedirs(folder, exist_ok=True)
+    except ValueError as error:
+        raise Config_Error(f"SGRAPH_SEND__SA_CACHE_PATH is {path!r}: {error}") from None
     except OSError as error:
         raise Config_Error(f"SGRAPH_SEND__SA_CACHE_PATH is {path!r}, which cannot be made: {error.strerror}") from error
-    return os.path.abspath(Path(path).expanduser())
+    return os.path.abspath(folder)
 
 
 class Cache_Service__In_Process(Cache_Service__Fast_API):

@@ -19,6 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
+from sa_stream.folders import folder_of
 from sa_stream.log import FOREIGN_OBJECT, Log
 from sa_stream.secrecy import quoted
 from sa_stream.state_keys import is_ours
@@ -79,8 +80,8 @@ class State_Store:
     """Objects under keys like `partials/2026-02-16T1430/shardId-000000000000/<lineage>/<number>`.
 
     url          `memory://` (shared by the users of this instance), `file://DIRECTORY` (absolute or relative, taken
-                 literally), `s3://BUCKET/PREFIX` (endpoint from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, region and
-                 credentials from where boto3 finds them)
+                 literally, but for `~`, which is a home), `s3://BUCKET/PREFIX` (endpoint from AWS_ENDPOINT_URL_S3 or
+                 AWS_ENDPOINT_URL, region and credentials from where boto3 finds them)
     allow_http   whether an endpoint without TLS is used; None: if AWS_ENDPOINT_URL begins with http://
     timeout_s    of one request, body included; connect_timeout_s of the connection
     retries      of one request, within it: callers retry with a longer breath
@@ -358,11 +359,13 @@ def _listed(items: Iterable[Any]) -> Sequence[Listed]:
 
 
 def _make_directory(url: str, location: str) -> str:
-    path = os.path.expanduser(location)
-    if not path:
+    if not location:
         raise _unusable(url, "file:// needs a directory, like file://./state")
     try:
+        path = folder_of(location)
         os.makedirs(path, exist_ok=True)
+    except ValueError as error:
+        raise _unusable(url, str(error)) from None
     except OSError as error:
         raise _unusable(url, f"its directory cannot be made: {error.strerror}") from error
     return os.path.abspath(path)

@@ -292,7 +292,11 @@ def test_a_store_that_does_not_answer_is_503_and_its_words_stay_in_the_log(caplo
 
 def test_a_mistake_of_the_program_is_one_sentence_and_a_traceback_in_the_log(caplog: pytest.LogCaptureFixture):
     world = World()
-    world.put("daily/2026-02-27", {"period": "daily"})
+
+    def mistaken(namespace: str, key: str) -> None:
+        raise KeyError(key)
+
+    world.retrieve_entry = mistaken  # type: ignore[method-assign,assignment]
     answer = daemon_client(world).get(f"/{PREFIX}/traffic/status-codes?at=2026-02-27", headers=SENT)
     refused(answer, 500, "internal")
     assert "Traceback" not in answer.text

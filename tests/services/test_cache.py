@@ -13,6 +13,8 @@ from sa_stream.services import Service__SA__Cache as module
 from sa_stream.services.Service__SA__Cache import READS_MAX, Service__SA__Cache
 from sa_stream.timing import Moment
 
+BODY = {"window_start": "2026-02-16T00:00:00Z", "computed_at": "2026-02-17T00:00:00Z", "total_requests": 1}
+
 
 class Store:
     """Entries by key; counts its reads and how many go on at once."""
@@ -32,7 +34,7 @@ class Store:
         with self.lock:
             self.at_once -= 1
         entry = self.answer(cache_key)
-        return entry and {**entry, "cache_key": cache_key}
+        return None if entry is None else {**BODY, **entry, "cache_key": cache_key}
 
 
 class Clock:
@@ -76,7 +78,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered():
     cache = Service__SA__Cache(send_cache_client=Store(answer))
     with pytest.raises(Store_Unavailable, match="no"):
         cache.get("a")
-    assert cache.get("a") == {"status": "final", "cache_key": "a"}
+    assert cache.get("a") == {**BODY, "status": "final", "cache_key": "a"}
 
 
 def test_memory_is_bounded_by_what_was_read(monkeypatch: pytest.MonkeyPatch):

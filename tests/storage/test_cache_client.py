@@ -334,7 +334,7 @@ def test_an_unknown_mode_names_its_setting(mode: str) -> None:
 
 def test_a_directory_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in ("", f"{tmp_path}/file/cache"):
+    for path in ("", f"{tmp_path}/file/cache", "~nobody-of-this-name/cache"):
         with pytest.raises(Config_Error, match="SGRAPH_SEND__SA_CACHE_PATH"):
             cache_client__in_process("local_disk", path)
 
@@ -356,6 +356,9 @@ def serve() -> Iterator[Callable[[Answer], str]]:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer(self)
+
+            def do_DELETE(self) -> None:
                 answer(self)
 
             def log_message(self, *_: Any) -> None:
@@ -395,12 +398,31 @@ def reset(handler: http.server.BaseHTTPRequestHandler) -> None:
         (404, "<html>nothing here</html>", ("is it one?", "SGRAPH_SEND__SA_CACHE_URL")),
         (404, '{"detail": "Not Found"}', ("is it one?", "SGRAPH_SEND__SA_CACHE_URL")),
         (200, "<html>welcome</html>", ("JSON", "SGRAPH_SEND__SA_CACHE_URL")),
+        (200, '{"total_requests": 1e999}', ("JSON", "SGRAPH_SEND__SA_CACHE_URL")),
     ],
 )
 def test_a_failing_or_foreign_service_is_unavailable_and_never_a_miss(
     serve: Callable[[Answer], str], status: int, text: str, words: tuple[str, ...]
 ) -> None:
     assert_unavailable(remote(serve(lambda handler: reply(handler, status, text))), *words)
+
+
+@pytest.mark.parametrize("text", ["[]", '["a"]', "null", "7"])
+def test_a_list_or_a_number_where_an_object_is_expected_is_unavailable(
+    serve: Callable[[Answer], str], text: str
+) -> None:
+    cache = remote(serve(lambda handler: reply(handler, 200, text)))
+    for use in (
+        lambda: cache.retrieve_entry(NS_SA_AGGREGATE, KEY),
+        lambda: cache.store_entry(NS_SA_AGGREGATE, KEY, {}),
+        lambda: cache.raw__record({"a": 1}),
+        lambda: cache.list_files(NS_SA_RAW),
+        lambda: cache.delete_file("a"),
+        lambda: cache.delete_entry(NS_SA_AGGREGATE, KEY),
+        lambda: cache.delete_stored(NS_SA_AGGREGATE, "a"),
+    ):
+        with pytest.raises(Store_Unavailable, match="something else than an object"):
+            use()
 
 
 def test_a_redirect_is_not_followed_with_our_key(serve: Callable[[Answer], str]) -> None:

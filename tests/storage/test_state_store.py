@@ -233,7 +233,18 @@ def test_a_relative_directory_stays_where_it_was(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "url",
-    ["", "state", "/var/state", "gs://bucket/x", "file://", "memory://name", "s3://", "s3://Bad_Bucket/x", "s3://b/x"],
+    [
+        "",
+        "state",
+        "/var/state",
+        "gs://bucket/x",
+        "file://",
+        "file://~nobody-of-this-name/state",
+        "memory://name",
+        "s3://",
+        "s3://Bad_Bucket/x",
+        "s3://b/x",
+    ],
 )
 def test_a_url_that_cannot_work_names_the_setting(url: str) -> None:
     with pytest.raises(Config_Error, match=SETTING):
