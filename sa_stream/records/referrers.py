@@ -40,8 +40,8 @@ def host_of_referrer(referer: bytes, own_host: bytes, internal: frozenset[str]) 
     own_host  the host of the same request; b'' or b'-' if its field is not in the list
     internal  more hosts of one's own, as `internal_hosts` gives them
 
-    '(direct)' for none, '(internal)' for one's own, '(ip)' for an address, whosever it is, '(other)' for what is no URL
-    with a host. Neither path, query, port nor user name is ever part of it.
+    '(direct)' for none, '(internal)' for one's own, '(ip)' for any other address, '(other)' for what is no URL with a
+    host. Neither path, query, port nor user name is ever part of it.
     """
     found = referrer(referer, internal)
     return INTERNAL if found.host and found.host == plain_host(own_host.decode("utf-8", "replace")) else found.name

@@ -177,8 +177,6 @@ class State_Store:
         One with nothing in it is none: whoever was killed while it wrote may have left it. In a bucket that is known of
         those that were listed."""
         found, _ = self._level(prefix)
-        if not found:
-            self._prove_empty(self._folder(prefix))
         found = [each for each in found if is_ours(each, folder=True)]
         doubtful = found if self.scheme == "file" else (self._markers | self._strewn).intersection(found)
         return [each for each in found if each not in doubtful or self._holds_ours(each)]
@@ -282,7 +280,10 @@ class State_Store:
             level = obstore.list_with_delimiter(self._store, folder)
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
-        return sorted(filter(_KEY.match, level["common_prefixes"])), _listed(level["objects"])
+        folders, objects = sorted(filter(_KEY.match, level["common_prefixes"])), _listed(level["objects"])
+        if not folders and not objects:
+            self._prove_empty(folder)
+        return folders, objects
 
     def _holds_ours(self, folder: str) -> bool:
         """Whether one of our objects is below. Level by level: the first one tells, however many there are."""

@@ -1,5 +1,6 @@
 import os
 import re
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from sa_stream.errors import Source_Error
 from sa_stream.log_file import Log_File, Log_Form, Log_Lines, of_whole_files
-from sa_stream.sources.local_file import Found
+from sa_stream.sources import local_file
+from sa_stream.sources.local_file import NEAR_BYTES, Found, Local_File
 from sa_stream.sources.log_files import Log_Files, Open_Logs
 from sa_stream.sources.log_ranges import Line_Range, ranges_of
 from sa_stream.sources.log_reader import read_log
@@ -26,15 +28,20 @@ def content_of(source: Line_Range, amount: int) -> bytes:
 
 
 @settings(max_examples=300)
-@given(LINES, st.booleans(), st.lists(st.integers(1, 200), max_size=4), st.integers(1, 90))
-def test_ranges_have_each_line_once_and_whole(lines: list[bytes], ended: bool, cuts: list[int], amount: int) -> None:
+@given(
+    LINES, st.booleans(), st.lists(st.integers(1, 200), max_size=4), st.integers(1, 90), st.sampled_from([1, 16, 64])
+)
+def test_ranges_have_each_line_once_and_whole(
+    lines: list[bytes], ended: bool, cuts: list[int], amount: int, near_bytes: int
+) -> None:
     content = b"\n".join(lines) + (b"\n" if ended else b"")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_file, "NEAR_BYTES", near_bytes)
         path = Path(folder, "file")
         path.write_bytes(content)
         begins = sorted({0, *(cut for cut in cuts if cut < len(content))})
         found = [
-            content_of(Line_Range(str(path), begin, end, Found()), amount)
+            content_of(Line_Range(str(path), begin, end, Found(len(content))), amount)
             for begin, end in zip(begins, [*begins[1:], None], strict=True)
         ]
     expected = dict.fromkeys(begins, b"")
@@ -121,3 +128,18 @@ def test_only_plain_lines_without_names_are_split(content: bytes, tmp_path: Path
     path.write_bytes(content)
     (part,) = Log_Files([path]).places
     assert ranges_of(part, 1_000) == [part]  # type: ignore[arg-type]
+
+
+def test_a_local_file_is_read_to_the_end_of_a_near_line_and_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    near, far = [b"x" * length + b"\n" for length in (0, 98, 99, 100, NEAR_BYTES - 2)], b"y" * 2 * NEAR_BYTES
+    path.write_bytes(b"".join(near) + far)
+    for amount in (1, 99, 100, 101):
+        file = Local_File(str(path), Found(path.stat().st_size))
+        blocks = list(iter(partial(file.read, amount), b""))
+        file.close()
+        assert b"".join(blocks) == path.read_bytes()
+        of_lines = [block for block in blocks if b"x" in block or b"\n" in block]
+        assert b"".join(of_lines) == b"".join(near)
+        assert all(block.endswith(b"\n") and len(block) < amount + NEAR_BYTES for block in of_lines)
+        assert {len(block) for block in blocks[len(of_lines) : -1]} <= {amount}

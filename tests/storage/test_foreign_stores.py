@@ -123,6 +123,21 @@ def test_what_is_no_listing_is_a_failing_store_and_no_empty_one(
             listing("progress")
 
 
+def test_a_folder_with_something_foreign_is_not_left_out_where_a_web_page_comes_for_its_listing(
+    s3_that: Callable[[Answer], State_Store],
+) -> None:
+    readme = (
+        "<Contents><Key>p/progress/shard-0/README</Key><Size>1</Size>"
+        '<LastModified>2026-02-16T14:30:00.000Z</LastModified><ETag>"x"</ETag></Contents>'
+    )
+    folder = "<CommonPrefixes><Prefix>p/progress/shard-0/</Prefix></CommonPrefixes>"
+    answers = [f"<ListBucketResult>{each}</ListBucketResult>" for each in (readme, folder)]
+    store = s3_that(lambda handler: reply(handler, 200, answers.pop(0) if answers else "<html>Welcome</html>"))
+    assert store.list("progress") == []
+    with pytest.raises(Store_Unavailable, match="web page"):
+        store.list_folders("progress")
+
+
 def test_a_listing_whose_pages_repeat_comes_to_an_end(
     s3_that: Callable[[Answer], State_Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from sa_stream.format import pack, unpack
 from sa_stream.records.fields import resolve_field_lists
 from sa_stream.records.intake import Intake
 from sa_stream.records.parser import Parser
+from sa_stream.records.referrers import host_of_referrer
 from sa_stream.windows import audience, names
 from sa_stream.windows.fold import Part, fold
 from sa_stream.windows.names import Names
@@ -101,6 +102,16 @@ def test_hosts_of_ones_own_are_internal_to_whom_they_are_named() -> None:
     assert window_of(lines).referrers.counts == {"(internal)": 1, "shop.example.org": 1, "other.net": 1}
     own = Intake(LISTS, internal_hosts=frozenset({"shop.example.org"}))
     assert window_of(lines, intake=own).referrers.counts == {"(internal)": 2, "other.net": 1}
+
+
+@pytest.mark.parametrize("step", [1, 5, None])
+def test_a_referer_is_internal_to_requests_of_its_own_host_however_that_is_written(step: int | None) -> None:
+    hosts = ["www.example.org", "WWW.example.org:443", "www.example.org.", "203.0.113.9", "shop.example.org", "-", ""]
+    origins = [f"{scheme}://{host}/secret" for scheme in ("https", "android-app") for host in hosts]
+    asked = [(referer, host) for referer in (*origins, "-", "about:blank") for host in hosts]
+    expected = Counter(host_of_referrer(referer.encode(), host.encode(), frozenset()) for referer, host in asked)
+    lines = [line(cs_referer=referer, cs_host=host) for referer, host in asked]
+    assert window_of(lines, step).referrers.counts == expected
 
 
 @pytest.mark.parametrize("step", [1, 7, 500])
