@@ -411,8 +411,11 @@ def test_keys_of_a_range_hold_every_entry_that_begins_in_it() -> None:
 
 HOSTILE = "/[red]a[/red]\x1b[2J\u202e/\n\x07[link=http://x]"
 ENTRY = {
+    "cache_key": "30min/2026-02-16-1430",
     "period": "30min",
     "time_key": "2026-02-16-1430",
+    "window_start": "2026-02-16T14:30:00Z",
+    "computed_at": "2026-02-16T15:10:00Z",
     "status": "final",
     "revision": 2,
     "total_requests": 1234567,
