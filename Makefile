@@ -3,8 +3,8 @@
 .PHONY: help setup setup-dev native wheel demo test test-kcl bench lint lock fuzz fuzz-native sanitize simulate clean
 BIN := .venv/bin
 SEEDS ?= 150
-# One more than CI has cores: much of what they do is to wait, for windows to close and for leases to expire.
-WORKERS ?= 3
+# Two more than CI has cores: much of what they do is to wait, for windows to close and for leases to expire.
+WORKERS ?= 4
 PYTHON ?=
 # Each worker takes the next test when it is free: they come by their length (tests/conftest.py). What Python compiles is
 # kept, also where the environment says otherwise: many processes are started, and pytest compiles each test for itself.

@@ -187,6 +187,7 @@ def _about(period: str, start_ms: int) -> dict[str, Any]:
     ended = end_of(period, start_ms) < NOW_MS
     return {
         "period": period,
+        "window_start": iso(start_ms),
         "status": "final" if ended else "partial",
         "computed_at": iso(min(end_of(period, start_ms), NOW_MS - MINUTE_MS)),
         "provenance": "stream",

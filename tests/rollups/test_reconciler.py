@@ -669,7 +669,7 @@ def test_superseded_summaries_are_deleted_after_a_while_and_never_the_named_one(
 
 def test_a_crash_leaves_no_summary_behind_for_good():
     stream = Stream("a")
-    stream.store.put(f"summaries/{HALF}/of-a-version-that-was-never-named", b"")
+    stream.store.put(f"summaries/{HALF}/0123456789abcdef", b"")
     stream.commit("a", 1, NEXT, {W: 1})
     stream.settle(LATER)
     stream.run(LATER + HOUR_MS)
