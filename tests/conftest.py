@@ -65,6 +65,23 @@ def _seconds(item: pytest.Item) -> float:
     return 5 if item.path.is_relative_to(ROOT / "simulation") else 0.2
 
 
+@pytest.fixture(scope="module")
+def small_limits() -> Iterator[None]:
+    """Limits of windows so low that a few records pass them."""
+    from sa_stream.windows import audience, names, paths, summaries
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "DISTINCT_MAX", 8)
+        patch.setattr(paths, "KEPT_AT_A_CUT", 4)
+        patch.setattr(summaries, "VALUES_MAX", 5)
+        patch.setattr(summaries, "_KEPT", 6)
+        patch.setattr(audience, "AGENTS_MAX", 5)
+        patch.setattr(audience, "ORIGINS_MAX", 4)
+        patch.setattr(names, "NAMES_MAX", 6)
+        patch.setattr(names, "NAMES_KEPT_AT_A_CUT", 3)
+        yield
+
+
 @pytest.fixture(scope="module", params=["python", "kernel"])
 def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
     """However records are read, and however few they are, the same is known of them."""

@@ -3,7 +3,7 @@ within which bounds the rest is."""
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,6 @@ from sa_stream.bounded.windows import Seen
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import NEVER_MS
-from sa_stream.windows import audience, names, paths, summaries
 from sa_stream.windows.window import Window
 from tests.bounded.test_files import COUNTING, STARTS
 from tests.log_lines import NOW_MS, line_of
@@ -24,18 +23,7 @@ from tests.log_lines import NOW_MS, line_of
 RECORDS = 240
 CUT = ("hosts", "referrers", "path_groups")  # and paths
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_limits() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audience, "AGENTS_MAX", 5)
-        patch.setattr(audience, "ORIGINS_MAX", 4)
-        patch.setattr(summaries, "VALUES_MAX", 5)
-        patch.setattr(names, "NAMES_MAX", 6)
-        patch.setattr(names, "NAMES_KEPT_AT_A_CUT", 3)
-        patch.setattr(paths, "DISTINCT_MAX", 8)
-        patch.setattr(paths, "KEPT_AT_A_CUT", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("small_limits")
 
 
 def records_of(rng: random.Random, *skewed: str) -> list[dict[str, str]]:
