@@ -18,12 +18,11 @@ from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.entry import FINAL, PARTIAL, Entry
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.passes import Pass_Result, Written
-from sa_stream.rollups.periods import HALF_HOUR, PERIODS, cache_key, from_iso
+from sa_stream.rollups.periods import HALF_HOUR, PERIODS, STATUS_KEY, cache_key, from_iso
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
 from sa_stream.rollups.status import (
     EVERY_MS,
-    STATUS_KEY,
     Slot,
     final_until_ms_of,
     is_due,

@@ -14,7 +14,7 @@ from sa_stream.api.endpoints import ENDPOINTS, PREFIX, Endpoint, openapi_of
 from sa_stream.api.Key_Guard import HEADER
 from sa_stream.api.Routes__Dashboard import dashboard_routes
 from sa_stream.errors import Not_There
-from sa_stream.services.entry_form import STATUS_KEY
+from sa_stream.rollups.periods import STATUS_KEY
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.Service__SA__Entries import Service__SA__Entries
 from sa_stream.services.Service__SA__Report import Service__SA__Report

@@ -13,6 +13,7 @@ HALF_HOUR = "30min"
 HOURLY = "hourly"
 DAILY = "daily"
 MONTHLY = "monthly"
+STATUS_KEY = "status/stream"  # beside the entries: how far the stream is
 PERIODS = (HALF_HOUR, HOURLY, DAILY, MONTHLY)  # each is made of the one before it
 ROLLUPS = PERIODS[1:]
 

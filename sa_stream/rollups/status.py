@@ -9,13 +9,13 @@ from typing import Any
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.rollups.passes import Pass_Result, Worker
+from sa_stream.rollups.periods import STATUS_KEY
 from sa_stream.rollups.repairs import NEVER_BY_ITSELF
 from sa_stream.rollups.slots import NOT_FINAL
 from sa_stream.rollups.versions import Brief
 from sa_stream.rollups.wanted import NOT_PUBLISHED
 from sa_stream.timing import BEGINNING_MS, DAY_MS, MINUTE_MS, WINDOW_MS, iso
 
-STATUS_KEY = "status/stream"
 SCHEMA_VERSION = 1
 LOOKED_BACK_MS = 2 * DAY_MS
 SHOWN_MAX = 100  # watermarks (of the slowest), gaps, windows to repair, open windows

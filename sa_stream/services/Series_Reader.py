@@ -8,8 +8,18 @@ from itertools import pairwise
 from typing import Any
 
 from sa_stream.errors import Store_Unavailable
-from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, cache_key, end_of, from_iso, start_of, time_key
-from sa_stream.services.entry_form import STATUS_KEY
+from sa_stream.rollups.periods import (
+    DAILY,
+    HALF_HOUR,
+    HOURLY,
+    MONTHLY,
+    STATUS_KEY,
+    cache_key,
+    end_of,
+    from_iso,
+    start_of,
+    time_key,
+)
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import BESIDE_REQUESTS, IN_SLOTS, SUMMED
 from sa_stream.services.traffic_slots import (

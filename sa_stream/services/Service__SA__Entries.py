@@ -7,8 +7,7 @@ from typing import Any
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Bad_Parameter, Not_There
-from sa_stream.rollups.periods import PERIODS, parse_cache_key
-from sa_stream.services.entry_form import STATUS_KEY
+from sa_stream.rollups.periods import PERIODS, STATUS_KEY, parse_cache_key
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.Service__SA__Traffic import parse_number
 

@@ -11,10 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from sa_stream.errors import Damaged_Entry
-from sa_stream.rollups.periods import from_iso
+from sa_stream.rollups.periods import STATUS_KEY, from_iso
 from sa_stream.timing import TIMES_UNTIL_MS
-
-STATUS_KEY = "status/stream"
 
 type Number = Annotated[float, Meta(ge=0, le=1e30)]  # whole or not
 type Numbers = dict[str, Number | None]
