@@ -5,7 +5,6 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -13,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from isal import isal_zlib
+from msgspec import Struct
 
 from benchmarks import rivals
 from benchmarks.archive import AWS, BUCKET, SETTLE_MS, filled_s3, key_of, places
@@ -46,8 +46,7 @@ CASES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """Rates against others of the same rounds, or (without these) a size in MB."""
 
     case: str
@@ -237,7 +236,9 @@ def flat(total_bytes: int) -> dict[str, Any]:
         key = key_of(places("hours"), BEGIN_MS + number * SPAN_MS)
         oldest = places("hours").oldest(key)
         assert oldest is not None
-        files.append(Archive_File(key, size_bytes, str(number), 0, key, oldest))
+        files.append(
+            Archive_File(key=key, size_bytes=size_bytes, etag=str(number), modified_ms=0, name=key, oldest=oldest)
+        )
     until_ms = -(-(BEGIN_MS + len(files) * SPAN_MS) // WINDOW_MS) * WINDOW_MS
     ran = _counted(partial(opened, made), files, range(BEGIN_MS, until_ms, WINDOW_MS), 2)
     peaks = [getrusage(who).ru_maxrss << 10 for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]

@@ -5,10 +5,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from benchmarks import (
     archive,
@@ -34,8 +35,7 @@ WITHOUT_KERNEL = {native.SETTING: native.OFF}
 KERNEL = f"level {native.LEVEL}" if native.AVAILABLE else f"there is none ({native.REASON})"
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """One line of the report. `detail` is for readers of the document, and the reason where a target is missed."""
 
     case: str
@@ -53,8 +53,7 @@ class Line:
         return json.dumps(line if self.met else line | {"reason": self.detail})
 
 
-@dataclass(slots=True)
-class Bench:
+class Bench(Struct):
     """What the groups share: sizes, a folder to work in, and the input, made when it is first needed."""
 
     sizes: Sizes

@@ -8,9 +8,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from msgspec import Struct
 
 ROOT = Path(__file__).parent.parent
 CORE = max(os.sched_getaffinity(0))  # the others are for what feeds the measured process
@@ -23,8 +24,7 @@ ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "", "PYTHON
 type Process = subprocess.Popen[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """What a process printed, and what it took: seconds by the clock, seconds of CPU (all threads, with the system's
     share), and the most memory."""
 

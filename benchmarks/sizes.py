@@ -1,10 +1,9 @@
 """How much is measured."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Struct, frozen=True):
     """How much is measured. The targets are about the full sizes; quick ones only show that everything works."""
 
     records: int = 1_000_000

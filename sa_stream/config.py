@@ -5,13 +5,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.archive.layout import AUTO, LAYOUTS
@@ -193,8 +193,7 @@ def parse_time_ms(text: str) -> int | None:
     return time_ms if TIMES_FROM_MS <= time_ms < TIMES_UNTIL_MS else None
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One variable, without its prefix. `shown` is the default as people read it, where it is not a plain value."""
 
     name: str

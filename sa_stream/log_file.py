@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.errors import Config_Error
 from sa_stream.frames import pl
@@ -38,8 +39,7 @@ class Log_Form(StrEnum):
     PARQUET = "standard, Parquet"
 
 
-@dataclass(slots=True)
-class Log_File:
+class Log_File(Struct):
     """What is known of a file.
 
     name      what errors call it; `form`: None until it was looked into
@@ -75,16 +75,14 @@ def of_whole_files(files: Iterable[Log_File]) -> list[Log_File]:
     return list(found.values())
 
 
-@dataclass(slots=True, frozen=True)
-class Log_Lines:
+class Log_Lines(Struct, frozen=True):
     """Whole lines of a file, each ended by a newline."""
 
     file: Log_File
     content: bytes
 
 
-@dataclass(slots=True, frozen=True)
-class Log_Table:
+class Log_Table(Struct, frozen=True):
     """A whole file of columns: their names, and a way to read some of them (and only them) in frames of bounded
     size."""
 

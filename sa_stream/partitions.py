@@ -1,15 +1,15 @@
 """What every room says of a partition: what a source lists and delivers of it, and the numbers of its records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 NOTHING_READ = "0"  # the number of a partition before its first record
 END = "END"  # the number of a partition that has ended; sorts above every sequence number
 RETIRED = "RETIRED"  # the number of a tombstone: the partition is over and forgotten; sorts above END
 
 
-@dataclass(slots=True, frozen=True)
-class Shard_Info:
+class Shard_Info(Struct, frozen=True):
     """What ListShards says of a shard. `closed`: it takes no more records (it has an ending sequence number)."""
 
     shard_id: str
@@ -17,8 +17,7 @@ class Shard_Info:
     closed: bool
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one read of one partition delivered.
 
     payloads             record data as it came: one line, several lines, or gzip of lines
@@ -36,8 +35,7 @@ class Batch:
     not_fetched_before_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Partial_Name:
+class Partial_Name(Struct, frozen=True):
     """Which partial of a window: the lineage that wrote it, and the number of the last record that touched it."""
 
     lineage: str

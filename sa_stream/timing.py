@@ -6,10 +6,11 @@ on every machine. Fractions of a millisecond in a record's timestamp are cut off
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
+
+from msgspec import Struct
 
 BEGINNING_MS = -(1 << 62)  # before every time: a watermark that has seen nothing; a coverage that lacks nothing
 NEVER_MS = 1 << 62  # after every time: the coverage of a partition that vouches for nothing yet
@@ -30,8 +31,7 @@ CLOCK_OFF_MS_MAX = 5_000  # farther off the source's, a clock is wrong
 type Retentions = tuple[int, tuple[tuple[int, int], ...]]  # ms; (until_ms, ms) of each value before
 
 
-@dataclass(slots=True, eq=False)
-class Stream_Retention:
+class Stream_Retention(Struct, eq=False):
     """How long the stream keeps its records, as far as is known; shared by all that reckon with it.
 
     ask  asks the stream, and sets `now`. Raises Store_Unavailable
@@ -41,8 +41,7 @@ class Stream_Retention:
     ask: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True):
     """What the settings say about time."""
 
     out_of_orderness_ms: int = 60_000  # the watermark stays this far behind the newest record
@@ -94,8 +93,7 @@ class Timing:
         return self.kept_from_ms(now_ms) + self.coverage_margin_ms
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Moment:
+class Moment(Struct, frozen=True, order=True):
     """A point on a clock that cannot step: what durations are measured with (waits, retries, intervals, ages). It is no
     number, so that nobody compares it with a time of day: mypy finds who does."""
 
@@ -108,8 +106,7 @@ class Moment:
         return Moment(self.ms + ms)
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(Struct):
     """How long to wait before what failed is tried again: `least_ms`, twice as long after each failure, at most
     `most_ms`. Whoever shares what failed with others adds the jitter.
 
@@ -130,8 +127,7 @@ class Backoff:
         self.failures = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """What time it is, on both clocks.
 
     wall_ms  the time of day: what is compared with events and arrivals, or stored. It may be wrong, and it may step

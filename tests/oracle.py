@@ -62,13 +62,13 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import ceil
 from typing import Any
 
+from msgspec import Struct, field
 from publicsuffixlist import PublicSuffixList
 
 from sa_stream.records.agents import Agent, classify
@@ -357,8 +357,7 @@ def cannot_be_of_its_list(values: Mapping[str, str]) -> bool:
     return len(strange) >= 2 and any(name in strange for name in named[:3])
 
 
-@dataclass(slots=True)
-class Log_Record:
+class Log_Record(Struct):
     """One well-formed line. Missing values are None; `path` is the shown path."""
 
     time_ms: int
@@ -859,8 +858,7 @@ def roll_up(
 # --- bounded input ---------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Recount:
+class Recount(Struct):
     """Entries by `period/time_key`, and counters: records == aggregated + duplicates + the sum of `invalid`."""
 
     entries: dict[str, dict[str, Any]]
@@ -906,8 +904,7 @@ def recount(lines: bytes | Iterable[bytes], fields: Fields = "canonical", now_ms
 # --- stream ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Partition_Counters:
+class Partition_Counters(Struct):
     records: int = 0
     aggregated: int = 0
     duplicates: int = 0

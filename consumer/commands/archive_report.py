@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct, field
 from rich import filesize
 
 from consumer.commands.screen import say, wide_console
@@ -28,8 +28,7 @@ ADVICE = {
 }
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Struct):
     """Files that stay for one reason; the first of their names."""
 
     files: int = 0
@@ -48,8 +47,7 @@ class Kept:
         self.last_window = max(self.last_window, last)
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What was done, or would be. days: files by the day of their oldest record; state: objects that went from the
     state store, by the first part of their keys; open_manifests: that an earlier run has left; errors: what ended the
     run before its time."""

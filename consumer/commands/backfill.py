@@ -8,9 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from msgspec import Struct, field, to_builtins
 from rich import filesize
 
 from consumer.archive.stream import Archive_Stream
@@ -56,8 +56,7 @@ NO_SECRET = "not possible: the hash secret of its month is destroyed"
 COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR)  # now or earlier, from its files
 
 
-@dataclass(slots=True)
-class Window_Result:
+class Window_Result(Struct):
     """A window of the summary."""
 
     window: str
@@ -67,8 +66,7 @@ class Window_Result:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """What was done, or would be; of the files that were read, or would be."""
 
     windows: list[Window_Result] = field(default_factory=list)
@@ -79,7 +77,8 @@ class Summary:
     seconds: float = 0.0
 
     def json(self) -> dict[str, Any]:
-        return asdict(self) | {"outcomes": self.outcomes}
+        said: dict[str, Any] = to_builtins(self)
+        return said | {"outcomes": self.outcomes}
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -5,7 +5,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+
+from msgspec.structs import asdict
 
 from consumer.commands.doctor_archive import archive_checks
 from consumer.commands.doctor_check import SAMPLE_RECORDS, Check, Warned, checked, clock_of, field_order

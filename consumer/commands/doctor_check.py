@@ -1,9 +1,9 @@
 """What a check of `sa-stream doctor` is, whatever it looks at."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error, SA_Stream_Error, Source_Error
@@ -19,8 +19,7 @@ SAMPLE_RECORDS = 200
 MALFORMED_SHARE_MAX = 0.5
 
 
-@dataclass(slots=True, frozen=True)
-class Check:
+class Check(Struct, frozen=True):
     """One thing that was looked at. `sentence` says what was found or what to change.
 
     warning  it works, and is hardly as it should be

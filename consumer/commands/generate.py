@@ -2,9 +2,9 @@
 archive as Firehose writes it to S3."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
@@ -18,8 +18,7 @@ RECORDS_FROM_MS = 1_000_000_000_000
 START_MS = 1_771_200_000_000  # 2026-02-16T00:00:00Z: a default that gives the same bytes on every day
 
 
-@dataclass(slots=True, frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What traffic to make.
 
     records                 lines, which arrive within `hours` after start_ms

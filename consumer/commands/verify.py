@@ -7,9 +7,10 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 from rich import filesize
 
 from consumer.commands.backfill import require_archive
@@ -42,8 +43,7 @@ from sa_stream.windows.window import Window
 VALUE_CHARS_MAX = 200  # of a value that is printed
 
 
-@dataclass(slots=True)
-class Verified:
+class Verified(Struct):
     """An entry that differs from the recount, or of which the files could not all be read."""
 
     key: str
@@ -57,8 +57,7 @@ class Verified:
         return not self.unreadable and all(each.reasons for each in self.differences)
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """entries: that were looked at; differing: those of them that are not as the files say; not_yet: windows whose
     files may still land."""
 
@@ -75,7 +74,8 @@ class Report:
         return all(each.explained for each in self.differing)
 
     def json(self) -> dict[str, Any]:
-        return asdict(self) | {"explained": self.explained}
+        said: dict[str, Any] = to_builtins(self)
+        return said | {"explained": self.explained}
 
 
 def verify(config: SA__Config, starts: Sequence[int], jobs: int | None) -> Report:
@@ -88,8 +88,7 @@ def verify(config: SA__Config, starts: Sequence[int], jobs: int | None) -> Repor
     return report
 
 
-@dataclass(slots=True)
-class _Compared:
+class _Compared(Struct):
     stored: Entry | None
     recounted: Entry
     found: list[Difference]

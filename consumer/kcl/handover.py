@@ -10,8 +10,9 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from consumer.worker.engine import Engine
 from sa_stream.errors import Config_Error
@@ -24,8 +25,7 @@ _NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 _UCRED = struct.Struct("3i")  # pid, uid, gid: what SO_PEERCRED answers
 
 
-@dataclass(frozen=True, slots=True)
-class Handed_Over:
+class Handed_Over(Struct, frozen=True):
     """A child's pipes. Closing `child` lets it end.
 
     from_kcl, to_kcl  file descriptors that were its stdin and stdout

@@ -10,9 +10,10 @@ import platform
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+
+from msgspec import Struct
 
 from sa_stream.config import PREFIX, RESERVED_PREFIX, SA__Config
 from sa_stream.errors import Config_Error
@@ -194,8 +195,7 @@ def kcl_properties(config: SA__Config, env: Mapping[str, str]) -> dict[str, str]
     return properties
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch_Ahead:
+class Fetch_Ahead(Struct, frozen=True):
     """How old an answer may be when the KCL delivers it.
 
     answers      so many it may have fetched ahead of the one that it delivers, by its own queue

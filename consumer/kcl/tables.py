@@ -8,13 +8,13 @@ an item of ours is in nobody's way, and it takes the table as it is if there is 
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
 
 from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.config import PREFIX
@@ -34,8 +34,7 @@ _EXISTS = "ResourceInUseException"
 _REFUSED = ("AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Whose an application's leases are."""
 
     stream: Stream_Identity

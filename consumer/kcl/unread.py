@@ -1,7 +1,7 @@
 """Which shards nobody reads: the reconciler's look at all workers' progress comes in, shards without any for too long
 go out. A KCL that sits still looks healthy from inside; its shards' progress records do not."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from sa_stream.rollups.finality import Stream_View
 from sa_stream.timing import Moment
@@ -9,8 +9,7 @@ from sa_stream.timing import Moment
 type Position = tuple[str, int]
 
 
-@dataclass(slots=True)
-class Unread_Shards:
+class Unread_Shards(Struct):
     """patience_ms: without progress for so long, a shard counts as unread by every worker."""
 
     patience_ms: int

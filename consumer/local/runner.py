@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consumer.local.lock_keeper import Lock_Keeper
 from consumer.local.read_ahead import Read_Ahead
@@ -46,8 +47,7 @@ READ_AHEAD_RATE = 0.2  # of the memory that there is, for what is read and not y
 READ_AHEAD_BYTES_MAX = 64 << 20  # however much there is: more makes nothing faster
 
 
-@dataclass(slots=True, eq=False)
-class _Shard:
+class _Shard(Struct, eq=False):
     info: Shard_Info
     lane: Lane | None = None
     gone: bool = False  # the stream no longer has it

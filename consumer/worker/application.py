@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from consumer.worker.publisher import PUBLISH_S, Publisher
 from consumer.worker.repairer import Repairer

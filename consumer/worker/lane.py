@@ -3,8 +3,9 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from consumer.worker.gathering import Gathering
 from consumer.worker.lane_report import Lane_Report
@@ -18,8 +19,7 @@ RETRY_MS_MIN, RETRY_MS_MAX = 100, 10_000  # between two tries of a call, before 
 type Ending = Callable[[Partition_Consumer, Now], Steps[None]]  # steps that commit at END
 
 
-@dataclass(frozen=True, slots=True)
-class Answered_Later:
+class Answered_Later(Struct, frozen=True):
     """A function for calls that need no thread of the pool: it only sends a question, at once, and returns the Future
     of the answer. The engine's thread calls it."""
 
@@ -29,8 +29,7 @@ class Answered_Later:
         return self.ask(*arguments)
 
 
-@dataclass(slots=True, weakref_slot=True)
-class Lane:
+class Lane(Struct, weakref=True):
     """One partition's way through the engine.
 
     report   tells people how it goes

@@ -3,8 +3,9 @@ of the log go out. Records that are in no number, and losses, are told once and 
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Self
+
+from msgspec import Struct
 
 from sa_stream.commits.partition_consumer import Partition_Consumer
 from sa_stream.errors import SA_Stream_Error, Store_Unavailable
@@ -28,8 +29,7 @@ _DEAD_LETTERS = (*REASONS, "set_aside_records")
 _INVALID = (*_MALFORMED, "future")
 
 
-@dataclass(slots=True)
-class _Latest:
+class _Latest(Struct):
     """How many of the latest records are odd in one way, from a partition's counters.
 
     records, odd  as of the last verdict

@@ -5,8 +5,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sa_stream.commits.operations import Call, Operation, Together, drive
 from sa_stream.commits.ports import Store

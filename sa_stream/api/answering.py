@@ -11,11 +11,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
+from msgspec import Struct
 from starlette.requests import ClientDisconnect
 
 from sa_stream.api.endpoints import Endpoint
@@ -51,8 +51,7 @@ type Answer = "Mapping[str, Any] | Reply"
 log = Log("api")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer that is no plain 200 with JSON."""
 
     content: Mapping[str, Any] | str
@@ -60,8 +59,7 @@ class Reply:
     media_type: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(Struct, frozen=True):
     """What a reply is on the wire. tag: of a 200 to a GET, by which its reader tells whether it has changed."""
 
     data: bytes

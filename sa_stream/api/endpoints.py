@@ -2,8 +2,9 @@
 docs/api.md are made of this list."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.rollups.periods import PERIODS
 from sa_stream.services.traffic_metrics import METRICS
@@ -13,8 +14,7 @@ from sa_stream.services.traffic_times import AUTO, SERIES_PERIODS
 PREFIX = "api/sa"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """choices: all that it may be, if these are few. default: what is meant without it, in words."""
 
     name: str
@@ -25,8 +25,7 @@ class Parameter:
     example: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """name: of the method of Routes__SA that answers. example: of an answer, shortened. try_it: a query that gives one
     like it. long: a step, which takes the time that it takes."""
 

@@ -3,9 +3,9 @@ prometheus-client takes it. Nothing is kept between two scrapes, so what is not 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -24,8 +24,7 @@ log = Log("metrics")
 _BOUNDS = (*(str(bound_ms / 1000) for bound_ms in BUCKETS_MS), "+Inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """What only the process as such knows, asked at each scrape."""
 
     log_lines_dropped: Callable[[], int] = lambda: 0

@@ -1,6 +1,6 @@
 """Files of the archive: when the oldest record of each arrived, and so which windows it may have records of."""
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS
 
@@ -11,8 +11,7 @@ BUFFERING_MS = 16 * MINUTE_MS
 FOLDER_REACH_MS = HOUR_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Oldest:
+class Oldest(Struct, frozen=True):
     """When the oldest record of a file arrived: in [from_ms, until_ms), UTC.
 
     by_name  the file's name says it, to the second; else its folder, to the hour or the day
@@ -43,8 +42,7 @@ class Oldest:
         return range(first, last + 1, WINDOW_MS)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """An object of a store, as it was listed.
 
     storage_class  empty: the store has none
@@ -55,20 +53,18 @@ class Stored:
     size_bytes: int
     etag: str
     modified_ms: int
-    storage_class: str = field(default="", kw_only=True)
-    sha256: str = field(default="", kw_only=True)
+    storage_class: str = ""
+    sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Archive_File(Stored):
+class Archive_File(Stored, frozen=True, kw_only=True):
     """A file of the archive. name: what people call it, `s3://bucket/key` or a path."""
 
     name: str
     oldest: Oldest
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """Files by the arrival of their oldest record, then by key, and how many list requests it took to find them."""
 
     files: tuple[Archive_File, ...]

@@ -6,10 +6,11 @@ https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, .../s3-pref
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from sa_stream.archive.files import BUFFERING_MS, FOLDER_REACH_MS, Oldest
 
@@ -23,8 +24,7 @@ _STEP_S = 900  # offsets from UTC change at full quarters of an hour
 _AFTER_DIGITS = ":"  # the character after 9
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Folders below the archive's prefix, one an hour or one a day.
 
     name     as in LOGS_LAYOUT
@@ -51,8 +51,7 @@ LAYOUTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class List_Request:
+class List_Request(Struct, frozen=True):
     """Keys to look at: those that begin with `prefix`; where names carry times (as in the name, in the archive's time
     zone) only those from `name_from` to `name_to`, both included."""
 
@@ -77,8 +76,7 @@ class List_Request:
         return max(key, stem + _AFTER_DIGITS) if time > self.name_to else key
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """An archive's layout in its time zone, below `base` (empty, or ending in a slash as a rule)."""
 
     base: str
@@ -130,8 +128,7 @@ class Places:
         return [datetime.fromtimestamp(second, self.zone).replace(tzinfo=None) for second in sorted(seconds)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Folder:
+class _Folder(Struct, frozen=True):
     """An hour or a day of an archive. name_begin: how the times in its files' names begin."""
 
     from_ms: int

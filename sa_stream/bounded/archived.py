@@ -7,8 +7,9 @@ Nothing is written over what a state store keeps: that has its own reconciler.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.bounded.files import Window_Read
 from sa_stream.commits.ports import Cache
@@ -38,8 +39,7 @@ OTHER_FILES = "other-files"  # a roll-up lacks it: its entry was made of files t
 _ABOUT = ("status", "revision", "computed_at", "sources", "source_count", "sources_final", "missing_sources")
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """settle_ms  how long after its end the files of a window may take to land
     settings   what decides the content of a window, besides its records
     fields     mask of the used fields that records have as a rule: without them nothing is null in an empty period
@@ -52,8 +52,7 @@ class Rules:
     sampling_percent: float = 100
 
 
-@dataclass(slots=True)
-class Computed_Period:
+class Computed_Period(Struct):
     """A period as its files gave it, with all that it is made of.
 
     window  of everything in it; None once the period above has it
@@ -130,8 +129,7 @@ def _entry(
     return dict(Schema__SA__Aggregate__Window(**entry).json())
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """What the cache says of a period; None: nothing, as it is empty. computed: whether that is what was computed."""
 
     entry: Entry | None

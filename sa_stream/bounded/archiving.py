@@ -6,13 +6,14 @@ loses nothing: the next one carries out the manifests that are open, and then pl
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256 as new_sha256
 from itertools import batched, groupby
 from typing import Protocol
 
 import msgspec
 import xxhash
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sa_stream.archive.files import Archive_File, Stored
 from sa_stream.commits.keys import MANIFESTS_PREFIX, manifest_key
@@ -56,8 +57,7 @@ class Movable_Store(Protocol):
         """Delete an object that still is what was listed, or is not there any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """From where to where files go: from below `base` of one place to below `to_base` of another; or they stay where
     they are, in another storage class."""
 
@@ -72,8 +72,7 @@ class Way:
         return bool(self.storage_class)
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """The first line of a manifest: its name, which way its files go, and when that was written (ISO time)."""
 
     manifest: str
@@ -81,8 +80,7 @@ class Manifest:
     way: Way
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """Another line: a file. path: below both bases; windows: those that it may have records of (ISO times)."""
 
     file: str
@@ -94,8 +92,7 @@ class Move:
     windows: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """A file that stays, and why: the windows for which it does."""
 
     file: Archive_File
@@ -103,14 +100,12 @@ class Left:
     windows: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     move: tuple[Archive_File, ...]
     left: tuple[Left, ...]
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What was done. failed: file -> why; manifests: their keys in the state store."""
 
     files: int = 0
@@ -119,8 +114,7 @@ class Outcome:
     manifests: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True):
     """What is known of windows (start in ms).
 
     is_final  whether nothing more is expected of it
@@ -328,7 +322,7 @@ def carried_out(move: Move, way: Way, source: Movable_Store, target: Movable_Sto
             _copy(move, way, source, target)
             found = source.head(way.base + move.path)
             if found is not None:
-                source.delete(Stored(found.key, move.size_bytes, move.etag, found.modified_ms))
+                source.delete(replace(found, size_bytes=move.size_bytes, etag=move.etag))
     except Source_Error as error:
         return str(error), False
     except Store_Unavailable as error:
@@ -352,7 +346,7 @@ def _copy(move: Move, way: Way, source: Movable_Store, target: Movable_Store) ->
     """Make sure of a copy that is like the original."""
     found = target.head(way.to_base + move.path)
     if found is None:
-        original = Stored(way.base + move.path, move.size_bytes, move.etag, 0)
+        original = Stored(key=way.base + move.path, size_bytes=move.size_bytes, etag=move.etag, modified_ms=0)
         source.copy(original, target, way.to_base + move.path, "")
         found = target.head(way.to_base + move.path)
     _compare(move, target, found)

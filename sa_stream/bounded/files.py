@@ -6,9 +6,10 @@ A duplicate is the same request id in the same window, whichever files it came i
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.log_reading import Log_Reading, Read, counted_pairs
@@ -23,8 +24,7 @@ from sa_stream.windows.window import Window
 type Logs = Iterable[tuple[File_Read, Iterator[Log_Lines | Log_Table]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
+class Counting(Struct, frozen=True):
     """How records are counted, the same for all windows of a run.
 
     intake     field lists of the files that bring none; while they are `auto`, the first lines decide
@@ -43,8 +43,7 @@ class Counting:
     checked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Window_Read:
+class Window_Read(Struct, frozen=True):
     """A window, and every file that may have records of it. Where one of them failed, the window may lack records."""
 
     window: Window

@@ -3,10 +3,10 @@ whoever finds one, and read with the window from then on by everybody.
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any
 
 import xxhash
+from msgspec.structs import astuple
 
 from sa_stream.archive.files import Archive_File, Oldest
 from sa_stream.commits.keys import LATE_FILES_PREFIX, late_file_key, parse_late_file_key
@@ -61,4 +61,6 @@ def _plain(file: Archive_File) -> list[Any]:
 
 def _file_of(plain: list[Any]) -> Archive_File:
     key, size_bytes, etag, modified_ms, name, oldest = plain
-    return Archive_File(key, size_bytes, etag, modified_ms, name, Oldest(*oldest))
+    return Archive_File(
+        key=key, size_bytes=size_bytes, etag=etag, modified_ms=modified_ms, name=name, oldest=Oldest(*oldest)
+    )

@@ -11,13 +11,14 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sa_stream.bounded.files import Counting, Recount
 from sa_stream.bounded.processes import END_S, Processes, Worker
@@ -42,8 +43,7 @@ type Logs = Iterable[tuple[Log_File, Iterator[Log_Lines | Log_Table]]]
 type Open_Logs = Callable[[Sequence[Any]], Logs]
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(Struct, frozen=True):
     """What every process is told once. `wanted`, `settle_ms`: as in Recount. `named`: whether only files that name
     their columns are to be counted now."""
 
@@ -54,8 +54,7 @@ class Setup:
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """Files that one process counts. No file of it, or of a later task, has records of windows that end up to
     `closes_ms`."""
 
@@ -63,8 +62,7 @@ class Task:
     closes_ms: int = BEGINNING_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A task, as it was counted. `left`: places of its files that were left for later."""
 
     files: Sequence[Log_File]
@@ -74,8 +72,7 @@ class Done:
     left: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What one process has counted of windows of which it counts no more, each with the ids of its records.
 
     closes_ms  of the windows that end up to this time no process does
@@ -85,16 +82,14 @@ class Counted:
     windows: Sequence[tuple[Window, UInt64s]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
+class _Packed(Struct, frozen=True):
     """The same on its way."""
 
     closes_ms: int
     windows: Sequence[tuple[bytes, UInt64s]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Next:
+class _Next(Struct, frozen=True):
     """Close windows, then count the files that were announced, and read ahead those that come then."""
 
     closes_ms: int
@@ -426,8 +421,7 @@ def _ended(worker: Worker) -> Process_Ended:
     return Process_Ended(f"A process that counts records {how} {what}{hint}")
 
 
-@dataclass(slots=True)
-class Parts:
+class Parts(Struct):
     """What processes have counted of each window, until it is whole."""
 
     windows: dict[int, list[Window]] = field(default_factory=dict)

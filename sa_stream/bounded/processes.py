@@ -9,11 +9,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.errors import SA_Stream_Error
 
@@ -21,8 +22,7 @@ END_S = 0.5  # a process that is told to end has so long
 _THREADS = "POLARS_MAX_THREADS"
 
 
-@dataclass(slots=True)
-class Worker:
+class Worker(Struct):
     process: BaseProcess
     pipe: Connection
     files: Sequence[Any] = ()  # that it has

@@ -6,8 +6,9 @@ Several processes may share the files (pool.py): the windows are the same.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read

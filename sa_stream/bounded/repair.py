@@ -3,8 +3,9 @@ store goes out. Whoever does it twice, at the same time or later, does no harm: 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Store
@@ -17,8 +18,7 @@ from sa_stream.windows.window import Window
 log = Log("repair")
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(Struct, frozen=True):
     """A window as its files gave it.
 
     read    how many of them were read to their end

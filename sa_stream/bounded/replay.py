@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sa_stream.bounded.entries import bounded_entries
 from sa_stream.bounded.files import Counting, Recount, error_of_rereading

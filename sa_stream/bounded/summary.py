@@ -2,9 +2,10 @@
 out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sa_stream.bounded.log_reading import Read
 from sa_stream.bounded.windows import Bounded_Windows
@@ -14,8 +15,7 @@ from sa_stream.rollups.periods import DAILY
 from sa_stream.rollups.slots import COLUMNS
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """entry  of the whole time, as if it were one day's; `first_ms`, `last_ms`: event times; None without records"""
 
     entry: Entry | None

@@ -3,8 +3,9 @@ each with the reason where one is known. Pure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.rollups.entry import FINAL, MIXED, S3, Entry, merge
 from sa_stream.rollups.periods import HALF_HOUR, ROLLUPS, children, end_of, start_of
@@ -34,8 +35,7 @@ OLDER_VERSION = "a version before did not count it"
 OTHER_RULES = "agents were classified by other rules"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What is known that explains differences, in records.
 
     landed_after  of the window, in files that landed after its entry was computed
@@ -49,8 +49,7 @@ class Facts:
     set_aside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """field: `status_breakdown.2xx` and the like; reasons: empty if none is known."""
 
     field: str

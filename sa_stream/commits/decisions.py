@@ -9,9 +9,10 @@ power cut tore is written again where its content follows from what asks, and pa
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.commits.keys import (
     APPLICATION_KEY,
@@ -42,8 +43,7 @@ _RUNNERS = {
 _TORN_MAX = 100  # objects of one key that are passed over
 
 
-@dataclass(frozen=True, slots=True)
-class Stream_Identity:
+class Stream_Identity(Struct, frozen=True):
     """What tells a stream from another one of the same name: a stream that was deleted and made anew has the same name
     and ARN, the same shard ids, and nothing else in common."""
 

@@ -7,12 +7,12 @@ Calls that do not depend on each other are yielded `together`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(slots=True, frozen=True)
-class Call:
+
+class Call(Struct, frozen=True):
     """One piece of I/O: a function and its arguments."""
 
     function: Callable[..., Any]
@@ -26,8 +26,7 @@ class Call:
         return getattr(self.function, "__qualname__", repr(self.function))
 
 
-@dataclass(slots=True, frozen=True)
-class Together:
+class Together(Struct, frozen=True):
     """Calls of which none depends on another: the driver may make them at the same time and in any order. Its result is
     the list of theirs. If one fails for good, the others may have happened or not."""
 

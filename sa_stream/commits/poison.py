@@ -8,7 +8,8 @@ is set aside as a whole. Only in memory: another process finds out by itself.
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sa_stream.partitions import END
 
@@ -17,8 +18,7 @@ FAILURES_MAX = 9  # or so many in any way, as a message may say something else e
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")  # addresses and places differ between failures of one kind
 
 
-@dataclass(frozen=True, slots=True)
-class Set_Aside:
+class Set_Aside(Struct, frozen=True):
     """Records that are not looked at any more: those whose numbers are in [first, last], and what the engine said."""
 
     first: int
@@ -26,8 +26,7 @@ class Set_Aside:
     error: str
 
 
-@dataclass(slots=True)
-class _Spot:
+class _Spot(Struct):
     """Failures that began at one number. `last` is the last number of the shortest batch that failed: as all of them
     did, what breaks the engine is in that one."""
 

@@ -4,14 +4,13 @@ A progress record is the only thing that readers (the reconciler, health, other 
 immutable: each has its own key, and the highest (number, watermark) is the partition's present.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from sa_stream.partitions import RETIRED, Partial_Name
 from sa_stream.timing import BEGINNING_MS
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """Content of one progress record.
 
     number        sequence number of the last record seen ("0" before the first), or END

@@ -5,8 +5,9 @@ that recovers. Nothing is listed but what workers before this one may have left,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import batched
+
+from msgspec import Struct, field
 
 from sa_stream.commits.keys import (
     PROGRESS_PREFIX,
@@ -26,8 +27,7 @@ from sa_stream.windows.partition_state import Partition_State
 CALLS_MAX = 8  # of one partition at the same time; each put may hold a few megabytes
 
 
-@dataclass(slots=True)
-class Remains:
+class Remains(Struct):
     """Keys that nobody needs any more, or soon.
 
     inherited  the lineage in which somebody before this worker may have written, "" if there is none

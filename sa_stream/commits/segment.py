@@ -1,9 +1,9 @@
 """Consecutive batches of a partition that are folded together: held until then, or read as they come."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct, field
 
 from sa_stream.commits.poison import Set_Aside
 from sa_stream.native.packed import Packed_Numbers, Packed_Payloads
@@ -14,8 +14,7 @@ from sa_stream.records.parser import Parser
 from sa_stream.timing import BEGINNING_MS, Moment
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(Struct):
     """since       when its first batch was received
     lost_at_ms  when set, records before this segment may be gone from the stream, noticed at this time
     aside       when set, these records are not to be read

@@ -1,7 +1,8 @@
 """What the partitions of a worker have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sa_stream.commits.poison import Poison
 from sa_stream.commits.ports import Store
@@ -11,8 +12,7 @@ from sa_stream.records.intake import Intake
 from sa_stream.timing import BEGINNING_MS, Timing
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Where a partition without checkpoint and parents begins.
 
     from_ms     BEGINNING_MS for TRIM_HORIZON, else the time that LATEST or the setting was resolved to, once
@@ -26,8 +26,7 @@ class Start:
     adopted_ms: int = BEGINNING_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """new_lineage  makes a random id
     poison       on what the engine has failed
     published    whether the window's entry lists this partial of a partition as its source; only asked about windows

@@ -7,16 +7,16 @@ https://docs.aws.amazon.com/firehose/latest/dev/basic-deliver.html, .../s3-objec
 import random
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from sa_stream.archive.layout import Places
 
 NAME_AND_VERSION = "logs-1"
 
 
-@dataclass(frozen=True, slots=True)
-class Buffering:
+class Buffering(Struct, frozen=True):
     """When a file is delivered: at whichever of the two comes first.
 
     least_ms, most_ms  how long it has taken in lines: drawn anew for each file, as what one sets is a hint
@@ -62,8 +62,7 @@ def delivered(
             yield _file(buffer, places, rng)
 
 
-@dataclass(slots=True)
-class _Buffer:
+class _Buffer(Struct):
     oldest_ms: int = 0
     until_ms: int = 0
     size_bytes: int = 0

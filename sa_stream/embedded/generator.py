@@ -8,13 +8,13 @@ Below `Traffic` are the places that lines can be put: the in-memory Kinesis, a r
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from msgspec import Struct
 
 from sa_stream.embedded import visitors
 from sa_stream.errors import Config_Error, Field_List_Error
@@ -106,8 +106,7 @@ _ADDRESSES = (
 _QUOTES = (b'/say/"hello', b'"', b'""/quoted""', b'/it\'s/"a",b')
 
 
-@dataclass(slots=True, frozen=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """Some lines, in the order of their arrival.
 
     data        all lines, each with its newline

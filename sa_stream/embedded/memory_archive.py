@@ -28,7 +28,10 @@ class Memory_Archive:
         if key not in self._objects:
             insort(self.keys, key)
         etag = md5(content, usedforsecurity=False).hexdigest()
-        self._objects[key] = Stored(key, len(content), etag, modified_ms, storage_class=storage_class), content
+        self._objects[key] = (
+            Stored(key=key, size_bytes=len(content), etag=etag, modified_ms=modified_ms, storage_class=storage_class),
+            content,
+        )
 
     def name_of(self, key: str) -> str:
         return f"memory://{key}"

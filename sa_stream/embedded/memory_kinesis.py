@@ -10,10 +10,10 @@ import binascii
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from threading import RLock
 
 import msgspec
+from msgspec import Struct, field
 
 from sa_stream.errors import SA_Stream_Error
 from sa_stream.timing import DAY_MS
@@ -70,8 +70,7 @@ class _Iterator(msgspec.Struct, array_like=True):
     born_ms: int
 
 
-@dataclass(slots=True)
-class Shard:
+class Shard(Struct):
     """One shard and its records. Positions count every record that it ever took, trimmed ones too."""
 
     number: int
@@ -132,8 +131,7 @@ class Shard:
         return self.dropped + gone
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(Struct):
     name: str
     created_ms: int
     retention_ms: int
@@ -161,8 +159,7 @@ class Stream:
         return shard
 
 
-@dataclass(slots=True)
-class Records_Page:
+class Records_Page(Struct):
     """Answer of GetRecords: parallel lists of records. `next_iterator` is None at the end of a closed shard, and then
     `children` are the shards that go on."""
 
@@ -175,8 +172,7 @@ class Records_Page:
     children: list[Shard]
 
 
-@dataclass(slots=True)
-class Shards_Page:
+class Shards_Page(Struct):
     shards: list[Shard]
     next_token: str | None
 

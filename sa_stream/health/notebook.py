@@ -5,8 +5,8 @@ data path is alive (`readiness`). It has no clock of its own.
 import copy
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+
+from msgspec import Struct, field
 
 from sa_stream.health.counts import Counts
 from sa_stream.timing import Moment
@@ -15,8 +15,7 @@ SILENT_MS = 60_000  # without a read (or a publishing round) for this long, a pa
 KCL_RUNNING = "running"
 
 
-@dataclass(slots=True)
-class Shard_View:
+class Shard_View(Struct):
     """What is known of one shard. None: not yet.
 
     lag_ms             as of the last read; it grows while nothing is read (`lag_ms_at`)
@@ -50,11 +49,7 @@ class Shard_View:
         return self.lag_ms + (unread_ms if grows else 0)
 
 
-_values = attrgetter(*(each.name for each in fields(Shard_View)))  # `copy.copy` takes four times as long
-
-
-@dataclass(slots=True)
-class Store_View:
+class Store_View(Struct):
     """What is known of one store. failing_since is the first failure after the last success; None: it works. calls:
     since the start; failures: how many of them."""
 
@@ -65,8 +60,7 @@ class Store_View:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class Kcl_View:
+class Kcl_View(Struct):
     """What is known of the KCL's process.
 
     state       what its supervisor says: `running`, or in words what keeps it from running
@@ -79,8 +73,7 @@ class Kcl_View:
     unread: dict[str, Moment] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Repairs_View:
+class Repairs_View(Struct, frozen=True):
     """waiting  windows (start in ms) that are to be computed from the archive, and were not yet
     failed   window -> why its last try failed
     """
@@ -89,8 +82,7 @@ class Repairs_View:
     failed: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Last_Window:
+class Last_Window(Struct, frozen=True):
     """The last half hour that is final. None: not in its entry, or there is nothing to divide by.
 
     error_rate, hit_rate  share of 5xx, and of hits, from 0 to 1
@@ -103,8 +95,7 @@ class Last_Window:
     p95_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finality_View:
+class Finality_View(Struct, frozen=True):
     """final_until_ms  all half hours before it are final, or will never be by themselves
     windows_partial  of the last two days: ended, not final, and waited for
     """
@@ -113,8 +104,7 @@ class Finality_View:
     windows_partial: int
 
 
-@dataclass(slots=True)
-class Health_View:
+class Health_View(Struct):
     """Everything that is known, at one moment.
 
     kcl   None when shards are read without it
@@ -342,7 +332,7 @@ class Health:
         with self._lock:
             # What is in them is replaced as a whole, and never changed: a copy of each is enough.
             view = copy.copy(self._view)
-            view.shards = {name: Shard_View(*_values(shard)) for name, shard in view.shards.items()}
+            view.shards = {name: copy.copy(shard) for name, shard in view.shards.items()}
             view.stores = {name: copy.copy(store) for name, store in view.stores.items()}
             view.kcl = copy.copy(view.kcl)
             view.gone, view.lost = dict(view.gone), dict(view.lost)

@@ -8,11 +8,11 @@ import ctypes
 import mmap
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from sa_stream import native
 
@@ -75,8 +75,7 @@ class _Layout(ctypes.Structure):
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Line_Layout:
+class Line_Layout(Struct, frozen=True):
     """Where in a line of so many `fields` (from 0; None: nowhere) is what. `columns`: of each coded column; `path`: the
     one of these that ends at its query. `times`: of each column of how long something took."""
 

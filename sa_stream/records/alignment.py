@@ -5,11 +5,11 @@ Two sweeps over (columns × fields) tell which fields a column can be in any suc
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(Struct, frozen=True):
     """names        the cheapest choice, a field for each column
     candidates   the fields that each column can be, in AWS's order
     may_be_away  fields that some choice does without

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from sa_stream.frames import pl
 from sa_stream.records.coded import Coded, coded
@@ -41,8 +41,7 @@ CODED_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in (*_NUMBERS, R
 LIST_COLUMNS = (*CODED_COLUMNS, REQUEST_ID, *DURATIONS, "status", "bytes")  # of `Lists`
 
 
-@dataclass(slots=True)
-class Texts:
+class Texts(Struct):
     """Records of which there are many.
 
     coded        column -> its texts, of CODED_COLUMNS ('' or '-' is missing)
@@ -95,8 +94,7 @@ class Texts:
         return Texts(coded, micros, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
 
 
-@dataclass(slots=True)
-class Dropped:
+class Dropped(Struct):
     """Records that are in no aggregate, one element each.
 
     payload, line   which line (from 0) of which payload of the call
@@ -139,8 +137,7 @@ class Dropped:
         return Dropped(self.payload[order], self.line[order], self.reason[order], self.field_count[order], self.misfits)
 
 
-@dataclass(slots=True)
-class Columns:
+class Columns(Struct):
     """Well-formed records in their order, one row each.
 
     table          what is counted; of few records lists with LIST_COLUMNS (of a text None is missing as well; times

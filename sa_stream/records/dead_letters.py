@@ -5,10 +5,11 @@ out. Every one is counted; only so many a minute are kept, as a broken sender br
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from sa_stream.records.decoder import portions
 from sa_stream.records.fields import FORBIDDEN_FIELDS, MISSING, Field_List, Field_Lists
@@ -30,8 +31,7 @@ _HIDDEN = FORBIDDEN_FIELDS | {"x-edge-request-id", "cs-user-agent", "cs-uri-quer
 _CUT_AT_QUERY = ("cs-uri-stem", "cs-referer")
 
 
-@dataclass(frozen=True, slots=True)
-class Dead_Letter:
+class Dead_Letter(Struct, frozen=True):
     """Why one line was not counted, and where it is.
 
     number       sequence number of its record
@@ -56,14 +56,13 @@ class Dead_Letter:
 
     def to_json(self) -> bytes:
         """Its content in the state store; equal letters give equal bytes."""
-        content = {name: getattr(self, name) for name in sorted(self.__slots__)}
+        content = dict(sorted(asdict(self).items()))
         if self.text is None:
             del content["text"]
         return msgspec.json.encode(content)
 
 
-@dataclass(frozen=True, slots=True)
-class Set_Aside_Letter:
+class Set_Aside_Letter(Struct, frozen=True):
     """Why consecutive records were passed over unread, and which: the engine failed on them again and again.
 
     number, last_number  sequence numbers of the first and the last of them
@@ -90,7 +89,7 @@ class Set_Aside_Letter:
 
     def to_json(self) -> bytes:
         """Its content in the state store; equal letters give equal bytes."""
-        content = {name: getattr(self, name) for name in sorted(self.__slots__)}
+        content = dict(sorted(asdict(self).items()))
         if self.texts is None:
             del content["texts"]
         return msgspec.json.encode(content)

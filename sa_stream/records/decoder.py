@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from sa_stream.frames import pl
 from sa_stream.records.columns import FEW_ROWS, FIELDS, TOO_LONG, Bools, Dropped, Int64s
@@ -33,8 +33,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(slots=True)
-class Decoded:
+class Decoded(Struct):
     """Rows of one field list.
 
     layout         the list; `frame`: its text columns, all of TEXT_COLUMNS among them (null or "-" is missing)
@@ -308,8 +307,7 @@ class _Lines:
         return b"".join([view[self.starts[first] : self._ends[last - 1]] for first, last in runs])
 
 
-@dataclass(slots=True)
-class Portion:
+class Portion(Struct):
     """Lines of consecutive payloads that are read together.
 
     first_payload  the place of the first payload among all; `first_line`: how many of its lines came before

@@ -7,7 +7,9 @@ whatever choice of AWS's fields explains the columns.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sa_stream.errors import Field_List_Error
 from sa_stream.records.alignment import Alignment, aligned
@@ -46,8 +48,7 @@ _ADVICE = (
 )
 
 
-@dataclass(slots=True)
-class First_Records:
+class First_Records(Struct):
     """The first records of an input, of as many payloads or buffers as it takes. Empty lines and comments are none.
 
     lines  how many lines were looked at, size_bytes: of how many bytes; rows: the fields of each record
@@ -96,8 +97,7 @@ class First_Records:
                 self.rows.append(line.decode("utf-8", "replace").split("\t"))
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What the first records say of their list.
 
     rows        the records that were judged, all of one number of fields

@@ -8,9 +8,10 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+
+from msgspec import Struct, field
 
 from sa_stream.errors import Field_List_Error
 from sa_stream.secrecy import as_found
@@ -118,8 +119,7 @@ class Time_Form(StrEnum):
     DATE_AND_TIME = "date and time"
 
 
-@dataclass(frozen=True, slots=True)
-class Field_List:
+class Field_List(Struct, frozen=True):
     """The columns of one form of line, in order. `dropped` names columns that are there and are never read."""
 
     names: tuple[str, ...]
@@ -149,8 +149,7 @@ class Field_List:
         return frozenset(name for name in USED_FIELDS if name not in others and self.index(name) is not None)
 
 
-@dataclass(frozen=True)
-class Field_Lists:
+class Field_Lists(Struct, frozen=True, dict=True):
     """Every form of line that is accepted, told apart by their number of fields.
 
     by_count  number of fields -> list; empty as long as `auto` is undecided

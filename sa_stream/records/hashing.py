@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
+from msgspec import Struct
 
 from sa_stream import native
 from sa_stream.frames import pl
@@ -30,8 +30,7 @@ def hash_of(value: str, seed: int) -> int:
     return xxhash.xxh3_64_intdigest(value.encode(), seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Texts_In:
+class Texts_In(Struct, frozen=True):
     """Texts that lie in one piece of UTF-8, each from `begin` to `end`, as the kernel reads them."""
 
     data: bytes

@@ -1,9 +1,8 @@
 """How records are read, and what of them is kept: the settings of an application, which are the same for all its
 partitions."""
 
-from dataclasses import dataclass, field
-
 import xxhash
+from msgspec import Struct, field
 
 from sa_stream.records.agents import RULES_VERSION
 from sa_stream.records.columns import REASONS
@@ -16,8 +15,7 @@ from sa_stream.timing import Timing
 READING = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Struct, frozen=True):
     """lists  what each field of a line is; `rules`: what paths are stored as
 
     keep_text       dead letters have the text of their records

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from sa_stream.errors import Config_Error
 from sa_stream.frames import pl
@@ -201,8 +202,7 @@ def normalized(path: str) -> str:
 _REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))")
 
 
-@dataclass(frozen=True, slots=True)
-class Path_Rules:
+class Path_Rules(Struct, frozen=True):
     """What the operator replaces in paths (tokens and ids in segments): pattern and replacement, in this order.
 
     Patterns are Rust regular expressions, which take linear time on any path; `${1}` or `${name}` in a replacement is

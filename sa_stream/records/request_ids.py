@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from sa_stream.frames import pl
 from sa_stream.records.coded import Bools
@@ -15,8 +15,7 @@ from sa_stream.records.hashing import Int64s, Texts_In, UInt64s, hash_expression
 REQUEST_ID = "x-edge-request-id"
 
 
-@dataclass(frozen=True, slots=True)
-class Request_Ids:
+class Request_Ids(Struct, frozen=True):
     """One for each record."""
 
     _held: pl.Series | Texts_In  # in which those that are missing are empty

@@ -17,13 +17,13 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from sa_stream.errors import Source_Error
 from sa_stream.frames import pl
@@ -46,8 +46,7 @@ _DECIDING = {"date", "time", "timestamp", "timestamp-ms", "cs-host", *RESULT_FIE
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Named_Fields:
+class Named_Fields(Struct, frozen=True):
     """How the lines of one log are read.
 
     lists         the one field list; `columns`: the name in the log of each column that is read, in the list's order

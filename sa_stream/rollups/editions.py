@@ -10,7 +10,8 @@ days. Those of a closed day (or month) are kept together in one object, so their
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sa_stream.commits.keys import EDITIONS_PREFIX, closed_editions_key, edition_key
 from sa_stream.commits.operations import Steps, call, drive, together
@@ -32,8 +33,7 @@ type Kept = tuple[int, Entry | None]  # number and entry of an edition
 NONE_KEPT: Kept = (-1, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Editions:
+class Editions(Struct, frozen=True):
     """What there is of a key: the highest edition's entry (None: there is none, or none that can be read), the number
     that the next one gets, and the keys of all."""
 

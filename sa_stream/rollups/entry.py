@@ -5,9 +5,10 @@ anything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as field_of
 from typing import Any
+
+from msgspec import Struct
+from msgspec import field as field_of
 
 from sa_stream.records.fields import (
     ALLOWABLE_FIELDS,
@@ -38,8 +39,7 @@ SCHEMA_VERSION = 2
 FROM_CACHE = ("Hit", "RefreshHit", "OriginShieldHit")
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(Struct, frozen=True):
     """What one version of an entry says of itself.
 
     sources  what was merged: partials of a half hour, entries of a roll-up

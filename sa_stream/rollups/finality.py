@@ -6,7 +6,8 @@ worked out once for a set of progress records, and asking about a window then co
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sa_stream.commits.progress import Progress
 from sa_stream.partitions import NOTHING_READ, Partial_Name, Shard_Info
@@ -27,16 +28,14 @@ OLD_LIST = "old-list"  # ListShards answers from before this shard was made, so 
 type Sources = tuple[tuple[str, Partial_Name], ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """A partition without which a window is not final, and why."""
 
     partition: str
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
-class Window_View:
+class Window_View(Struct, frozen=True):
     """What the progress records say about one window.
 
     sources  every partition that names a partial of it, sorted

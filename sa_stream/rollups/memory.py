@@ -3,10 +3,10 @@ looked at again. Losing it costs reads, or time until a map may forget a window;
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import lru_cache
 
 import xxhash
+from msgspec import Struct
 
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Sources
@@ -17,8 +17,7 @@ from sa_stream.timing import BEGINNING_MS, Moment
 NOT_DUE, NEXT_PASS, AFTER_GRACE = 0, 1, 2
 
 
-@dataclass(slots=True)
-class Known:
+class Known(Struct):
     """What was last read under a key, which view it was equal to, and since when it is seen to show some sources.
 
     ours         it is what we wrote ourselves
@@ -37,8 +36,7 @@ class Known:
     final_since: Moment | None = None
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(Struct):
     """A key that is looked at again: in the next pass, and once more `grace_ms` after that. Between the last look at an
     entry and its write, a writer may have stood still for any time, so what it wrote over may be newer."""
 

@@ -5,8 +5,9 @@ was replaced while we came to it: the newest one of its partition has it all, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import batched
+
+from msgspec import Struct, field
 
 from sa_stream.commits.keys import partial_key
 from sa_stream.commits.operations import Steps, call, together
@@ -23,8 +24,7 @@ MERGED_AT_ONCE = 16
 READS_MAX = 3  # of one partial, while it is replaced
 
 
-@dataclass(slots=True)
-class Merged:
+class Merged(Struct):
     """sources  as wanted, with the newer names of partials that were replaced meanwhile
     window   the sum; None if a part is not to be had, which is never taken for zero: `failed` is that one, with others
              that were looked at and are to be published anew too, and `error` what is wrong with its bytes (None: it is
@@ -37,8 +37,7 @@ class Merged:
     error: Corrupt_State | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Merger:
+class Merger(Struct, frozen=True):
     """Reads and adds up the parts of an entry."""
 
     store: Store

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sa_stream.commits.progress import Progress
 from sa_stream.rollups.finality import Sources, Stream_View
@@ -11,16 +12,14 @@ from sa_stream.rollups.repairs import Repair, Repair_Settings
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(Struct, frozen=True):
     """A process that publishes: a name that it has as long as it runs, and its version."""
 
     name: str
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciler_Settings:
+class Reconciler_Settings(Struct, frozen=True):
     """refresh_ms  least time between two versions of an entry of this period, unless it becomes final
     verify_ms   how long at most something that was seen equal is believed without reading the cache again;
                 verify_final_ms: ... of what was final, which others change only where a progress record names something
@@ -50,8 +49,7 @@ class Reconciler_Settings:
     worker: Worker | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """An entry that was written in a pass. revised: it had been final with another content."""
 
     cache_key: str
@@ -61,8 +59,7 @@ class Written:
     revised: bool
 
 
-@dataclass(slots=True)
-class Pass_Result:
+class Pass_Result(Struct):
     """What one pass saw and did.
 
     waiting       those of them that have ended and that some shard has not passed yet

@@ -9,7 +9,8 @@ a month, of days) go together.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sa_stream.commits.keys import PARTIALS_PREFIX, REPAIRS_PREFIX, parse_repair_key, window_label
 from sa_stream.commits.operations import Steps, call
@@ -40,8 +41,7 @@ IN_USE = "in-use"  # something of it may still be amended
 UNVERIFIED = "files-not-verified"  # files of it lie in the archive that were not held against it yet
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """How many days entries are kept after their day (or month, of days) is over; 0: for ever."""
 
     raw_days: int = 7
@@ -61,8 +61,7 @@ class Retention:
         return days * DAY_MS or NEVER_MS
 
 
-@dataclass(slots=True)
-class Pruned:
+class Pruned(Struct):
     """gone: what -> entries; together: of which day (or month) -> entries; files: of the cache service that went with
     them, and orphans; left: what -> why -> entries that are older than they are kept."""
 
@@ -92,8 +91,7 @@ class Finals:
         return self._known[key]
 
 
-@dataclass(frozen=True, slots=True)
-class In_Use:
+class In_Use(Struct, frozen=True):
     """What of the state store says that something of a window may still be published."""
 
     stream: Stream_View

@@ -3,8 +3,9 @@ it, when it counts as published, and deleting the summaries that no entry names 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.commits.operations import Steps, call, drive
 from sa_stream.commits.ports import Cache, Store
@@ -20,8 +21,7 @@ from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Cons
 from sa_stream.timing import NEVER_MS, Moment
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What there is of a key. `entry` is what counts: the highest edition, if what the cache shows is below it.
 
     editions  None as long as they were not looked at
@@ -41,8 +41,7 @@ class Found:
 type Superseded = dict[str, tuple[str, Moment]]  # summary -> the key of the entry that stopped naming it, and when
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     """The way of entries to the cache."""
 
     store: Store

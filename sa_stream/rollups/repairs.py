@@ -7,12 +7,12 @@ of nothing that the stream has made final.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import msgspec
 import xxhash
+from msgspec import Struct
 
 from sa_stream.commits.keys import REPAIRS_PREFIX, parse_repair_key, repair_files_key, repair_key
 from sa_stream.commits.operations import Steps, call
@@ -37,8 +37,7 @@ IMPOSSIBLE_FOR_MS = HOUR_MS  # windows of such a month are left out so long afte
 NEVER_BY_ITSELF = (NOT_COVERED, BEFORE_START, SET_ASIDE)  # what the stream cannot make up for
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Repair:
+class Repair(Struct, frozen=True, order=True):
     """A window as its files gave it.
 
     files    how many of them were read; a repair of more takes the place of one of less
@@ -152,8 +151,7 @@ def needs_repair(view: Window_View, standing: frozenset[str]) -> bool:
     return bool(reasons.intersection(NEVER_BY_ITSELF)) or any(missing.partition in standing for missing in view.missing)
 
 
-@dataclass(frozen=True, slots=True)
-class Repair_Settings:
+class Repair_Settings(Struct, frozen=True):
     """after_ms      how long after its end a window is computed from the archive, unless it is final then, or a shard
                   that it waits for makes progress
     only_from_ms  there is no stream: every window is computed so that begins then or later; None: there is one

@@ -2,9 +2,10 @@
 What a pass of the reconciler saw comes in; the body of `status/stream` goes out. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.rollups.entry import Entry
 from sa_stream.rollups.finality import Stream_View
@@ -23,8 +24,7 @@ WORKER_MS = 10 * MINUTE_MS  # a worker that has not been seen for so long is gon
 EVERY_MS = MINUTE_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """A half hour that has ended, or goes on. reason: why it is not final, '' if it is; requests: counted so far."""
 
     start_ms: int

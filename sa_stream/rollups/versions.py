@@ -1,6 +1,6 @@
 """Versions of an entry, compared. Pure."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sa_stream.partitions import Partial_Name
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
@@ -9,8 +9,7 @@ from sa_stream.rollups.periods import HOURLY
 from sa_stream.rollups.slots import waits_of
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
+class Brief(Struct, frozen=True):
     """What roll-ups need of an entry, and how many requests it has counted. `missing`: of an hour, the half hours that
     are not final, and why; `parts`: of a roll-up, the summaries that it is made of."""
 

@@ -2,8 +2,10 @@
 says now come in. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sa_stream.commits.keys import partial_key
 from sa_stream.partitions import Partial_Name, number_of
@@ -32,8 +34,7 @@ type Json_List = Sequence[Mapping[str, Any]]
 NOT_PUBLISHED = "not-published"  # a roll-up waits for an entry that is about to be written
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A mergeable window in the state store: its key, why it may be gone, and the entry to publish anew then, or the
     partition of which it is."""
 
@@ -43,8 +44,7 @@ class Part:
     partition: str = ""
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(Struct):
     """What an entry should say, and what to make it of. `sources` and `missing` are as in its JSON; `zeros` are keys of
     the entries below a roll-up that count as final because they are empty; `waits` are its slots that are not final."""
 

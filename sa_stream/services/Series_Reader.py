@@ -3,9 +3,10 @@ months, which have a column of half hours and days, and from a slot's own entry 
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.errors import Store_Unavailable
 from sa_stream.rollups.periods import (
@@ -48,8 +49,7 @@ READS_LEAN = 10  # what a week by half hours may cost, with the newest of them, 
 type Entry = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Read_Series:
+class Read_Series(Struct):
     """slots, oldest first; entries: all that they are from."""
 
     slots: list[Slot]

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Not_In_Time
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from osbot_utils.type_safe.primitives.core.Safe_UInt import Safe_UInt
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
@@ -134,8 +134,7 @@ class Service__SA__Cache(Type_Safe):
             self._characters -= oldest.characters
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     entry: Entry | None
     characters: int
     read: Moment

@@ -6,8 +6,9 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.errors import Conflict, Not_There, Request_Error, SA_Stream_Error, Store_Unavailable
 from sa_stream.log import JOB_FAILED, Log
@@ -22,8 +23,7 @@ WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 log = Log("jobs")
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """state: waiting, running, done or failed."""
 
     id: str
@@ -46,8 +46,7 @@ class Job:
         }
 
 
-@dataclass(slots=True)
-class Service__SA__Jobs:
+class Service__SA__Jobs(Struct):
     """The worker starts with the first job, and ends with the process: a step that is cut off may be run again."""
 
     steps: Service__SA__Steps

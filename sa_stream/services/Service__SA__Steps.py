@@ -2,9 +2,9 @@
 what was done and what remains goes out. Each unit may be run again, and in any order."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Bad_Parameter, Config_Error, Conflict, Source_Error, Store_Unavailable
@@ -27,8 +27,7 @@ _UNITS = {INGEST: HOURLY, CONSOLIDATE: HALF_HOUR, AGGREGATE: DAILY}
 type Result = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One thing to do. starts_ms: where its units begin, oldest first; of `archive` none."""
 
     step: str

@@ -3,6 +3,8 @@ numpy (and boto3, for a bucket), so it is itself loaded only when a step is call
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import asdict
+
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.archived import Computed_Period, Rules, compute_period
@@ -56,7 +58,7 @@ class Log_Archive:
             raise Source_Error(f"{name} is in no folder of the archive: expected {places.base}{places.layout.folder}")
         for stored in store.page(key).objects[:1]:  # the shortest key with this beginning comes first
             if stored.key == key:
-                return Archive_File(key, stored.size_bytes, stored.etag, stored.modified_ms, name, oldest)
+                return Archive_File(**asdict(stored), name=name, oldest=oldest)
         raise Source_Error(f"{name} is not there")
 
     def logs(self, files: Files) -> Logs:

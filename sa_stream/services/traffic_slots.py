@@ -6,9 +6,10 @@ of the last two only `zero` is a number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, MONTHLY, end_of, from_iso, iso, parse_cache_key
 from sa_stream.services.traffic_metrics import IN_SLOTS, OF_MINUTES, added, nothing, values_of
@@ -27,8 +28,7 @@ STATUS_LOOKS_BACK_MS = 2 * DAY_MS
 type Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """values: by metric; none where it is missing. reason: why it is not settled, '' if it is."""
 
     start_ms: int

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+
+from msgspec import Struct
 
 from sa_stream.errors import Bad_Parameter
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY, MONTHLY, PERIODS, end_of, start_of, utc
@@ -25,8 +26,7 @@ _KEY_FORMATS = {
 _LOCAL_STEP = timedelta(minutes=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A stretch of slots of one length. starts_ms: where they begin, and as the last where the last of them ends; zone:
     whose days they are."""
 

@@ -4,6 +4,8 @@ bucket."""
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import asdict
+
 from sa_stream.archive.files import Archive_File, Found, Stored
 from sa_stream.archive.layout import AUTO, LAYOUTS, Layout, List_Request, Places, is_folder
 from sa_stream.errors import Source_Error
@@ -81,15 +83,7 @@ class Archive:
         if oldest is None:
             return None
         name = self.store.name_of(stored.key)
-        return Archive_File(
-            stored.key,
-            stored.size_bytes,
-            stored.etag,
-            stored.modified_ms,
-            name,
-            oldest,
-            storage_class=stored.storage_class,
-        )
+        return Archive_File(**asdict(stored), name=name, oldest=oldest)
 
     def _taken(self, page: Page, request: List_Request, from_ms: int, until_ms: int) -> list[Archive_File]:
         wanted = (stored for stored in page.objects if request.wants(self.places.name_time(stored.key)))

@@ -1,13 +1,13 @@
 """Where an archive can lie: what a bucket and a folder have in common."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from sa_stream.archive.files import Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One answer to a list request: objects ascending by key; the names of folders, where they were asked for; whether
     there is more."""
 

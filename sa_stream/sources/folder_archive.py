@@ -65,7 +65,7 @@ class Folder_Archive:
             return None
         except OSError as error:
             raise Source_Error(f"{path} cannot be read: {error.strerror or error}") from error
-        return Stored(key, seen.st_size, _etag(seen), seen.st_mtime_ns // 1_000_000)
+        return Stored(key=key, size_bytes=seen.st_size, etag=_etag(seen), modified_ms=seen.st_mtime_ns // 1_000_000)
 
     def copy(self, stored: Stored, target: "Folder_Archive", key: str, storage_class: str) -> None:
         """Copy a file that still is what was listed, with its times; it is on the disk then, whole or not at all. A
@@ -163,7 +163,7 @@ def _sync(folder: Path) -> None:
 
 def _stored(key: str, entry: os.DirEntry[str]) -> Stored:
     seen = entry.stat()
-    return Stored(key, seen.st_size, _etag(seen), seen.st_mtime_ns // 1_000_000)
+    return Stored(key=key, size_bytes=seen.st_size, etag=_etag(seen), modified_ms=seen.st_mtime_ns // 1_000_000)
 
 
 def _etag(seen: os.stat_result) -> str:

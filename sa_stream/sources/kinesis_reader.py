@@ -6,7 +6,6 @@ of a call is an argument, in milliseconds since the epoch.
 
 import random
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -24,6 +23,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from msgspec import Struct
 
 from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.partitions import Batch, Shard_Info
@@ -92,8 +92,7 @@ def _answer_of(parsed: dict[str, Any]) -> _Answer:
     return _Answer(records, parsed.get("NextShardIterator"), parsed.get("MillisBehindLatest"))
 
 
-@dataclass(slots=True, frozen=True)
-class Stream_Info:
+class Stream_Info(Struct, frozen=True):
     """What DescribeStreamSummary says of the stream."""
 
     name: str

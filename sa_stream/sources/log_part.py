@@ -1,8 +1,9 @@
 """One log file, wherever it lies, before it is opened."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from sa_stream.log_file import Log_Form
 
@@ -13,8 +14,7 @@ class Readable(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True, frozen=True)
-class Log_Part:
+class Log_Part(Struct, frozen=True):
     """One file to read, or a range of one.
 
     name        what errors call it

@@ -73,10 +73,10 @@ class S3_Archive:
             answer = self._listed(prefix, **more)
         objects = tuple(
             Stored(
-                str(entry["Key"]),
-                int(entry["Size"]),
-                str(entry["ETag"]).strip('"'),
-                int(entry["LastModified"].timestamp() * 1000),
+                key=str(entry["Key"]),
+                size_bytes=int(entry["Size"]),
+                etag=str(entry["ETag"]).strip('"'),
+                modified_ms=int(entry["LastModified"].timestamp() * 1000),
                 storage_class=str(entry.get("StorageClass", STANDARD)),
             )
             for entry in answer.get("Contents", ())
@@ -142,10 +142,10 @@ class S3_Archive:
         if found is None:
             return None
         return Stored(
-            key,
-            int(found["ContentLength"]),
-            str(found["ETag"]).strip('"'),
-            int(found["LastModified"].timestamp() * 1000),
+            key=key,
+            size_bytes=int(found["ContentLength"]),
+            etag=str(found["ETag"]).strip('"'),
+            modified_ms=int(found["LastModified"].timestamp() * 1000),
             storage_class=str(found.get("StorageClass", STANDARD)),
             sha256=_sha256(found),
         )

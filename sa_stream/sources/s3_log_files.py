@@ -3,8 +3,9 @@ from `log_files`, as loading boto3 takes longer than reading many a file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from sa_stream.archive.files import Stored
 from sa_stream.errors import Source_Error
@@ -13,8 +14,7 @@ from sa_stream.sources.read_ahead import THREADS, Read_Ahead
 from sa_stream.sources.s3_archive import S3_Archive
 
 
-@dataclass(frozen=True, slots=True)
-class Log_Object:
+class Log_Object(Struct, frozen=True):
     """One log in a bucket."""
 
     bucket: str

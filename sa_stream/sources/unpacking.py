@@ -2,11 +2,11 @@
 within the other. Holds one block at a time, whatever it unpacks to."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 from backports import zstd
 from isal import isal_zlib
+from msgspec import Struct
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File
@@ -18,8 +18,7 @@ HEAD_BYTES = 1 << 16  # as many tell what a file is
 _GZIP_ERROR: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # its stub takes the class for one
 
 
-@dataclass(slots=True, frozen=True)
-class _Packing:
+class _Packing(Struct, frozen=True):
     name: str
     magic: bytes
     unpacker: Callable[[], "_Gzip | _Zstd"]

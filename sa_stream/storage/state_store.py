@@ -9,12 +9,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
 import obstore
+from msgspec import Struct
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
@@ -64,8 +64,7 @@ _HOPELESS = (
 log = Log("store")
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One object of a listing; `modified_ms` is the store's clock."""
 
     key: str

@@ -1,10 +1,9 @@
 """From when on a partition vouches: what its first start can be sure of, and what takes that away."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class First_Start:
+class First_Start(Struct, frozen=True):
     """What a partition that starts without a past, in a stream that may have trimmed something, can be sure of.
 
     What retention the stream had before we first asked is known to nobody, only that it was never below a day. So the
@@ -47,8 +46,7 @@ _WHY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """Why a partition covers less than before, and from when on it vouches."""
 
     kind: str

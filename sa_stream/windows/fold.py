@@ -7,12 +7,12 @@ times) is understood per distinct value.
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import batched, groupby
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from sa_stream.records.coded import Coded, counted
 from sa_stream.records.columns import NO_STATUS, Bools, Columns, Lists
@@ -59,8 +59,7 @@ WINDOWS_TOGETHER = 512  # so many are folded at once, which bounds what is told 
 _COUNTRY = re.compile("[A-Z]{2}|T1")  # T1: Tor
 
 
-@dataclass(slots=True)
-class Hashed:
+class Hashed(Struct):
     """Hashes of the chosen rows' request ids, each under the secret of its window's month."""
 
     request_ids: UInt64s

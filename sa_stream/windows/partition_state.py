@@ -6,11 +6,11 @@ neither on batches nor on anybody's clock, so whoever computes it again gets the
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
 
 import numpy as np
+from msgspec import Struct, field
 
 from sa_stream.format import pack, unpack
 from sa_stream.partitions import NOTHING_READ, Partial_Name
@@ -34,8 +34,7 @@ ID_MONTHS = 2  # the newest, of which ids within the horizon of duplicates may b
 SECRETS_DIFFER = -1  # a tag that no secret has
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """Records, and what follows from their times.
 
     starts  the window of each (start in ms); `moves`: how far each moves the watermark (ms)
@@ -46,8 +45,7 @@ class Placed:
     moves: Int64s
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
+class Verdicts(Struct, frozen=True):
     """What becomes of each record.
 
     starts     the window it belongs to (start in ms)
@@ -67,8 +65,7 @@ class Shrunk(Enum):
     BOUNDED = "keeps its top paths"
 
 
-@dataclass(slots=True)
-class Partition_State:
+class Partition_State(Struct):
     """State of one partition.
 
     number             of the last record; `partials` names the partial of every window that has one; `windows` holds
@@ -103,7 +100,7 @@ class Partition_State:
     first_start: First_Start | None = None
     first_vouched: bool = False
     losses: list[Loss] = field(default_factory=list)
-    traffic: Traffic = field(default_factory=Counter, compare=False)
+    traffic: Traffic = field(default_factory=Counter)
     ids: Recent_Ids = field(default_factory=lambda: Recent_Ids(horizon_minutes=0))
     counters: dict[str, int] = field(default_factory=dict)
     partials: dict[int, Partial_Name] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 finishes."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sa_stream.archive.layout import LAYOUTS, Places
 from sa_stream.bounded.archiving import (
@@ -51,8 +52,7 @@ class Killed(BaseException):
     """As by kill -9: nobody catches it."""
 
 
-@dataclass
-class Kill:
+class Kill(Struct):
     """Ends everything at one call of many: before it, or after it has taken effect."""
 
     at: int = -1
@@ -86,8 +86,7 @@ def _plain(argument: Any) -> Any:
     return argument._store if isinstance(argument, Killable) else argument
 
 
-@dataclass
-class Scene:
+class Scene(Struct):
     """Two places, a state store, and what is known of the windows."""
 
     journal: State_Store = field(default_factory=lambda: State_Store("memory://"))
@@ -212,7 +211,7 @@ def test_only_files_go_all_of_whose_windows_are_old_final_and_verified() -> None
 
 def test_a_file_too_large_for_one_copy_is_left_by_name() -> None:
     (file, *_) = files_of(Scene())
-    large = type(file)(file.key, COPY_BYTES_MAX + 1, file.etag, 0, file.name, file.oldest)
+    large = replace(file, size_bytes=COPY_BYTES_MAX + 1)
     plan = plan_archive([large], UNTIL_MS, SETTLE_MS, range(UNTIL_MS), lambda window_ms, file: True)
     assert [left.reason for left in plan.left] == [TOO_LARGE]
 

@@ -3,11 +3,11 @@
 import gc
 import gzip
 from collections.abc import Sequence
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
+from msgspec.structs import replace
 
 from sa_stream.archive.layout import AUTO, LAYOUTS, Places
 from sa_stream.bounded.entries import bounded_entries

@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -19,6 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.layout import LAYOUTS, Places
@@ -129,8 +130,7 @@ def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> 
             assert told(together[0]) == told(counted(tmp_path, archive, None)[0])
 
 
-@dataclass(frozen=True)
-class Otherwise:
+class Otherwise(Struct, frozen=True):
     """Logs, the one with this name otherwise when it is read another time, by whichever process: it fails, or has grown
     by a line."""
 
@@ -201,8 +201,7 @@ def test_a_replayed_file_that_fails_when_it_is_read_again_has_an_error(fails: bo
     assert said in "".join(note.error or "" for note in notes)
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(Struct, frozen=True):
     """Logs that take a moment each, and which process read them."""
 
     open_logs: Open_Logs

@@ -4,11 +4,11 @@ comes in, plain dicts and lists go out; nothing is started."""
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct, field
 
 PROJECT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT / "consumer" / "Dockerfile"
@@ -18,8 +18,7 @@ TEMPLATE = PROJECT / "consumer" / "ecs" / "service.yaml"
 BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of the python images
 
 
-@dataclass
-class Image:
+class Image(Struct):
     """What the Dockerfile's last stage says of a container that is started from it."""
 
     entrypoint: list[str] = field(default_factory=list)

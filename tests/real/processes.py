@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from urllib.error import HTTPError
 
 import boto3
 from botocore.config import Config
+from msgspec import Struct, field
 
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__remote
@@ -148,8 +148,7 @@ class Process:
             self.popen.stdin.close()
 
 
-@dataclass
-class World:
+class World(Struct):
     """Where one test's processes live."""
 
     folder: Path
@@ -203,8 +202,7 @@ class World:
         return Done(process.wait(within_s), process.out(), process.err())
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(Struct, frozen=True):
     """How a command ended."""
 
     code: int

@@ -8,7 +8,8 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sa_stream.embedded.destinations import fill
 from sa_stream.embedded.generator import Traffic
@@ -20,8 +21,7 @@ STREAM = "real"
 STEP_MS = 100
 
 
-@dataclass
-class Options:
+class Options(Struct):
     """What a test may ask for. `page`: most records of one GetRecords answer, so that a backlog takes a while;
     `clean`: every record counts, as none is malformed, late or there twice."""
 

@@ -1,10 +1,10 @@
 """More shards with a backlog than there is memory for, read by the real daemon: reading pauses, everything is counted
 all the same, and the process stays near its limit."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, end_of, start_of
 from sa_stream.timing import HOUR_MS
@@ -14,8 +14,7 @@ HOURS = 3
 OVERSHOOT_MB = 190  # what was asked for when reading pauses still comes: an answer of each shard
 
 
-@dataclass(frozen=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """How much there is to read, and with how little memory."""
 
     records: int
@@ -28,8 +27,7 @@ QUICK = Backlog(records=160_000, limit_mb=240)  # the program alone takes 160 Mi
 FULL = Backlog(records=2_000_000, limit_mb=921, within_s=600)  # as it was once seen to pause for good: by hand
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """What became of a backlog. pauses: how often reading paused; peak_mb: the most resident memory."""
 
     counted: int

@@ -1,9 +1,9 @@
 """Entries past their retention go, nothing above them changes, and no reconciler brings them back."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from sa_stream.commits.keys import closed_editions_key, partial_key, repair_key
 from sa_stream.commits.operations import Call, drive

@@ -14,7 +14,9 @@ OURS = line_of({"timestamp": "1771252200.5"}) + b"\n"
 
 def logs(*contents: bytes):
     for content in contents:
-        file = Archive_File("a", len(content), "", 0, "a", Oldest(0, 1, by_name=False))
+        file = Archive_File(
+            key="a", size_bytes=len(content), etag="", modified_ms=0, name="a", oldest=Oldest(0, 1, by_name=False)
+        )
         read = File_Read("a", Log_Form.TEXT, stored=file)
         yield read, iter([Log_Lines(read, content)])
 

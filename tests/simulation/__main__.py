@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tests.simulation.options import SWITCHED, VARIABLE, switches
 
@@ -18,8 +19,7 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 TAIL = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What became of a seed. `broken` names the promise that did not hold, '' if all did; `story` is the trace, or its
     tail; `seen` counts what happened."""
 

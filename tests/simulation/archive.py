@@ -3,8 +3,9 @@ goes wrong with it; and the naive recount of any set of its files."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from random import Random
+
+from msgspec import Struct, field
 
 from sa_stream.bounded.repair import Computed
 from sa_stream.bounded.windows import Bounded_Windows
@@ -21,8 +22,7 @@ LATENESS_MS = 2 * HOUR_MS  # allowed, where there is an archive: so long windows
 READER = Line_Reader(CANONICAL)
 
 
-@dataclass(slots=True, eq=False)
-class Log_File:
+class Log_File(Struct, eq=False):
     """oldest_ms  when its oldest record arrived, which its folder and its name tell
     lands_ms      from when on it is there
     unreadable    until when it cannot be read

@@ -1,9 +1,10 @@
 """Clocks of a simulated world. The source has the right time; each worker has a clock on its wall that runs off, steps
 and comes back, one that cannot step, and what the source's answers told it."""
 
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, Moment, Now
@@ -16,8 +17,7 @@ TOOK_MS_MAX = 1_500  # an answer
 STEPS_MS = [-DAY_MS, -HOUR_MS, -MINUTE_MS, MINUTE_MS, 20 * MINUTE_MS, HOUR_MS, 25 * HOUR_MS, 3 * DAY_MS]
 
 
-@dataclass(slots=True, eq=False)
-class Worker_Clock:
+class Worker_Clock(Struct, eq=False):
     """off_ms  how far the clock on the wall is ahead; `rate`: of the one that cannot step
     source  what the source's answers told
     """

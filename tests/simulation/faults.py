@@ -1,7 +1,8 @@
 """What goes wrong in a simulated world from outside: crashes, pauses, outages, objects that are lost."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from sa_stream.commits.keys import has_snapshot
 from sa_stream.rollups.periods import end_of, parse_cache_key

@@ -7,15 +7,15 @@ they must be after any record. Every request has a path of its own, so a window'
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from tests.oracle import WINDOW_MS, Partition_Oracle, Stream_Oracle
 
 type Ranges = tuple[tuple[int, int], ...]  # of numbers, first and last
 
 
-@dataclass(slots=True)
-class Content:
+class Content(Struct):
     """What a window must hold: path -> how often it counts, and what is counted beside it."""
 
     paths: Counter[str] = field(default_factory=Counter)
@@ -32,8 +32,7 @@ class Content:
         self.too_late += other.too_late
 
 
-@dataclass(slots=True)
-class Touch:
+class Touch(Struct):
     """What one record did to one window."""
 
     number: int
@@ -50,8 +49,7 @@ class Touch:
         return bool(self.paths or self.duplicates or self.invalid > self.too_late)
 
 
-@dataclass(slots=True)
-class Put:
+class Put(Struct):
     """One well-formed line that reached a partition."""
 
     number: int

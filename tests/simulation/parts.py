@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.commits.operations import Call, Operation, Together
@@ -34,8 +35,7 @@ NOT_YET = object()
 type Task_Steps = Generator[Operation | None, Any, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Short_Timing(Timing):
+class Short_Timing(Timing, frozen=True):
     """Everything that takes days takes hours here."""
 
     retention_ms: int = 4 * HOUR_MS
@@ -55,8 +55,7 @@ class Engine_Failed(Exception):
     """What the engine raises on poison, and now and then on anything."""
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
+class Lease(Struct, eq=False):
     """`checkpoint`: None before the first; `end` after the shard's end."""
 
     owner: str = ""
@@ -67,8 +66,7 @@ class Lease:
     not_before_ms: int = 0  # so long nobody takes it up
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """What the KCL fetched: a page of records, or None at the end of the shard (or of the lease)."""
 
     payloads: list[bytes]
@@ -79,8 +77,7 @@ class Answer:
     end: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Link:
+class Link(Struct, eq=False):
     """One shard at one worker: the KCL's reader, its queue, and our consumer."""
 
     worker: "Worker"
@@ -103,8 +100,7 @@ class Link:
     first_start: bool = False  # it began without a checkpoint, and not from its parents
 
 
-@dataclass(slots=True, eq=False)
-class Worker:
+class Worker(Struct, eq=False):
     name: str
     clock: Worker_Clock
     secrets: Secrets
@@ -127,8 +123,7 @@ class Worker:
     delivered: defaultdict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(Struct, eq=False):
     """Steps that run in a worker; `pending` is the call that they wait for. Of calls that are made together: `left` are
     the places of those that come after it, in some order, and `results` those of the others so far."""
 

@@ -5,10 +5,10 @@ Each is registered by its name (tests/simulation/planting.py). Rules that were m
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 import sa_stream.commits.partition_consumer as consumer_module
 import sa_stream.commits.protocol as protocol

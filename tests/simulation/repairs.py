@@ -1,7 +1,8 @@
 """Repairs in a simulated world: workers that compute windows from the archive, and a stream that does not answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 import sa_stream.bounded.repair as repair_module
 from sa_stream.bounded.repair import Computed
@@ -11,8 +12,7 @@ from tests.simulation.archive import Log_Archive
 from tests.simulation.parts import FOREVER_MS, INTAKE, Task_Steps, Worker
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker_Files:
+class _Worker_Files(Struct, frozen=True):
     """The archive as a worker with these settings reads it."""
 
     archive: Log_Archive

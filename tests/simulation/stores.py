@@ -2,15 +2,15 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sa_stream.commits.keys import has_snapshot
 from sa_stream.embedded.memory_cache import Memory_Cache
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     key: str
     modified_ms: int = 0
 

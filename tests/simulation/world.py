@@ -9,8 +9,9 @@ import random
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sa_stream.commits import protocol
 from sa_stream.commits.keys import SECRETS_PREFIX

@@ -122,7 +122,7 @@ def test_what_is_read_ahead_stays_within_the_memory() -> None:
             return bytes(length)
 
     sizes = [10_000, 90_000, 3, 700_000, 50_000] * 40
-    objects = [Stored(str(n), size, "", 0) for n, size in enumerate(sizes)]
+    objects = [Stored(key=str(n), size_bytes=size, etag="", modified_ms=0) for n, size in enumerate(sizes)]
     ahead = Read_Ahead(Counting_Store(), objects, bytes_max=400_000, threads=8)
     for index, stored in enumerate(objects):
         content = ahead.open(index)

