@@ -6,7 +6,6 @@ secret would no longer be found.
 """
 
 import base64
-import html
 import json
 import re
 from collections import deque
@@ -76,6 +75,8 @@ def _compile() -> None:
 
 
 def _spellings(secret: str) -> set[str]:
+    import html  # with all names of characters, which few programs ever need
+
     as_json = json.dumps(secret)[1:-1]
     return {
         secret,

@@ -6,9 +6,8 @@ on every machine. Fractions of a millisecond in a record's timestamp are cut off
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache, lru_cache
-from zoneinfo import ZoneInfo, available_timezones
 
 from msgspec import Struct
 
@@ -175,12 +174,16 @@ def end_of_month(month: str) -> int:
     return start_of_month(month_of(start_of_month(month) + 31 * DAY_MS))
 
 
-def zone_of(name: str) -> ZoneInfo | None:
+def zone_of(name: str) -> tzinfo | None:
     """The time zone of an IANA name; None if it is none. `ZoneInfo` alone opens any file of the database, also
     `right/…`, whose times count leap seconds and are half a minute off everybody else's."""
+    from zoneinfo import ZoneInfo  # few settings name one
+
     return ZoneInfo(name) if name in _zone_names() else None
 
 
 @cache  # they are found by a look into each file of the database: 80 ms
 def _zone_names() -> frozenset[str]:
+    from zoneinfo import available_timezones
+
     return frozenset(available_timezones() - NO_ZONES)

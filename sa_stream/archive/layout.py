@@ -6,9 +6,8 @@ https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html, .../s3-pref
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -81,7 +80,7 @@ class Places(Struct, frozen=True):
 
     base: str
     layout: Layout
-    zone: ZoneInfo
+    zone: tzinfo
 
     def requests(self, from_ms: int, until_ms: int, settle_ms: int) -> list[List_Request]:
         """What to list for the files that may have records with event times in [from_ms, until_ms), if they arrived
@@ -141,7 +140,7 @@ class _Folder(Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def _folder(text: str, layout: Layout, zone: ZoneInfo) -> _Folder | None:
+def _folder(text: str, layout: Layout, zone: tzinfo) -> _Folder | None:
     try:
         begin = datetime.strptime(text, layout.folder)
     except ValueError:
@@ -152,13 +151,13 @@ def _folder(text: str, layout: Layout, zone: ZoneInfo) -> _Folder | None:
     return _Folder(*_span(begin, seconds, zone), format(begin, name))
 
 
-def _span(begin: datetime, seconds: int, zone: ZoneInfo) -> tuple[int, int]:
+def _span(begin: datetime, seconds: int, zone: tzinfo) -> tuple[int, int]:
     """From when to when (UTC, ms) a local span may last: an hour that comes twice is two hours."""
     last = begin + timedelta(seconds=seconds - 1)
     return min(_instants(begin, zone)), max(_instants(last, zone)) + 1000
 
 
-def _instants(local: datetime, zone: ZoneInfo) -> list[int]:
+def _instants(local: datetime, zone: tzinfo) -> list[int]:
     return [int(local.replace(tzinfo=zone, fold=fold).timestamp()) * 1000 for fold in (0, 1)]
 
 

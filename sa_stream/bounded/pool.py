@@ -5,6 +5,8 @@ Which duplicates count is asked of this process, which has the keys of all windo
 record first counts it. As duplicates say the same (Bounded_Windows), nothing depends on who that was.
 """
 
+from __future__ import annotations
+
 import queue
 import signal
 import threading
@@ -12,9 +14,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
-from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from msgspec import Struct, field
@@ -30,6 +31,9 @@ from sa_stream.records.columns import Bools
 from sa_stream.timing import BEGINNING_MS, NEVER_MS, WINDOW_MS
 from sa_stream.windows.summaries import UInt64s, sorted_distinct
 from sa_stream.windows.window import Window
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection  # one process alone needs none
 
 TASK_BYTES_MAX = 4 << 20  # of a task's files as they are stored
 TASKS_A_PROCESS = 4  # at least, as far as there are files: so that all end at about the same time
@@ -271,7 +275,7 @@ class Pool:
     def _recount(self, setup: Setup, seen: Seen) -> Recount:
         return Recount(setup.counting, setup.wanted, setup.settle_ms, seen.judge if self.jobs > 1 else None)
 
-    def _shared(self, setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
+    def _shared(self, setup: Setup, plan: _Plan, recount: Recount) -> Iterator[Done | Counted]:
         closes_ms = [BEGINNING_MS] * self.jobs
         self._threads = [
             threading.Thread(target=self._talk, args=(number, worker, setup, plan), daemon=True)
@@ -296,7 +300,7 @@ class Pool:
         while min(closes_ms) < NEVER_MS:
             yield told(*self._results.get())
 
-    def _talk(self, number: int, worker: Worker, setup: Setup, plan: "_Plan") -> None:
+    def _talk(self, number: int, worker: Worker, setup: Setup, plan: _Plan) -> None:
         try:
             _tell(worker, setup)
             for result in _count_there(worker, plan):
@@ -311,7 +315,7 @@ def _are_named(files: Sequence[Log_File]) -> bool:
     return bool(forms) and Log_Form.TEXT not in forms
 
 
-def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done | Counted]:
+def _count_here(setup: Setup, plan: _Plan, recount: Recount) -> Iterator[Done | Counted]:
     number, task = plan.take()
     logs = setup.open_logs(task.files if task else ())
     while task is not None:
@@ -326,7 +330,7 @@ def _count_here(setup: Setup, plan: "_Plan", recount: Recount) -> Iterator[Done 
     yield Counted(NEVER_MS, _taken_out(recount, NEVER_MS))
 
 
-def _count_there(worker: Worker, plan: "_Plan") -> Iterator[Done | Counted]:
+def _count_there(worker: Worker, plan: _Plan) -> Iterator[Done | Counted]:
     """The same in another process: everything that is said to it, and what it says for others."""
     number, task = plan.take()
     _tell(worker, task.files if task else ())

@@ -4,19 +4,21 @@ It loads nothing that takes long, so that they can be started before their paren
 load that at the same time then.
 """
 
-import multiprocessing
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from sa_stream.errors import SA_Stream_Error
+
+if TYPE_CHECKING:  # what one process alone does not need
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 END_S = 0.5  # a process that is told to end has so long
 _THREADS = "POLARS_MAX_THREADS"
@@ -47,9 +49,10 @@ class Processes:
         self.jobs = jobs
         self.others: list[Worker] = []
         try:
-            with _inherited():
-                for number in range(1, jobs):
-                    self.others.append(_started(number, begin))
+            if jobs > 1:
+                with _inherited():
+                    for number in range(1, jobs):
+                        self.others.append(_started(number, begin))
         except OSError as error:
             self.end()
             raise SA_Stream_Error(
@@ -68,6 +71,8 @@ class Processes:
 
 
 def _started(number: int, begin: Callable[[], None]) -> Worker:
+    import multiprocessing
+
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with theirs:
@@ -86,9 +91,11 @@ def _work(pipe: Connection, begin: Callable[[], None]) -> None:
 @contextmanager
 def _inherited() -> Iterator[None]:
     """What processes that are started meanwhile have: a core each, and no ear for Ctrl-C."""
+    from multiprocessing import resource_tracker
+
     threads_before = os.environ.get(_THREADS)
     os.environ[_THREADS] = "1"
-    resource_tracker.ensure_running()  # of multiprocessing: to start it would end the masking
+    resource_tracker.ensure_running()  # to start it would end the masking
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield

@@ -2,7 +2,7 @@
 bucket."""
 
 from collections.abc import Iterator, Sequence
-from zoneinfo import ZoneInfo
+from datetime import tzinfo
 
 from msgspec.structs import asdict
 
@@ -109,7 +109,7 @@ def open_store(
     return S3_Archive(place, connections, clock, region)
 
 
-def find_places(store: Archive_Store, prefix: str, layout_name: str, zone: ZoneInfo) -> Places:
+def find_places(store: Archive_Store, prefix: str, layout_name: str, zone: tzinfo) -> Places:
     """Where the files of the archive below a prefix lie: as LOGS_LAYOUT says, or found by looking at its oldest and its
     newest day. Raises Source_Error if there is no known layout, or more than one; Store_Unavailable."""
     base = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
