@@ -170,7 +170,7 @@ def _count(pipe: Connection) -> None:
     logs = setup.open_logs(_heard(pipe))
     while True:
         told: _Next = _heard(pipe)
-        closed = [(window.to_bytes(), ids) for window, ids in _taken_out(recount, told.closes_ms)]
+        closed = [(window.to_bytes(in_order=False), ids) for window, ids in _taken_out(recount, told.closes_ms)]
         _say(pipe, _Packed(told.closes_ms, closed))
         if told.closes_ms == NEVER_MS:
             return
@@ -368,7 +368,7 @@ def _answer(worker: Worker) -> Any:
 
 
 def _unpacked(packed: _Packed) -> Counted:
-    return Counted(packed.closes_ms, [(Window.from_bytes(data), ids) for data, ids in packed.windows])
+    return Counted(packed.closes_ms, [(Window.from_bytes(data, in_order=False), ids) for data, ids in packed.windows])
 
 
 class _Plan:

@@ -161,6 +161,14 @@ class Path_Table:
             self._numbers[before : len(self._texts)] = 0
         self._numbers[row] += numbers
 
+    def _sum_in_table(self, table: Self) -> None:
+        texts = table._texts
+        if self._texts:
+            self._sum_in(table._keys(), table._numbers[: len(texts)], partial(_chosen, texts))
+            return
+        self._texts, self.text_bytes, self._in_order = texts.copy(), table.text_bytes, table._in_order
+        self._numbers, self._row_of = table._numbers[: len(texts)].copy(), table._row_of.copy()
+
     def _grow(self) -> None:
         larger = np.empty((len(self._texts) * 5 // 4, len(_PLACE)), np.int64)
         larger[: len(self._numbers)] = self._numbers
@@ -288,26 +296,27 @@ class Path_Table:
     def merged(cls, tables: Sequence[Self]) -> Self:
         """Sum of the tables, cut once if it is too long; the order of the tables does not matter."""
         result = cls()
-        for table in tables:
+        for table in sorted(tables, key=len, reverse=True):
             table._take_in_few()
             result.error += table.error
             result.bytes_error += table.bytes_error
             for path, number in table.huge_bytes.items():
                 result.huge_bytes[path] = result.huge_bytes.get(path, 0) + number
-            texts = table._texts
-            result._sum_in(table._keys(), table._numbers[: len(texts)], partial(_chosen, texts))
+            result._sum_in_table(table)
         result._cut(DISTINCT_MAX, TEXT_BYTES_MAX)
         return result
 
-    def content(self) -> list[Any]:
-        """Plain values for storage, sorted by path."""
+    def content(self, in_order: bool = True) -> list[Any]:
+        """Plain values for storage, sorted by path unless they need not be `in_order`."""
         self._take_in_few()
-        if len(self._in_order) < len(self._texts):
+        if in_order and len(self._in_order) < len(self._texts):
             # What was in order before is one run, which sorting only has to look through.
             order = [*self._in_order.tolist(), *range(len(self._in_order), len(self._texts))]
             order.sort(key=self._texts.__getitem__)
             self._in_order = np.array(order, np.int32)
-        texts, numbers = _chosen(self._texts, self._in_order), self._numbers[self._in_order]
+        texts, numbers = self._texts, self._numbers[: len(self._texts)]
+        if in_order:
+            texts, numbers = _chosen(texts, self._in_order), numbers[self._in_order]
         return [
             raw(np.array(list(map(len, texts)), np.uint16)),
             b"".join(texts),
@@ -320,8 +329,8 @@ class Path_Table:
         ]
 
     @classmethod
-    def from_content(cls, content: list[Any]) -> Self:
-        """Of versions up to 3 too, which had no sums but bytes: the others are 0."""
+    def from_content(cls, content: list[Any], in_order: bool = True) -> Self:
+        """Of versions up to 3 too, which had no sums but bytes: the others are 0. in_order: as in `content`."""
         result = cls()
         lengths, data, counts, sizes, result.error, huge, *rest = content
         ends = np.cumsum(unraw(lengths), dtype=np.int64)
@@ -332,7 +341,7 @@ class Path_Table:
         for name, values in zip(SUMS[1:], rest[1] if rest else (), strict=False):
             numbers[:, _PLACE[name]] = unraw(values)
         result._sum_in(texts.hashed(own_secret()), numbers, texts.bytes_at)
-        result._in_order = np.arange(len(ends), dtype=np.int32)
+        result._in_order = np.arange(len(ends) if in_order else 0, dtype=np.int32)
         result.huge_bytes = {path: int(number) for path, number in huge}
         return result
 

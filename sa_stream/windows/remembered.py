@@ -2,6 +2,7 @@
 
 import secrets
 from functools import cache
+from typing import Self
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class Remembered:
     def forget(self) -> None:
         self._hashes = np.empty(0, np.uint64)  # ascending
         self._numbers = np.empty(0, np.int64)
+
+    def copy(self) -> Self:
+        other = type(self)()
+        other._hashes, other._numbers = self._hashes, self._numbers.copy()  # hashes are only replaced
+        return other
 
     def __len__(self) -> int:
         return len(self._hashes)

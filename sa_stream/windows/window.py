@@ -230,8 +230,8 @@ class Window:
         result.path_groups = Names.merged([window.path_groups for window in windows])
         return result
 
-    def to_bytes(self) -> bytes:
-        """Equal windows give equal bytes."""
+    def to_bytes(self, in_order: bool = True) -> bytes:
+        """Equal windows give equal bytes. in_order: else the paths come as they lie, for who takes them in at once."""
         return pack(
             KIND,
             [
@@ -246,7 +246,7 @@ class Window:
                 [raw(distinct.hashes) for distinct in (self.unique_paths, self.unique_agents, self.unique_edges)],
                 self.time_taken.content(),
                 self.ttfb.content(),
-                self.paths.content(),
+                self.paths.content(in_order),
                 None if self.minutes is None else [[big(n) for n in row] for row in self.minutes],
                 self.older,
                 sorted(self.rules),
@@ -264,8 +264,8 @@ class Window:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, key: str = "") -> Self:
-        """Raises Corrupt_State, Unknown_Version."""
+    def from_bytes(cls, data: bytes, key: str = "", in_order: bool = True) -> Self:
+        """in_order: as in `to_bytes`. Raises Corrupt_State, Unknown_Version."""
         content: list[Any] = unpack(KIND, data, key)
         window = cls(content[0])
         window.fields, window.total_requests = content[1], content[2]
@@ -275,7 +275,7 @@ class Window:
         window.unique_paths, window.unique_agents, window.unique_edges = (Distinct(unraw(h)) for h in content[8])
         window.time_taken = Durations.from_content(content[9])
         window.ttfb = Durations.from_content(content[10])
-        window.paths = Path_Table.from_content(content[11])
+        window.paths = Path_Table.from_content(content[11], in_order)
         window.minutes = None if content[12] is None else [[unbig(n) for n in row] for row in content[12]]
         window.older = len(content) == FIELDS_AT_FIRST
         if not window.older:
