@@ -8,10 +8,13 @@ function of the records alone and not of their batches.
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from sa_stream.windows.summaries import Int64s
 
 NAMES_MAX = 1_000
 NAMES_KEPT_AT_A_CUT = NAMES_MAX // 2  # a cut makes room for as many new names as it keeps
+RECORDS_AT_ONCE = 1 << 13  # are looked at for the name that is one too many
 
 
 class Names:
@@ -34,12 +37,31 @@ class Names:
             for name, number in zip(names, numbers, strict=True):
                 counts[name] = counts.get(name, 0) + number
             return
-        for place in places.tolist():
-            name = names[place]
-            counts[name] = counts.get(name, 0) + 1
-            if len(counts) > NAMES_MAX:
-                self._cut(NAMES_KEPT_AT_A_CUT)
-                counts = self.counts
+        begin, at_once = 0, RECORDS_AT_ONCE
+        while begin < len(places):
+            taken = self._add_until_full(names, places[begin : begin + at_once])
+            begin, at_once = begin + taken, min(2 * taken, RECORDS_AT_ONCE)  # after a cut the next one may be as near
+
+    def _add_until_full(self, names: Sequence[str], places: Int64s) -> int:
+        """Take in records up to the one that brings a name too many, if there is one; returns how many it took in."""
+        counts, end = self.counts, len(places)
+        first = np.full(len(names), end)
+        first[places[::-1]] = np.arange(end - 1, -1, -1)
+        fresh = [place for place in np.flatnonzero(first < end).tolist() if names[place] not in counts]
+        room = NAMES_MAX - len(counts)
+        if len(fresh) > room:
+            came = dict[str, int]()
+            for place in np.array(fresh)[np.argsort(first[fresh])].tolist():
+                if came.setdefault(names[place], len(came)) == room:
+                    end = int(first[place]) + 1
+                    break
+        numbers = np.bincount(places[:end])
+        there = np.flatnonzero(numbers)
+        for place, number in zip(there.tolist(), numbers[there].tolist(), strict=True):
+            counts[names[place]] = counts.get(names[place], 0) + number
+        if len(self.counts) > NAMES_MAX:
+            self._cut(NAMES_KEPT_AT_A_CUT)
+        return end
 
     def _cut(self, keep: int) -> None:
         """Keep at most so many; what ties with the first one to go, goes too."""

@@ -159,22 +159,25 @@ def names_of(values: Sequence[str], step: int) -> Names:
     return table
 
 
-def coded_places(values: Sequence[str], distinct: Sequence[str]):
-    import numpy as np
-
-    return np.array([distinct.index(value) for value in values], np.int64)
+def names_of_repeated(values: Sequence[str]) -> Names:
+    """The same, where each record brings its name."""
+    table = Names()
+    table.add(values, [1] * len(values), np.arange(len(values)))
+    return table
 
 
 @settings(max_examples=200, deadline=None)
-@given(names_strategy, st.integers(1, 9), st.integers(2, 8), st.randoms())
+@given(names_strategy, st.integers(1, 9), st.integers(2, 8), st.integers(1, 30), st.randoms())
 def test_names_are_cut_at_exact_records_and_say_what_they_may_lack(
-    values: list[str], step: int, limit: int, rng: random.Random
+    values: list[str], step: int, limit: int, at_once: int, rng: random.Random
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names, "NAMES_MAX", limit)
         patch.setattr(names, "NAMES_KEPT_AT_A_CUT", limit // 2)
+        patch.setattr(names, "RECORDS_AT_ONCE", at_once)
         table = names_of(values, step)
         assert table.content() == names_of(values, 1).content() == names_of(values, len(values)).content()
+        assert table.content() == names_of_repeated(values).content()
         assert Names.from_content(table.content()).content() == table.content()
         counts = Counter(values)
         assert len(table.counts) <= limit
