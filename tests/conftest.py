@@ -78,7 +78,7 @@ def small_limits() -> Iterator[None]:
         patch.setattr(audience, "AGENTS_MAX", 5)
         patch.setattr(audience, "ORIGINS_MAX", 4)
         patch.setattr(names, "NAMES_MAX", 6)
-        patch.setattr(names, "NAMES_KEPT_AT_A_CUT", 3)
+        patch.setattr(names, "NAMES_HELD_MAX", 20)
         yield
 
 

@@ -204,7 +204,7 @@ def _taken_out(recount: Recount, closes_ms: int) -> list[tuple[Window, UInt64s]]
     windows = recount.windows
     starts = sorted(start_ms for start_ms in windows.windows if start_ms + WINDOW_MS <= closes_ms)
     ids = [np.concatenate(windows.counted_ids.pop(start_ms, [_NO_IDS])) for start_ms in starts]
-    return list(zip(windows.taken_out(starts), ids, strict=True))
+    return list(zip(windows.taken_out(starts, whole=False), ids, strict=True))
 
 
 # ---------------------------------------------------------------------- in the process that started them
@@ -443,6 +443,8 @@ class Parts(Struct):
         ids = np.concatenate([_NO_IDS, *self.ids.pop(start_ms, [])])
         if len(sorted_distinct(ids)) < len(ids):
             return None
-        if len(windows) == 1:
-            return windows[0]
-        return Window.merged(windows) if windows else Window(start_ms)
+        if len(windows) > 1:
+            return Window.merged(windows)
+        window = windows[0] if windows else Window(start_ms)
+        window.finish()
+        return window

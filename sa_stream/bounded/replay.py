@@ -45,8 +45,9 @@ def replay_logs(
     """
     reading = Log_Reading(pieces, intake.lists, now_ms, (timing or Timing()).future_ms, on_fields)
     read = read_windows(reading, intake)
-    summary = _summary(read.records, read.windows.values(), read.invalid, read.misfits, reading.never_parsed)
-    return bounded_entries(read.windows, now_ms, sampling_percent), summary
+    windows = {window.start_ms: window for window in read.taken_out(sorted(read.windows))}
+    summary = _summary(read.records, windows.values(), read.invalid, read.misfits, reading.never_parsed)
+    return bounded_entries(windows, now_ms, sampling_percent), summary
 
 
 def replay_together(
@@ -86,7 +87,7 @@ def replay_together(
                 recount.take(pieces)
         recount.finish()
         _note_failed(files, again)
-        windows |= recount.windows.windows
+        windows |= {window.start_ms: window for window in recount.windows.taken_out(contested)}
     whole = {start_ms: window for start_ms, window in windows.items() if window is not None}
     summary = _summary(records, whole.values(), invalid, misfits, never_parsed)
     return bounded_entries(whole, counting.now_ms, sampling_percent), summary

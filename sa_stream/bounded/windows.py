@@ -77,12 +77,15 @@ class Bounded_Windows:
         self._seen = Seen()
         self._judge = judge
 
-    def taken_out(self, starts: Sequence[int]) -> list[Window]:
+    def taken_out(self, starts: Sequence[int], whole: bool = True) -> list[Window]:
         """Windows, ascending, that nothing will be added to, nor to those before the last of them; the memory of their
-        request ids is let go."""
+        request ids is let go. whole: nobody else has counted some of their records."""
         if starts:
             self._seen.forget_before(starts[-1] + 1)
-        return [self.windows.pop(start_ms) if start_ms in self.windows else Window(start_ms) for start_ms in starts]
+        windows = [self.windows.pop(start_ms) if start_ms in self.windows else Window(start_ms) for start_ms in starts]
+        for window in windows if whole else ():
+            window.finish()
+        return windows
 
     def take(self, columns: Columns, intake: Intake) -> None:
         """Count records, which were read with the lists of `intake`."""

@@ -2,7 +2,8 @@
 the frequent ones and a bound on what they lack.
 
 The cut is the one of the paths (Misra and Gries, in the mergeable form): it happens at exact records, so a table is a
-function of the records alone and not of their batches.
+function of the records alone and not of their batches. Of input that ends more names are held until all of it was
+counted, so that what is cut then does not depend on the order of records either.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from sa_stream.windows.summaries import Int64s
 
 NAMES_MAX = 1_000
-NAMES_KEPT_AT_A_CUT = NAMES_MAX // 2  # a cut makes room for as many new names as it keeps
+NAMES_HELD_MAX = 16_384  # of input that ends, until `finish`
 RECORDS_AT_ONCE = 1 << 13  # are looked at for the name that is one too many
 
 
@@ -26,29 +27,30 @@ class Names:
         self.counts: dict[str, int] = {}
         self.error = 0
 
-    def add(self, names: Sequence[str], numbers: Sequence[int], places: Int64s) -> None:
+    def add(self, names: Sequence[str], numbers: Sequence[int], places: Int64s, bounded: bool = False) -> None:
         """Take in records in their order.
 
         names, numbers  some names, which may repeat, and how many records have each: none is 0
         places          of each record where its name stands in `names`
+        bounded         of input that ends: `finish` comes
         """
-        counts = self.counts
-        if len(counts) + len(names) <= NAMES_MAX or len(counts.keys() | set(names)) <= NAMES_MAX:
+        counts, most = self.counts, NAMES_HELD_MAX if bounded else NAMES_MAX
+        if len(counts) + len(names) <= most or len(counts.keys() | set(names)) <= most:
             for name, number in zip(names, numbers, strict=True):
                 counts[name] = counts.get(name, 0) + number
             return
         begin, at_once = 0, RECORDS_AT_ONCE
         while begin < len(places):
-            taken = self._add_until_full(names, places[begin : begin + at_once])
+            taken = self._add_until_full(names, places[begin : begin + at_once], most)
             begin, at_once = begin + taken, min(2 * taken, RECORDS_AT_ONCE)  # after a cut the next one may be as near
 
-    def _add_until_full(self, names: Sequence[str], places: Int64s) -> int:
+    def _add_until_full(self, names: Sequence[str], places: Int64s, most: int) -> int:
         """Take in records up to the one that brings a name too many, if there is one; returns how many it took in."""
         counts, end = self.counts, len(places)
         first = np.full(len(names), end)
         first[places[::-1]] = np.arange(end - 1, -1, -1)
         fresh = [place for place in np.flatnonzero(first < end).tolist() if names[place] not in counts]
-        room = NAMES_MAX - len(counts)
+        room = most - len(counts)
         if len(fresh) > room:
             came = dict[str, int]()
             for place in np.array(fresh)[np.argsort(first[fresh])].tolist():
@@ -59,9 +61,14 @@ class Names:
         there = np.flatnonzero(numbers)
         for place, number in zip(there.tolist(), numbers[there].tolist(), strict=True):
             counts[names[place]] = counts.get(names[place], 0) + number
-        if len(self.counts) > NAMES_MAX:
-            self._cut(NAMES_KEPT_AT_A_CUT)
+        if len(counts) > most:
+            self._cut(most // 2)  # which makes room for as many new names as it keeps
         return end
+
+    def finish(self) -> None:
+        """Nothing is added any more."""
+        if len(self.counts) > NAMES_MAX:
+            self._cut(NAMES_MAX)
 
     def _cut(self, keep: int) -> None:
         """Keep at most so many; what ties with the first one to go, goes too."""
@@ -77,8 +84,7 @@ class Names:
             result.error += table.error
             for name, number in table.counts.items():
                 result.counts[name] = result.counts.get(name, 0) + number
-        if len(result.counts) > NAMES_MAX:
-            result._cut(NAMES_MAX)
+        result.finish()
         return result
 
     def content(self) -> list[Any]:

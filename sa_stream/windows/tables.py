@@ -71,7 +71,8 @@ class Table:
     window_of  of each record the place of its window
     status, sizes  of each: NO_STATUS where it has none; bytes
     huge       row -> bytes, of those with HUGE_BYTES or more, whose size is 0
-    bounded    of input that ends: every agent and referer is looked at, however many there are, as no stream waits
+    bounded    of input that ends: every agent and referer is looked at, however many there are, as no stream waits; and
+               more names are held, until the windows are finished
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Table:
         for table, (_, begin, end), first, last in zip(
             tables, self.each(groups), self.bounds, self.bounds[1:], strict=False
         ):
-            table.add(named[begin:end], numbers[begin:end], groups.codes[first:last] - begin)
+            table.add(named[begin:end], numbers[begin:end], groups.codes[first:last] - begin, self.bounded)
 
     def each(self, groups: Grouped) -> Iterator[tuple[Window, int, int]]:
         """Each window, and where its distinct values begin and end."""

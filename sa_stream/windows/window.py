@@ -180,6 +180,11 @@ class Window:
         numbers stay what they are. False if nothing was cut."""
         return self.paths.shrink()
 
+    def finish(self) -> None:
+        """Nothing is added any more to a window of input that ends, which may hold more names until then."""
+        self.referrers.finish()
+        self.path_groups.finish()
+
     def per_minute(self) -> dict[str, list[int]]:
         minutes = self.minutes or [[0] * MINUTES for _ in PER_MINUTE]
         return {name: list(row) for name, row in zip(PER_MINUTE, minutes, strict=True)}

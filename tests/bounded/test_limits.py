@@ -16,6 +16,7 @@ from sa_stream.bounded.windows import Seen
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import NEVER_MS
+from sa_stream.windows import names
 from sa_stream.windows.window import Window
 from tests.bounded.test_files import COUNTING, STARTS
 from tests.log_lines import NOW_MS, line_of
@@ -26,11 +27,11 @@ CUT = ("hosts", "referrers", "path_groups")  # and paths
 pytestmark = pytest.mark.usefixtures("small_limits")
 
 
-def records_of(rng: random.Random, *skewed: str) -> list[dict[str, str]]:
-    """Records of one window. Of agents and origins there are many, and of what is named too."""
+def records_of(rng: random.Random, *skewed: str, width: int = 40) -> list[dict[str, str]]:
+    """Records of one window. Of agents and origins there are many, and of what is named up to `width`."""
 
-    def some(width: int) -> int:
-        return int(width ** rng.random())
+    def some(most: int) -> int:
+        return int(most ** rng.random())
 
     values = {"cs-host": "h{}.example.org", "cs-referer": "https://r{}.example.net/", "cs-uri-stem": "/g{}/x"}
     return [
@@ -41,7 +42,7 @@ def records_of(rng: random.Random, *skewed: str) -> list[dict[str, str]]:
             "sc-bytes": str(rng.randrange(5_000)),
             "cs-user-agent": rng.choice(["curl/{}.0", "Mozilla/5.0%20Chrome/{}.0"]).format(some(60)),
             "cs-referer": f"https://h.example.net:{some(60)}/",
-            **{name: values[name].format(some(40)) for name in skewed},
+            **{name: values[name].format(some(width)) for name in skewed},
         }
         for number in range(RECORDS)
     ]
@@ -79,6 +80,21 @@ def test_every_agent_and_referer_is_looked_at_by_whomever_and_in_whichever_order
     assert window.counts["agent_classes"] == Counter({"bot_known": bots, "human": RECORDS - bots})
     assert window.referrers.counts == {"h.example.net": RECORDS}
     assert (window.unclassified, window.unnamed) == (0, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1 << 40), st.integers(1, 4))
+def test_more_names_than_are_kept_are_cut_once_at_the_end_by_whomever_and_in_whichever_order(
+    seed: int, jobs: int
+) -> None:
+    rng = random.Random(seed)
+    records = records_of(rng, "cs-referer", width=names.NAMES_HELD_MAX)
+    window = counted(records, jobs, rng)
+    assert window.to_bytes() == counted(records, 1, rng).to_bytes()
+    exact = Counter(record["cs-referer"][8:-1] for record in records)
+    least = sorted(exact.values(), reverse=True)[names.NAMES_MAX]
+    assert window.referrers.error == least > 0
+    assert window.referrers.counts == {name: number - least for name, number in exact.items() if number > least}
 
 
 @settings(max_examples=25, deadline=None)

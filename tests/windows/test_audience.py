@@ -173,7 +173,6 @@ def test_names_are_cut_at_exact_records_and_say_what_they_may_lack(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names, "NAMES_MAX", limit)
-        patch.setattr(names, "NAMES_KEPT_AT_A_CUT", limit // 2)
         patch.setattr(names, "RECORDS_AT_ONCE", at_once)
         table = names_of(values, step)
         assert table.content() == names_of(values, 1).content() == names_of(values, len(values)).content()
