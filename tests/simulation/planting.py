@@ -15,9 +15,13 @@ def planted(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[Non
 
 @contextmanager
 def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
+    of_its_own = not isinstance(owner, type) or name in owner.__dict__
+    original = owner.__dict__.get(name) if isinstance(owner, type) else getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        if of_its_own:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)

@@ -43,7 +43,7 @@ BUCKET, COLD = "archive-logs", "archive-cold"
 type Run = Callable[..., tuple[int, str, str]]  # exit code, standard output, standard error
 
 
-class World(Struct):
+class World(Struct, dict=True):
     """Six days ago a few hours of traffic were delivered, and their day was computed and published: that is made once,
     and each test begins from there."""
 

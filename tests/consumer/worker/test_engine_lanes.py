@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from msgspec import field
 
 from consumer.worker import memory_watch
 from consumer.worker.engine import Engine
@@ -29,11 +30,11 @@ LIMIT_MB = 1_000
 class Slow_Store(Dict_Store):
     """Takes a dead letter only while the gate is open."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
+    gate: threading.Event = field(default_factory=threading.Event)
+    waiting: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
         self.gate.set()
-        self.waiting = threading.Event()
 
     def put(self, key: str, data: bytes) -> None:
         if key.startswith("dead-letters/") and not self.gate.is_set():
