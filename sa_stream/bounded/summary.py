@@ -29,10 +29,10 @@ def summarize(reads: Iterable[Read], from_ms: int, until_ms: int, intake: Intake
     first_ms, last_ms = until_ms, from_ms
     for read in reads:
         columns = read.columns.chosen((read.columns.event_ms >= from_ms) & (read.columns.event_ms < until_ms))
-        counted.take(columns, replace(intake, lists=read.lists))
         if len(columns):
             first_ms = min(first_ms, int(np.min(columns.event_ms)))
             last_ms = max(last_ms, int(np.max(columns.event_ms)))
+        counted.take(columns, replace(intake, lists=read.lists))
     if not counted.windows:
         return Summary(None)
     window = merge(DAILY, from_ms, list(counted.windows.values()))

@@ -88,7 +88,8 @@ class Bounded_Windows:
         return windows
 
     def take(self, columns: Columns, intake: Intake) -> None:
-        """Count records, which were read with the lists of `intake`."""
+        """Count records, which were read with the lists of `intake`. What does not count is not in the columns any
+        more then."""
         self.records += len(columns) + len(columns.dropped)
         for reason, number in zip(*np.unique(columns.dropped.reason, return_counts=True), strict=True):
             self.invalid[REASONS[reason]] += int(number)
@@ -101,15 +102,18 @@ class Bounded_Windows:
         hashed = hash_columns(columns, starts, np.ones(len(columns), np.bool_), seeds)
         judged = parted(starts, np.ones(len(columns), np.bool_))
         duplicates = self._duplicates(columns, hashed, judged)
-        parts = []
+        parts, kept, begin = [], [], 0
         for (start, rows), duplicate in zip(judged, duplicates, strict=True):
             window = self.windows.get(start)
             if window is None:
                 window = self.windows[start] = Window(start)
             window.fields |= intake.lists.mask
-            number = int(np.count_nonzero(duplicate))
-            window.duplicate_records += number
-            parts.append(Part(window, rows[~duplicate], seeds[month_of(start)]))
+            window.duplicate_records += int(np.count_nonzero(duplicate))
+            kept.append(rows[~duplicate])
+            end = begin + len(kept[-1])
+            parts.append(Part(window, np.arange(begin, end), seeds[month_of(start)]))
+            begin = end
+        columns.keep(np.concatenate(kept))
         fold(parts, columns, intake, bounded=True)
 
     def _duplicates(self, columns: Columns, hashed: Hashed, parts: Sequence[tuple[int, Int64s]]) -> list[Bools]:

@@ -6,8 +6,9 @@ polars costs as much as a few hundred values in plain Python. Both forms have th
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -38,6 +39,7 @@ type Lists = dict[str, list[Any]]  # column -> its values
 _NUMBERS = ("timestamp", "sc-status", "sc-bytes", *DURATIONS)
 # What is counted of a record as text. Numbers are understood by then, and ids only hashed.
 CODED_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in (*_NUMBERS, REQUEST_ID))
+_OF_EACH = ("event_ms", "arrival_ms", "payload", "line", "field_count")  # row, of `Columns`
 LIST_COLUMNS = (*CODED_COLUMNS, REQUEST_ID, *DURATIONS, "status", "bytes")  # of `Lists`
 
 
@@ -50,8 +52,8 @@ class Texts(Struct):
     status       NO_STATUS where no list has it; `sizes`: bytes, 0 where missing or HUGE_BYTES and more
     """
 
-    coded: Mapping[str, Coded]
-    micros: Mapping[str, Micros]
+    coded: dict[str, Coded]
+    micros: dict[str, Micros]
     request_ids: Request_Ids
     status: Int64s
     sizes: Int64s
@@ -87,11 +89,18 @@ class Texts(Struct):
             np.concatenate([part.sizes for part in parts]),
         )
 
-    def taken(self, rows: Int64s) -> Texts:
-        """Some of the records, by their places, in any order."""
-        coded = {name: column.taken(rows) for name, column in self.coded.items()}
-        micros = {name: column.taken(rows) for name, column in self.micros.items()}
-        return Texts(coded, micros, self.request_ids.taken(rows), self.status[rows], self.sizes[rows])
+    def keep(self, rows: Int64s) -> None:
+        """Let go of all records but some, by their places, in any order: one column after the other, as all together
+        would be there twice meanwhile."""
+        for name, column in self.coded.items():
+            self.coded[name] = column.taken(rows)
+        for name, times in self.micros.items():
+            self.micros[name] = times.taken(rows)
+        self.request_ids, self.status, self.sizes = self.request_ids.taken(rows), self.status[rows], self.sizes[rows]
+
+    def copy(self) -> Texts:
+        """What may keep other records. The columns are the same."""
+        return Texts(dict(self.coded), dict(self.micros), self.request_ids, self.status, self.sizes)
 
 
 class Dropped(Struct):
@@ -182,31 +191,32 @@ class Columns(Struct):
 
     def chosen(self, rows: Bools | Int64s) -> Columns:
         """Some of the rows, by a mask or by their places, which may be in another order. `dropped` stays whole."""
-        is_mask = rows.dtype == np.bool_
-        if len(rows) == len(self) and (rows.all() if is_mask else (np.diff(rows) == 1).all()):
+        if self._are_all(rows):
             return self
-        places: Int64s = np.flatnonzero(rows) if is_mask else rows.astype(np.int64, copy=False)
-        table: Texts | Lists
+        other = copy.copy(self)
+        other.table = self.table if isinstance(self.table, dict) else self.table.copy()
+        other.keep(rows)
+        return other
+
+    def keep(self, rows: Bools | Int64s) -> None:
+        """The same of these columns themselves."""
+        if self._are_all(rows):
+            return
+        places: Int64s = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64, copy=False)
         if isinstance(self.table, dict):
             chosen = places.tolist()
-            table = {name: [values[place] for place in chosen] for name, values in self.table.items()}
+            self.table = {name: [values[place] for place in chosen] for name, values in self.table.items()}
         else:
-            table = self.table.taken(places)
-        huge = {}
+            self.table.keep(places)
         if self.huge:
             new = dict(zip(places.tolist(), range(len(places)), strict=True))
-            huge = {new[row]: number for row, number in self.huge.items() if row in new}
-        return Columns(
-            table,
-            self.event_ms[rows],
-            self.arrival_ms[rows],
-            self.payload[rows],
-            self.line[rows],
-            self.field_count[rows],
-            huge,
-            self.dropped,
-            self.payload_arrivals_ms,
-        )
+            self.huge = {new[row]: number for row, number in self.huge.items() if row in new}
+        for name in _OF_EACH:
+            setattr(self, name, getattr(self, name)[places])
+
+    def _are_all(self, rows: Bools | Int64s) -> bool:
+        """Whether these are all rows, as they come."""
+        return len(rows) == len(self) and bool(rows.all() if rows.dtype == np.bool_ else (np.diff(rows) == 1).all())
 
     def in_order(self) -> Columns:
         """Rows in the order of their payloads and lines."""
