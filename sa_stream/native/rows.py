@@ -25,7 +25,7 @@ FIELDS_MAX = 128
 TIMES_MAX = 4
 BYTES_MAX = 1 << 30  # of a buffer
 
-ROWS_MAX = 1 << 17
+ROWS_MAX = 3 << 15
 TEXTS_MAX = 1 << 16  # distinct texts of all columns together
 TEXT_BYTES_MAX = 16 << 20  # a line of the longest kind fits, whatever it has in its fields
 ID_BYTES_MAX = 8 << 20

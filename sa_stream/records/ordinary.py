@@ -306,8 +306,8 @@ class Ordinary:
         ids, coded_columns = Request_Ids.lying(lying), {name: coded[name] for name in CODED_COLUMNS}
         texts = Texts(coded_columns, micros, ids, taken["status"], taken["size"])
         payload = taken["payload"]
-        arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.full(count, arrivals_ms[0], np.int64)
-        fields, nothing = np.full(count, self._count, np.int64), Dropped.joined([])
+        arrival_ms = arrivals_ms[payload] if len(arrivals_ms) > 1 else np.broadcast_to(arrivals_ms[0], count)
+        fields, nothing = np.broadcast_to(np.int64(self._count), count), Dropped.joined([])
         return Columns(texts, taken["event_ms"], arrival_ms, payload, taken["line"], fields, {}, nothing, arrivals_ms)
 
     def _coded(self, rows: Rows) -> Mapping[str, Coded]:

@@ -12,7 +12,7 @@ from sa_stream.sources.log_forms import BYTE_ORDER_MARK, form_of, utf_16_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.unpacking import HEAD_BYTES, is_packed
 
-RANGE_BYTES_MAX = 56 << 20  # of ordinary lines about as many as are folded at once
+RANGE_BYTES_MAX = 42 << 20  # of ordinary lines about as many as are folded at once
 RANGE_BYTES_MIN = 1 << 20
 RANGES_A_PROCESS = 4  # at least, so that all end at about the same time
 _SKIP_BYTES = 1 << 16
