@@ -74,6 +74,7 @@ def small_limits() -> Iterator[None]:
         patch.setattr(paths, "DISTINCT_MAX", 8)
         patch.setattr(paths, "KEPT_AT_A_CUT", 4)
         patch.setattr(summaries, "VALUES_MAX", 5)
+        patch.setattr(summaries, "VALUES_HELD_MAX", 20)
         patch.setattr(summaries, "_KEPT", 6)
         patch.setattr(audience, "AGENTS_MAX", 5)
         patch.setattr(audience, "ORIGINS_MAX", 4)

@@ -215,7 +215,9 @@ def add_content(table: Table, sorts: Int64s) -> Bools:
     of_each = counted(table.window_of * len(KINDS) + kinds, len(table.windows) * len(KINDS))
     by_kind, numbers = of_each.reshape(-1, len(KINDS)).tolist(), groups.numbers().tolist()
     for (window, begin, end), of_window in zip(table.each(groups), by_kind, strict=True):
-        add_counts(window.counts["content_types"], zip(found[begin:end], numbers[begin:end], strict=True))
+        add_counts(
+            window.counts["content_types"], zip(found[begin:end], numbers[begin:end], strict=True), table.bounded
+        )
         add_counts(window.counts["kinds"], ((kind, n) for kind, n in zip(KINDS, of_window, strict=True) if n))
     good = (table.status // 100 == 2) | (table.status == NOT_MODIFIED)
     views: Bools = (kinds == KINDS.index(PAGE)) & good & table.where("cs-method", "GET".__eq__)

@@ -149,7 +149,7 @@ def _count_values(table: Table, seed: int, fields: Mapping[str, str]) -> None:
                 fresh = [hash_of(name, seed) for name in found]
                 if fresh:
                     window.unique_edges.add(np.array(fresh, np.uint64))
-            add_counts(counts, zip(named[begin:end], numbers[begin:end], strict=True))
+            add_counts(counts, zip(named[begin:end], numbers[begin:end], strict=True), table.bounded)
 
 
 def _named(table: Table, kind: str, field: str) -> tuple[list[str | None], Grouped]:

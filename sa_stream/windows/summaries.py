@@ -22,6 +22,7 @@ _HASH_SPACE = float(1 << 64)
 
 PERCENTILE_ERROR_RATE = 0.01
 VALUES_MAX = 4_096  # distinct values that one count keeps by name: hosts and methods come from strangers
+VALUES_HELD_MAX = 16_384  # of input that ends, until all of it was counted
 OTHER = "(other)"
 
 FEW_HASHES = 1_024  # up to so many are sorted again in less time than it takes to find what they lack
@@ -217,18 +218,19 @@ class Durations:
         return durations
 
 
-def add_counts(counts: dict[str, int], found: Iterable[tuple[str | None, int]]) -> None:
+def add_counts(counts: dict[str, int], found: Iterable[tuple[str | None, int]], bounded: bool = False) -> None:
     """Add values, each with a number, to a count of few distinct ones; past VALUES_MAX names, new ones are counted
-    together as `(other)`. None is no value.
+    together as `(other)`. None is no value. bounded: of input that ends, where more are held until `merged_counts`.
 
     Values come in the order of their first record, where they could pass the limit: which names are kept is then a
     function of the records alone.
     """
+    most = VALUES_HELD_MAX if bounded else VALUES_MAX
     for value, number in found:
         if value is None:
             continue
         known = counts.get(value)
-        if known is None and len(counts) >= VALUES_MAX:
+        if known is None and len(counts) >= most:
             value, known = OTHER, counts.get(OTHER)
         counts[value] = number + (known or 0)
 

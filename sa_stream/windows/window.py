@@ -182,6 +182,7 @@ class Window:
 
     def finish(self) -> None:
         """Nothing is added any more to a window of input that ends, which may hold more names until then."""
+        self.counts = {kind: merged_counts([counts]) for kind, counts in self.counts.items()}
         self.referrers.finish()
         self.path_groups.finish()
 

@@ -16,7 +16,7 @@ from sa_stream.bounded.windows import Seen
 from sa_stream.log_file import Log_File, Log_Lines
 from sa_stream.rollups.entry import Entry
 from sa_stream.timing import NEVER_MS
-from sa_stream.windows import names
+from sa_stream.windows import names, summaries
 from sa_stream.windows.window import Window
 from tests.bounded.test_files import COUNTING, STARTS
 from tests.log_lines import NOW_MS, line_of
@@ -88,13 +88,19 @@ def test_more_names_than_are_kept_are_cut_once_at_the_end_by_whomever_and_in_whi
     seed: int, jobs: int
 ) -> None:
     rng = random.Random(seed)
-    records = records_of(rng, "cs-referer", width=names.NAMES_HELD_MAX)
+    records = records_of(rng, "cs-referer", "cs-host", width=names.NAMES_HELD_MAX)
     window = counted(records, jobs, rng)
     assert window.to_bytes() == counted(records, 1, rng).to_bytes()
     exact = Counter(record["cs-referer"][8:-1] for record in records)
     least = sorted(exact.values(), reverse=True)[names.NAMES_MAX]
     assert window.referrers.error == least > 0
     assert window.referrers.counts == {name: number - least for name, number in exact.items() if number > least}
+    hosts = Counter(record["cs-host"] for record in records)
+    most = sorted(hosts, key=lambda host: (-hosts[host], host))[: summaries.VALUES_MAX - 1]
+    assert window.counts["hosts"] == {
+        **{host: hosts[host] for host in most},
+        "(other)": sum(hosts.values()) - sum(hosts[host] for host in most),
+    }
 
 
 @settings(max_examples=25, deadline=None)

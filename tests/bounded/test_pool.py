@@ -109,16 +109,25 @@ def test_whoever_counts_which_file_and_when_the_windows_are_the_same(data: st.Da
     assert [window and window.to_bytes() for window in windows] == alone
 
 
-def test_a_window_that_one_process_counted_is_as_if_there_were_no_other() -> None:
-    """Also one with so many names that a merge would keep fewer of them."""
-    window, parts = Window(STARTS[0]), Parts()
-    window.total_requests = VALUES_MAX + 9
-    add_counts(window.counts["hosts"], ((f"{number}.example.org", 1) for number in range(VALUES_MAX + 9)))
-    before = window.to_bytes()
-    parts.add([(window, np.arange(VALUES_MAX + 9, dtype=np.uint64))])
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_a_window_of_too_many_names_keeps_the_same_by_however_many_it_was_counted(jobs: int) -> None:
+    hosts = [(f"{number}.example.org", 1 + number % 3) for number in range(VALUES_MAX + 9)]
+
+    def counted(some: Sequence[tuple[str, int]]) -> Window:
+        window = Window(STARTS[0])
+        window.total_requests = sum(number for _, number in some)
+        add_counts(window.counts["hosts"], some, bounded=True)
+        return window
+
+    alone, parts = counted(hosts), Parts()
+    alone.finish()
+    parts.add(
+        (counted(hosts[place::jobs]), np.arange(place, len(hosts), jobs).astype(np.uint64)) for place in range(jobs)
+    )
     whole = parts.whole(STARTS[0])
     assert whole is not None
-    assert whole.to_bytes() == before
+    assert whole.to_bytes() == alone.to_bytes()
+    assert len(whole.counts["hosts"]) == VALUES_MAX
 
 
 def test_of_one_id_with_two_contents_the_first_file_s_counts(tmp_path: Path) -> None:
