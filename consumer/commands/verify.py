@@ -22,7 +22,7 @@ from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read
 from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
-from sa_stream.bounded.verification import Difference, Facts, Rollups, differences, explained
+from sa_stream.bounded.verification import Difference, Facts, Rollups, cut_fields, differences, explained
 from sa_stream.commits.decisions import Field_Choice
 from sa_stream.commits.keys import secret_key
 from sa_stream.commits.operations import drive
@@ -93,6 +93,7 @@ class _Compared(Struct):
     recounted: Entry
     found: list[Difference]
     unreadable: dict[str, str]
+    cut: frozenset[str]
     landed_after: int = 0  # records of it, in files that landed after the entry was computed
 
 
@@ -162,7 +163,9 @@ class _Verification:
         recounted = build_entry(period, window.start_ms, window, about, self._config.sampling_percent, bounded=True)
         found = differences(stored, recounted)
         if found or unreadable:
-            self._differing[period, window.start_ms] = _Compared(stored, recounted, found, unreadable)
+            self._differing[period, window.start_ms] = _Compared(
+                stored, recounted, found, unreadable, cut_fields(window)
+            )
         return stored
 
     def _explained(self, late: Mapping[int, int]) -> list[Verified]:
@@ -172,7 +175,7 @@ class _Verification:
         for (period, start_ms), each in self._differing.items():
             same_hashes = self._seeds[month_of(start_ms)] is not None
             if period == HALF_HOUR:
-                facts = Facts(each.landed_after, late.get(start_ms, 0), self._dropped, self._set_aside)
+                facts = Facts(each.landed_after, late.get(start_ms, 0), self._dropped, self._set_aside, each.cut)
                 found, taken = explained(each.stored, each.recounted, each.found, facts, same_hashes)
                 self._set_aside -= max(0, taken - self._dropped)
                 self._dropped = max(0, self._dropped - taken)
@@ -184,7 +187,7 @@ class _Verification:
                     if start_ms <= half_ms < end_of(period, start_ms)
                 ]
                 known = tuple(dict.fromkeys(reason for reasons in below for reason in reasons)) if all(below) else ()
-                found, _ = explained(each.stored, each.recounted, each.found, Facts(), same_hashes)
+                found, _ = explained(each.stored, each.recounted, each.found, Facts(cut=each.cut), same_hashes)
                 found = [replace(one, reasons=tuple(dict.fromkeys((*one.reasons, *known)))) for one in found]
             stored = each.stored or {}
             key = cache_key(period, start_ms)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from sa_stream.rollups.entry import FINAL, MIXED, S3, Entry, merge
 from sa_stream.rollups.periods import HALF_HOUR, ROLLUPS, children, end_of, start_of
 from sa_stream.rollups.slots import as_part
+from sa_stream.windows.summaries import VALUES_MAX
 from sa_stream.windows.window import Window
 
 # Not about the records of the window: what the entry is, where it came from, and what only a stream can say.
@@ -21,6 +22,7 @@ _OTHER = frozenset(
     )
 )
 _DISTINCT = ("unique_paths", "unique_agents", "unique_edges")
+_FIELDS_OF = {"edges": ("edge_distribution", "cities"), "results": ("result_types",)}  # count -> where it is shown
 _BY_AGENTS = ("agent_classes", "bots", "browsers", "systems", "devices", "page_views")
 
 DUPLICATES = "duplicates that only the whole window's memory finds"
@@ -33,20 +35,23 @@ NOT_FINAL = "the entry is not final"
 ESTIMATE = "within the error that the entry states"
 OLDER_VERSION = "a version before did not count it"
 OTHER_RULES = "agents were classified by other rules"
+MORE_VALUES = "there are more different values than are kept by name"
 
 
 class Facts(Struct, frozen=True):
-    """What is known that explains differences, in records.
+    """What is known that explains differences: numbers of records, and fields.
 
     landed_after  of the window, in files that landed after its entry was computed
     late          of the window, in files in which nobody would look for them
     dropped       that came too late, set_aside: that were passed over unread; of all windows of the stream
+    cut           as `cut_fields` of the recount
     """
 
     landed_after: int = 0
     late: int = 0
     dropped: int = 0
     set_aside: int = 0
+    cut: frozenset[str] = frozenset()
 
 
 class Difference(Struct, frozen=True):
@@ -92,7 +97,7 @@ def explained(
     known, surplus = _reasons(stored, recounted, facts)
     result = []
     for each in found:
-        own = None if stored is None else _own_reason(each, stored, recounted, same_hashes)
+        own = None if stored is None else _own_reason(each, stored, recounted, facts.cut, same_hashes)
         result.append(_because(each, *known, *([own] if own else [])))
     return result, surplus if DROPPED in known or SET_ASIDE in known else 0
 
@@ -136,7 +141,16 @@ def _came(entry: Entry) -> tuple[int, int]:
     return int(entry["total_requests"]), int(entry["duplicate_records"] or 0)
 
 
-def _own_reason(each: Difference, stored: Entry, recounted: Entry, same_hashes: bool) -> str | None:
+def cut_fields(window: Window) -> frozenset[str]:
+    """Of a recounted window those that have as many values as are kept by name. A stream keeps the first ones, files
+    the most frequent."""
+    full = {kind for kind, counts in window.counts.items() if len(counts) >= VALUES_MAX}
+    return frozenset(field for kind in full for field in _FIELDS_OF.get(kind, (kind,)))
+
+
+def _own_reason(
+    each: Difference, stored: Entry, recounted: Entry, cut: frozenset[str], same_hashes: bool
+) -> str | None:
     """Why a field may differ though the records are the same."""
     field = each.field.partition(".")[0]
     rules = stored.get("rules")
@@ -145,6 +159,8 @@ def _own_reason(each: Difference, stored: Entry, recounted: Entry, same_hashes: 
     by_agents = field in _BY_AGENTS or each.field.endswith(".human")
     if rules is not None and rules != recounted["rules"] and (by_agents or field == "rules"):
         return OTHER_RULES
+    if field in cut:
+        return MORE_VALUES
     error = "agent_classes" if by_agents else field  # one for all that agents tell
     errors = [(entry.get("errors") or {}).get(error) or 0 for entry in (stored, recounted)]
     if field not in _DISTINCT:

@@ -10,6 +10,7 @@ from sa_stream.bounded.verification import (
     ESTIMATE,
     LANDED_AFTER,
     LATE_FILES,
+    MORE_VALUES,
     NOT_FINAL,
     OLDER_VERSION,
     OTHER_RULES,
@@ -18,12 +19,14 @@ from sa_stream.bounded.verification import (
     Difference,
     Facts,
     Rollups,
+    cut_fields,
     differences,
     explained,
 )
 from sa_stream.rollups.entry import About, Entry, build_entry
 from sa_stream.rollups.periods import DAILY, HALF_HOUR, HOURLY
 from sa_stream.timing import DAY_MS, WINDOW_MS
+from sa_stream.windows.summaries import VALUES_MAX, add_counts
 from tests.rollups.rollup_stream import window_of
 
 START_MS = 1_771_200_000_000
@@ -123,6 +126,20 @@ def test_more_agents_than_are_classified_explain_all_that_agents_tell_and_nothin
     recounted |= {"per_half_hour": {"human": [5]}}
     assert reasons(stored, recounted, Facts()) == {(ESTIMATE,)}
     assert reasons(stored | {"total_bytes": 1}, recounted, Facts()) == {(ESTIMATE,), ()}
+
+
+def test_more_values_than_are_kept_by_name_explain_these_and_nothing_else() -> None:
+    stream, files = window_of(START_MS, 1), window_of(START_MS, 1)
+    values = [(f"h{number}.example.org", 1) for number in range(VALUES_MAX)] + [("late.example.org", 2)]
+    add_counts(stream.counts["hosts"], values)
+    add_counts(files.counts["hosts"], values, bounded=True)
+    files.finish()
+    about = About(True, 0, [], [], None, 0)
+    stored, recounted = (build_entry(HALF_HOUR, START_MS, window, about, bounded=True) for window in (stream, files))
+    assert stored["hosts"] != recounted["hosts"]
+    assert reasons(stored, recounted, Facts(cut=cut_fields(files))) == {(MORE_VALUES,)}
+    assert reasons(stored | {"methods": {"PUT": 1}}, recounted, Facts(cut=cut_fields(files))) == {(MORE_VALUES,), ()}
+    assert cut_fields(window_of(START_MS, 1)) == frozenset()
 
 
 def test_records_that_were_dropped_explain_as_many_and_say_how_many_they_were() -> None:
