@@ -6,7 +6,7 @@ function of the records alone and not of their batches. Of input that ends more 
 counted, so that what is cut then does not depend on the order of records either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from sa_stream.windows.summaries import Int64s
 NAMES_MAX = 1_000
 NAMES_HELD_MAX = 16_384  # of input that ends, until `finish`
 RECORDS_AT_ONCE = 1 << 13  # are looked at for the name that is one too many
+REPEATED_MIN = 32  # records of a name, on average, from which on it takes less time to look at names than at records
 
 
 class Names:
@@ -39,10 +40,22 @@ class Names:
             for name, number in zip(names, numbers, strict=True):
                 counts[name] = counts.get(name, 0) + number
             return
+        if len(places) < REPEATED_MIN * len(names):  # whoever makes up a name for each record shall not cost more
+            self._add_each(map(names.__getitem__, places.tolist()), most)
+            return
         begin, at_once = 0, RECORDS_AT_ONCE
         while begin < len(places):
             taken = self._add_until_full(names, places[begin : begin + at_once], most)
             begin, at_once = begin + taken, min(2 * taken, RECORDS_AT_ONCE)  # after a cut the next one may be as near
+
+    def _add_each(self, names: Iterable[str], most: int) -> None:
+        """Take in records one by one, by their names."""
+        counts = self.counts
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+            if len(counts) > most:
+                self._cut(most // 2)  # which makes room for as many new names as it keeps
+                counts = self.counts
 
     def _add_until_full(self, names: Sequence[str], places: Int64s, most: int) -> int:
         """Take in records up to the one that brings a name too many, if there is one; returns how many it took in."""
@@ -62,7 +75,7 @@ class Names:
         for place, number in zip(there.tolist(), numbers[there].tolist(), strict=True):
             counts[names[place]] = counts.get(names[place], 0) + number
         if len(counts) > most:
-            self._cut(most // 2)  # which makes room for as many new names as it keeps
+            self._cut(most // 2)
         return end
 
     def finish(self) -> None:

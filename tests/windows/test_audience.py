@@ -167,13 +167,14 @@ def names_of_repeated(values: Sequence[str]) -> Names:
 
 
 @settings(max_examples=200, deadline=None)
-@given(names_strategy, st.integers(1, 9), st.integers(2, 8), st.integers(1, 30), st.randoms())
+@given(names_strategy, st.integers(1, 9), st.integers(2, 8), st.integers(1, 30), st.integers(0, 4), st.randoms())
 def test_names_are_cut_at_exact_records_and_say_what_they_may_lack(
-    values: list[str], step: int, limit: int, at_once: int, rng: random.Random
+    values: list[str], step: int, limit: int, at_once: int, repeated: int, rng: random.Random
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names, "NAMES_MAX", limit)
         patch.setattr(names, "RECORDS_AT_ONCE", at_once)
+        patch.setattr(names, "REPEATED_MIN", repeated)
         table = names_of(values, step)
         assert table.content() == names_of(values, 1).content() == names_of(values, len(values)).content()
         assert table.content() == names_of_repeated(values).content()
