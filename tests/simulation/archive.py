@@ -12,7 +12,6 @@ from sa_stream.bounded.windows import Bounded_Windows
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.records.parser import Parser
 from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS, iso
-from sa_stream.windows.window import Window
 from tests.oracle import CANONICAL, Line_Reader, Log_Record, Tally, record_lines
 from tests.pieces import columns_of
 from tests.simulation.parts import INTAKE, SECOND_MS, Short_Timing
@@ -157,7 +156,7 @@ class Log_Archive:
             parser = Parser(INTAKE.lists, Short_Timing().future_ms)
             for columns in columns_of(parser, b"\n".join(lines) + b"\n", now_ms):
                 windows.take(columns, INTAKE)
-        window = windows.windows.get(window_ms) or Window(window_ms)
+        [window] = windows.taken_out([window_ms])
         window.fields |= INTAKE.lists.mask  # also of one that is empty
         self._say("computed", iso(window_ms), len(read), "of", len(files), window.total_requests)
         return Computed(window, len(read), broken)
