@@ -59,6 +59,7 @@ from sa_stream.rollups.wanted import (
     children_gone_back,
     is_older,
     newest_kept,
+    wanted_again,
     wanted_of_children,
     wanted_of_repair,
     wanted_of_window,
@@ -180,9 +181,7 @@ class Reconciler:
                 continue
             brief = yield from self._brief(HALF_HOUR, window_ms)
             final_of = brief.provenance if brief is not None and brief.final else None
-            if final_of == S3 and self._archive.is_done(stream, window_ms):
-                continue
-            if final_of in (None, S3):
+            if final_of is None or (final_of == S3 and not self._archive.is_done(stream, window_ms)):
                 self._result.to_repair[window_ms] = self._archive.repairs.get(window_ms)
 
     def _is_final_zero(self, window_ms: int) -> Steps[bool]:
@@ -241,11 +240,11 @@ class Reconciler:
         """What a half hour's entry should say, and the partials that it lists then. Where it was computed from the
         archive, that is the window, unless the stream had made it final before."""
         key, entry = cache_key(HALF_HOUR, window_ms), found.entry
-        if repair is not None and not (
-            entry is not None and entry["status"] == FINAL and entry["provenance"] == STREAM
-        ):
+        if repair is not None and not is_final_of(entry, STREAM):
             missing = yield from missing_of_steps(self.store, window_ms, repair)
             return wanted_of_repair(window_ms, repair, missing), ((S3, repair.name),)
+        if entry is not None and key in self._anew and is_final_of(entry, STREAM) and not view.final:
+            return wanted_again(window_ms, entry)
         sources = with_forgotten(view.sources, entry, found.kept)
         return wanted_of_window(view, window_ms, entry, sources, key in self._anew), sources
 

@@ -212,11 +212,12 @@ class Archive_View:
             self._lost.pop(window_ms, None)
         else:
             self._lost.setdefault(window_ms, now)
+            self._done.discard(window_ms)
 
     def is_done(self, stream: Stream_View, window_ms: int) -> bool:
         """Whether a window whose entry is final from the archive needs no other look: no late record can come any more,
-        and its repair was forgotten. It is no candidate from then on."""
-        if window_ms in self.repairs or window_ms >= self._late_from_ms(stream):
+        its repair was forgotten, and its summary is not lost. It is no candidate from then on."""
+        if window_ms in self.repairs or window_ms in self._lost or window_ms >= self._late_from_ms(stream):
             return False
         self._done.add(window_ms)
         return True

@@ -133,6 +133,14 @@ def wanted_of_window(view: Window_View, window_ms: int, current: Entry | None, s
     return Wanted(view.final, names_json(sources), missing_json(view), parts)
 
 
+def wanted_again(window_ms: int, entry: Entry) -> tuple[Wanted, Sources]:
+    """What a half hour's final entry says, whose summary is lost and for whose time the stream vouches no longer: it
+    stays as it is, and is made of the partials that it lists. Not of newer ones, which may be of another lineage."""
+    sources = tuple(names_of(entry).items())
+    parts = [Part(partial_key(window_ms, partition, name), PARTIAL_GONE) for partition, name in sources]
+    return Wanted(True, entry["sources"], [], parts), sources
+
+
 def wanted_of_repair(window_ms: int, repair: Repair, missing: Json_List) -> Wanted:
     """What a half hour's entry should say that was computed from the files of the archive."""
     parts = [Part(repair.key(window_ms), REPAIR_GONE)]
