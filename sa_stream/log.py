@@ -260,6 +260,11 @@ LATE_FILE = Event(
     "a file of the archive (`file`) has records of an earlier window than it is looked up for: that window is computed "
     "again, with it",
 )
+LATE_FILE_GONE = Event(
+    *("late_file_gone", WARNING, "often: look"),
+    "a file of the archive (`file`) that was kept for an earlier window was deleted or moved: that window is computed "
+    "without it. What it had counts only if the window was computed before",
+)
 TOO_LATE_FILE = Event(
     *("too_late_file", WARNING, "often: look"),
     "a file of the archive (`file`) has so many `records` that are older than the allowed lateness: they are in no "

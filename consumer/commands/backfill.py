@@ -22,7 +22,7 @@ from consumer.worker.stores import open_cache, open_state
 from sa_stream.archive.files import Archive_File
 from sa_stream.archive.reads import File_Read
 from sa_stream.bounded.files import Counting, Window_Read, window_of_files
-from sa_stream.bounded.late_files import Late_Files
+from sa_stream.bounded.late_files import Late_Files, tell_gone
 from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
 from sa_stream.bounded.repair import Computed, keep_steps
@@ -98,7 +98,7 @@ def backfill(config: SA__Config, starts: Sequence[int], jobs: int | None, dry_ru
     if dry_run:
         archive, now_ms = open_archive(config), right_now().wall_ms
         files = archive.files_between(starts[0], starts[-1] + WINDOW_MS).files
-        summary = _plan(starts, files, _Kept(open_state(config)), open_cache(config), archive, now_ms)
+        summary = _plan(starts, files, _Kept(open_state(config), archive), open_cache(config), archive, now_ms)
     else:
         summary = _Backfill(config, starts).run(jobs)
     summary.seconds = round(time.perf_counter() - started_s, 3)
@@ -121,11 +121,23 @@ def require_archive(config: SA__Config) -> None:
 class _Kept:
     """What the state store has of windows. Raises Store_Unavailable."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, archive: Archive) -> None:
+        self._archive = archive
+        self._late_now: dict[str, Archive_File | None] = {}  # late file, as noted -> what lies there now
         self.repairs = drive(repairs_steps(store))
         self.destroyed = drive(destroyed_months_steps(store))
         self.late = Late_Files(store)
         self.late.read()
+
+    def late_of(self, start_ms: int) -> list[Archive_File]:
+        """The late files of a window that are there."""
+        noted = self.late.of(start_ms)
+        for name, file in noted.items():
+            if name not in self._late_now:
+                now = self._late_now[name] = self._archive.as_it_is(file)
+                if now is None:
+                    tell_gone(start_ms, file)
+        return [now for name in noted if (now := self._late_now[name]) is not None]
 
 
 def _plan(
@@ -143,7 +155,7 @@ def _plan(
     found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
     for start_ms in starts:
         repair = kept.repairs.get(start_ms)
-        found[start_ms] += len(kept.late.of(start_ms))  # a repair has counted them too
+        found[start_ms] += len(kept.late_of(start_ms))  # a repair has counted them too
         if start_ms + WINDOW_MS + archive.settle_ms > now_ms:
             outcome = NOT_YET
         elif repair is not None and repair.whole and found[start_ms] <= repair.files:
@@ -216,7 +228,7 @@ class _Backfill:
         self._starts = starts
         self._archive = open_archive(config)
         self._secrets = Secrets(application.store, lambda: secrets.token_bytes(8))
-        self._kept = _Kept(application.store)
+        self._kept = _Kept(application.store, self._archive)
 
     def run(self, jobs: int | None) -> Summary:
         application, starts, archive = self._application, self._starts, self._archive
@@ -273,12 +285,12 @@ class _Backfill:
                     self._note_late(read)
 
                 for window in Windows_Of_Files(open_logs, files, wanted, counting, pool, on_file):
-                    if not self._kept.late.of(window.window.start_ms):
+                    if not self._kept.late_of(window.window.start_ms):
                         self._keep(window, counting)
         for start_ms in self._to_rebuild():  # with files in which nobody would look for them
             whole = {
                 *files_of(self._files, {start_ms}, self._archive.settle_ms),
-                *self._kept.late.of(start_ms).values(),
+                *self._kept.late_of(start_ms),
             }
             by_time = sorted(whole, key=lambda file: (file.oldest.from_ms, file.key))
             self._keep(window_of_files(open_logs(by_time), start_ms, counting), counting)

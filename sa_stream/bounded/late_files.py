@@ -13,7 +13,8 @@ from sa_stream.commits.keys import LATE_FILES_PREFIX, late_file_key, parse_late_
 from sa_stream.commits.ports import Store
 from sa_stream.errors import Corrupt_State
 from sa_stream.format import pack, unpack
-from sa_stream.log import OBJECT_UNREADABLE, Log
+from sa_stream.log import LATE_FILE_GONE, OBJECT_UNREADABLE, Log
+from sa_stream.timing import iso
 
 log = Log("archive")
 
@@ -49,6 +50,12 @@ class Late_Files:
         self._store.create(_key(window_ms, file), pack("late-file", _plain(file)))
         self._known.setdefault(window_ms, {})[file.name] = file
         return True
+
+
+def tell_gone(window_ms: int, file: Archive_File) -> None:
+    """That a file is not there any more, which had records of a window."""
+    message = f"{file.name} had records of the window of {iso(window_ms)}, and is not there any more"
+    log.tell(LATE_FILE_GONE, f"{message}: the window is computed without it", file=file.name)
 
 
 def _key(window_ms: int, file: Archive_File) -> str:

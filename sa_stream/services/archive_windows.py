@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sa_stream.archive.files import Archive_File
 from sa_stream.bounded.files import Counting, Logs, Window_Read, window_of_files
-from sa_stream.bounded.late_files import Late_Files
+from sa_stream.bounded.late_files import Late_Files, tell_gone
 from sa_stream.bounded.repair import Computed
 from sa_stream.commits.decisions import Field_Choice
 from sa_stream.commits.ports import Store
@@ -103,6 +103,9 @@ class Archive_Windows:
         self._found: dict[str, Archive_File] = {}  # of the last `find`
         self._late = Late_Files(store)
         self._late_read_s = -LOOK_AGAIN_S
+        self._unread: dict[
+            str, bool
+        ] = {}  # late file that could not be read -> whether it was gone when last asked for
         self._told: dict[str, None] = {}  # files of which it was said that they have records that are too late
 
     @property
@@ -114,9 +117,23 @@ class Archive_Windows:
         self._read_late()
         if self._archive is None:
             self._archive = self._open()
-        files = self._archive.files_of_window(window_ms).files
-        self._found = {file.name: file for file in files} | dict(self._late.of(window_ms))
+        self._found = {file.name: file for file in self._archive.files_of_window(window_ms).files}
+        late = [file for name, file in self._late.of(window_ms).items() if name not in self._found]
+        self._found |= {file.name: file for each in late if (file := self._late_as_it_is(window_ms, each)) is not None}
         return list(self._found)
+
+    def _late_as_it_is(self, window_ms: int, file: Archive_File) -> Archive_File | None:
+        """A file that no listing for its window tells of; once it could not be read, it is asked what lies there now.
+        That nothing does is told. It may come back."""
+        assert self._archive is not None
+        gone = self._unread.get(file.name)
+        if gone is None:
+            return file
+        now = self._archive.as_it_is(file)
+        if now is None and not gone:
+            tell_gone(window_ms, file)
+        self._unread[file.name] = now is None
+        return now
 
     def compute(self, window_ms: int, files: Sequence[str], seed: int) -> Computed:
         """The window from these files of the last `find`. One that cannot be read is named with its reason, the others
@@ -137,6 +154,8 @@ class Archive_Windows:
         read = window_of_files(self._paced(self._reader().logs(chosen)), window_ms, counting)
         read.window.fields |= intake.lists.mask  # also of one that is empty
         self._note_late(read, now_ms)
+        for name in self._late.of(window_ms).keys() & {each.name for each in read.failed}:
+            self._unread.setdefault(name, False)
         return Computed(
             read.window, len(read.files) - len(read.failed), {each.name: str(each.error) for each in read.failed}
         )

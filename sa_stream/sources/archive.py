@@ -45,6 +45,12 @@ class Archive:
                 start_after, more = self._next_after(request, page), page.more
         return Found(tuple(sorted(files, key=lambda file: (file.oldest.from_ms, file.key))), list_requests)
 
+    def as_it_is(self, file: Archive_File) -> Archive_File | None:
+        """What lies now where a file was found before; None: nothing. Raises Source_Error, Store_Unavailable."""
+        page = self.store.page(file.key)
+        stored = next((each for each in page.objects if each.key == file.key), None)
+        return None if stored is None else self._file(stored)
+
     def files_before(self, until_ms: int) -> Iterator[Archive_File]:
         """Every file whose oldest record came before then, in the order of the keys. Raises Source_Error,
         Store_Unavailable."""

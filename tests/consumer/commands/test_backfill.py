@@ -157,6 +157,21 @@ def test_a_window_that_was_kept_is_computed_again_with_a_file_that_turns_up_wher
     assert not compare_all(place.entries(), place.expected())
 
 
+def test_a_window_is_computed_without_a_file_that_turned_up_where_nobody_looks_and_is_gone(
+    place: Archive_Place,
+) -> None:
+    late_ms = BEGIN_MS + 2 * HOUR_MS
+    late = key(late_ms)
+    place.put({late: line(BEGIN_MS + 5, "late") + line(late_ms, "in time")})
+    backfill(place.config, place.starts, 1, dry_run=False)
+    (place.root / late).unlink()
+    place.put({key(BEGIN_MS + 600_000, f"more{number}"): line(BEGIN_MS + number, f"{number}") for number in range(3)})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
+    entry = place.entry(HALF_HOUR, BEGIN_MS)
+    assert entry is not None
+    assert entry["status"] == "final"
+
+
 def test_a_file_that_cannot_be_read_makes_a_window_partial_until_it_can(
     place: Archive_Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
