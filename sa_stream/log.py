@@ -255,6 +255,12 @@ REPAIR_IMPOSSIBLE = Event(
     "a window, and others of its month, cannot be computed any more, as the month's hash secret is destroyed: they "
     "stay as they are",
 )
+REPAIR_LACKS = Event(
+    *("repair_lacks", WARNING, "yes"),
+    "files of a window came to the archive after others of it were deleted, so no computation of it has the records "
+    "of all: what counts is the one of most files, and it lacks so many others (`files`). Put back what was deleted, "
+    "and it is computed from all of its files. Said at each look",
+)
 LATE_FILE = Event(
     *("late_file", INFO, "no"),
     "a file of the archive (`file`) has records of an earlier window than it is looked up for: that window is computed "

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from sa_stream.commits.keys import window_label
 from sa_stream.commits.operations import Steps, call
 from sa_stream.commits.ports import Store
 from sa_stream.commits.secrets import Secrets
-from sa_stream.log import REPAIR_IMPOSSIBLE, Log
-from sa_stream.rollups.repairs import Repair, content_of, put_repair_steps, repair_of
+from sa_stream.log import REPAIR_IMPOSSIBLE, REPAIR_LACKS, Log
+from sa_stream.rollups.repairs import Repair, content_of, files_of_steps, put_repair_steps, repair_of
 from sa_stream.timing import iso, month_of
 from sa_stream.windows.window import Window
 
@@ -55,8 +56,10 @@ def repair_steps(
     if month in secrets.destroyed:
         return None  # it was said
     found: Sequence[str] = yield call(files.find, window_ms)
-    if known is not None and known.whole and len(found) <= known.files:
-        return None
+    if known is not None and known.whole:
+        yield from _tell_gone_steps(store, window_ms, found, known)
+        if len(found) <= known.files:
+            return None
     yield from secrets.load_steps([month])
     if month in secrets.destroyed:
         log.tell(
@@ -67,6 +70,23 @@ def repair_steps(
         return None
     computed: Computed = yield call(files.compute, window_ms, tuple(found), secrets.seeds[month])
     return (yield from keep_steps(store, f"{files.settings}\n{secrets.tag(month)}", found, computed, known))
+
+
+def _tell_gone_steps(store: Store, window_ms: int, found: Sequence[str], known: Repair) -> Steps[None]:
+    """Where files have come after others of a window were deleted, no repair has the records of all."""
+    read = yield from files_of_steps(store, window_ms, known)
+    if read is None or not (fresh := set(found) - read) or not (gone := read - set(found)):
+        return
+    lacks, what = (gone, "were deleted") if len(found) > known.files else (fresh, "came after others were deleted")
+    first, *others = sorted(lacks)
+    more = f" and {len(others)} more" if others else ""
+    log.tell(
+        REPAIR_LACKS,
+        f"the window of {iso(window_ms)} lacks what is in {first}{more} alone, which {what}: put back what was "
+        "deleted, and it is computed from all of its files",
+        window=window_label(window_ms),
+        files=len(lacks),
+    )
 
 
 def keep_steps(
@@ -80,5 +100,6 @@ def keep_steps(
     if known is not None and repair <= known:
         return None
     window = computed.window
-    yield from put_repair_steps(store, window.start_ms, repair, window.to_bytes(), computed.broken)
+    named = computed.broken or dict.fromkeys(sorted(found), "")
+    yield from put_repair_steps(store, window.start_ms, repair, window.to_bytes(), named)
     return repair

@@ -99,11 +99,12 @@ def computed_from_ms(only_from_ms: int, repairs: Iterable[int]) -> int:
 
 
 def put_repair_steps(
-    store: Store, window_ms: int, repair: Repair, data: bytes, broken: Mapping[str, str]
+    store: Store, window_ms: int, repair: Repair, data: bytes, named: Mapping[str, str]
 ) -> Steps[None]:
-    """Keep a computed window. `broken`: file -> why it could not be read; named before the window is there."""
-    if broken:
-        yield call(store.put, repair_files_key(window_ms, repair.files, repair.lineage), msgspec.json.encode(broken))
+    """Keep a computed window. `named`, before the window is there: of a whole one the files that it was made of, each
+    with nothing; of another those that could not be read -> why."""
+    if named:
+        yield call(store.put, repair_files_key(window_ms, repair.files, repair.lineage), msgspec.json.encode(named))
     yield call(store.put, repair.key(window_ms), data)
 
 
@@ -111,15 +112,25 @@ def missing_of_steps(store: Store, window_ms: int, repair: Repair) -> Steps[list
     """The files without which a repaired window is not final: unnamed where what names them is lost or torn."""
     if repair.whole:
         return []
-    key = repair_files_key(window_ms, repair.files, repair.lineage)
-    data = yield call(store.get, key)
-    broken: dict[str, str] = {}
-    try:
-        broken = msgspec.json.decode(data, type=dict[str, str]) if data is not None else {}
-    except msgspec.MsgspecError as error:
-        log.tell(OBJECT_UNREADABLE, f"{key} does not name the files that could not be read: {error}", key=key)
+    broken = yield from _named_steps(store, window_ms, repair)
     named = [unreadable_file(name, why) for name, why in sorted(broken.items())]
     return named or [{"partition": S3, "reason": FILE_UNREADABLE}]
+
+
+def files_of_steps(store: Store, window_ms: int, repair: Repair) -> Steps[frozenset[str] | None]:
+    """What a whole repair was made of; None where nothing says so: it is lost or torn, or of an older version."""
+    named = yield from _named_steps(store, window_ms, repair)
+    return frozenset(named) if len(named) == repair.files else None
+
+
+def _named_steps(store: Store, window_ms: int, repair: Repair) -> Steps[dict[str, str]]:
+    key = repair_files_key(window_ms, repair.files, repair.lineage)
+    data = yield call(store.get, key)
+    try:
+        return msgspec.json.decode(data, type=dict[str, str]) if data is not None else {}
+    except msgspec.MsgspecError as error:
+        log.tell(OBJECT_UNREADABLE, f"{key} does not name the files that it should: {error}", key=key)
+        return {}
 
 
 class Standstills:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from sa_stream.bounded.repair import Computed, repair_steps
-from sa_stream.commits.keys import REPAIRS_PREFIX
+from sa_stream.commits.keys import REPAIRS_PREFIX, repair_files_key
 from sa_stream.commits.operations import drive
 from sa_stream.commits.secrets import Secrets
 from sa_stream.rollups.repairs import Repair
@@ -65,3 +67,48 @@ def test_the_files_are_read_again_only_where_another_has_come_or_one_was_broken(
     more = repaired(store, files, whole)
     assert more is not None
     assert more > whole > part
+
+
+def test_what_came_after_others_of_its_window_were_deleted_is_told_and_nothing_that_was_counted_goes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, files = Watched_Store(lambda *put: None), Files({"a": 1, "b": 2})
+    whole = repaired(store, files)
+    files.requests = {"b": 2}
+    assert repaired(store, files, whole) is None
+    assert not caplog.records
+    files.requests = {"b": 2, "c": 4}
+    assert repaired(store, files, whole) is None
+    assert "lacks what is in c alone, which came after others were deleted" in caplog.records[-1].message
+    files.requests = {"a": 1, "b": 2, "c": 4}
+    all_three = repaired(store, files, whole)
+    assert all_three is not None
+    assert (all_three.files, len(caplog.records)) == (3, 1)
+
+
+def test_what_a_window_loses_to_more_files_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    store, files = Watched_Store(lambda *put: None), Files({"a": 1, "b": 2})
+    whole = repaired(store, files)
+    files.requests = {"c": 4, "d": 8, "e": 16}
+    more = repaired(store, files, whole)
+    assert more is not None
+    assert more.files == 3
+    assert "lacks what is in a and 1 more alone, which were deleted" in caplog.records[-1].message
+    assert repaired(store, files, more) is None
+    assert len(caplog.records) == 1
+
+
+def test_a_repair_of_which_nothing_says_what_it_was_made_of_is_judged_by_their_number() -> None:
+    store, files = Watched_Store(lambda *put: None), Files({"a": 1, "b": 2})
+    for named in (None, b"torn"):
+        whole = repaired(store, files)
+        assert whole is not None
+        key = repair_files_key(W, whole.files, whole.lineage)
+        store.delete(key)
+        if named is not None:
+            store.put(key, named)
+        files.requests = {"b": 2, "c": 4}
+        assert repaired(store, files, whole) is None
+        files.requests = {"b": 2, "c": 4, "d": 8}
+        assert repaired(store, files, whole) is not None
+        files.requests = {"a": 1, "b": 2}
