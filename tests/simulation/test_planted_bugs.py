@@ -64,8 +64,8 @@ FORCED: dict[str, tuple[int, Options]] = {  # where what they need is brought ab
         | {"busy": 0.3, "commit_s": 60, "listed_only": False, **SHORT},
     ),
     "repair_mixed_with_the_streams_partials": (1, ARCHIVE),
-    "repair_of_fewer_files_wins": (38, ARCHIVE),
-    "repaired_once_and_never_again": (1, ARCHIVE),
+    "repair_of_fewer_files_wins": (1, ARCHIVE),
+    "repaired_once_and_never_again": (5, ARCHIVE),
     "retired_by_one_list": (
         12,
         {"missing_shards": 0.4, "old_lists": 0, "stale_listing": False, "reshard": 0.01, "retention_hours": 12}
