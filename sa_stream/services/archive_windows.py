@@ -103,9 +103,7 @@ class Archive_Windows:
         self._found: dict[str, Archive_File] = {}  # of the last `find`
         self._late = Late_Files(store)
         self._late_read_s = -LOOK_AGAIN_S
-        self._unread: dict[
-            str, bool
-        ] = {}  # late file that could not be read -> whether it was gone when last asked for
+        self._unread: dict[str, bool] = {}  # late file that could not be read -> whether it was gone when asked for
         self._told: dict[str, None] = {}  # files of which it was said that they have records that are too late
 
     @property
