@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from sa_stream.records.coded import firsts
 from sa_stream.windows.summaries import Int64s
 
 NAMES_MAX = 1_000
@@ -60,9 +61,8 @@ class Names:
     def _add_until_full(self, names: Sequence[str], places: Int64s, most: int) -> int:
         """Take in records up to the one that brings a name too many, if there is one; returns how many it took in."""
         counts, end = self.counts, len(places)
-        first = np.full(len(names), end)
-        first[places[::-1]] = np.arange(end - 1, -1, -1)
-        fresh = [place for place in np.flatnonzero(first < end).tolist() if names[place] not in counts]
+        first = firsts(places)
+        fresh = [place for place in np.flatnonzero(np.bincount(places)).tolist() if names[place] not in counts]
         room = most - len(counts)
         if len(fresh) > room:
             came = dict[str, int]()
