@@ -56,10 +56,10 @@ class Log_Archive:
         name, oldest = store.name_of(key), places.oldest(key)
         if oldest is None:
             raise Source_Error(f"{name} is in no folder of the archive: expected {places.base}{places.layout.folder}")
-        for stored in store.page(key).objects[:1]:  # the shortest key with this beginning comes first
-            if stored.key == key:
-                return Archive_File(**asdict(stored), name=name, oldest=oldest)
-        raise Source_Error(f"{name} is not there")
+        stored = self.archive.stored(key)
+        if stored is None:
+            raise Source_Error(f"{name} is not there")
+        return Archive_File(**asdict(stored), name=name, oldest=oldest)
 
     def logs(self, files: Files) -> Logs:
         """Each file with its pieces, read ahead."""

@@ -47,9 +47,13 @@ class Archive:
 
     def as_it_is(self, file: Archive_File) -> Archive_File | None:
         """What lies now where a file was found before; None: nothing. Raises Source_Error, Store_Unavailable."""
-        page = self.store.page(file.key)
-        stored = next((each for each in page.objects if each.key == file.key), None)
+        stored = self.stored(file.key)
         return None if stored is None else self._file(stored)
+
+    def stored(self, key: str) -> Stored | None:
+        """The object of this key; None: there is none. Raises Source_Error, Store_Unavailable."""
+        first = self.store.page(key).objects[:1]  # the shortest key with this beginning comes first
+        return first[0] if first and first[0].key == key else None
 
     def files_before(self, until_ms: int) -> Iterator[Archive_File]:
         """Every file whose oldest record came before then, in the order of the keys. Raises Source_Error,
