@@ -105,7 +105,8 @@ class Shard_Links:
             self._reading.add(link)
             return
         self._reading.discard(link)
-        while self._parked and len(self._reading) < MESSAGES_MAX:
+        # As many as there is room for: each has something to read, and looks here again once it has.
+        for _ in range(min(len(self._parked), MESSAGES_MAX - len(self._reading))):
             self._parked.popleft().unpark()
 
     def open(self, link: Shard_Link, checkpoint: str | None) -> Lane:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.kcl import links as links_module
+from consumer.kcl.shard_link import Shard_Link
 from consumer.worker.course import SHUTDOWN_S
 from sa_stream.partitions import END
 from sa_stream.records.parser import Parser
@@ -194,7 +195,16 @@ def test_a_message_that_comes_in_pieces_is_read_when_it_is_whole(worker: Worker,
     assert kcl.confirm("processRecords") == []
 
 
-def test_only_a_few_large_messages_are_read_at_the_same_time(make_worker: Callable[..., Worker]) -> None:
+def test_only_a_few_large_messages_are_read_at_the_same_time(
+    make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked, park = list[Shard_Link](), Shard_Link.park
+
+    def noted_park(link: Shard_Link) -> None:
+        parked.append(link)
+        park(link)
+
+    monkeypatch.setattr(Shard_Link, "park", noted_park)
     worker = make_worker(shards=8)
     shards = [shard.shard_id for shard in worker.stream.shards]
     connections = [Fake_Kcl(worker.handover.path) for _ in shards]
@@ -204,8 +214,14 @@ def test_only_a_few_large_messages_are_read_at_the_same_time(make_worker: Callab
         connection.write(b'{"action":"processRecords",')  # and the rest comes later
     beyond = len(shards) - links_module.MESSAGES_MAX
     until("all connections beyond the first few to be parked", lambda: len(worker.links._parked) == beyond)
+    rest = b'"records":[],"millisBehindLatest":0}\n'
+    one = connections[shards.index(next(iter(worker.links._reading)).shard_id)]
+    one.write(rest)
+    until("another one to be read in its place", lambda: len(worker.links._parked) == beyond - 1)
+    assert len(parked) == beyond, "who has no turn yet is not woken"
     for connection in connections:
-        connection.write(b'"records":[],"millisBehindLatest":0}\n')
+        if connection is not one:
+            connection.write(rest)
     for connection in connections:
         assert connection.confirm("processRecords") == []
         connection.end()
