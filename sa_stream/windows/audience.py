@@ -163,7 +163,9 @@ def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
     the input has no end."""
     origins, hosts = table.coded("cs-referer").shortened(ORIGIN), table.coded("cs-host")
     groups = table.grouped(origins)
-    chosen = _chosen_origins(table, groups, origins.hashed(seed)[groups.places])
+    chosen = np.ones(len(groups.places), np.bool_)
+    if not table.bounded:
+        chosen = _chosen_origins(table, groups, origins.hashed(seed)[groups.places])
     looked_at = np.where(chosen, groups.places, len(origins))[groups.codes]  # one more for all of the others
     codes, places = numbered(looked_at)
     values = origins.values
@@ -183,8 +185,6 @@ def add_referrers(table: Table, internal: frozenset[str], seed: int) -> None:
 def _chosen_origins(table: Table, groups: Grouped, hashes: UInt64s) -> Bools:
     """Which origins of each window are looked at, up to ORIGINS_MAX of it."""
     chosen, counts = np.ones(len(hashes), np.bool_), groups.numbers()
-    if table.bounded:
-        return chosen
     for window, begin, end in table.each(groups):
         of_each = hashes[begin:end]
         if len(window.origins) + end - begin > ORIGINS_MAX:
