@@ -221,7 +221,8 @@ class Checks(At_Rest, Repair_Checks):
                 raise Violation("content", f"a shard ends and vouches for {unread}, which nobody has read")
 
     def _may_be_forgotten(self, progress: Progress, number: int, start_ms: int) -> bool:
-        """An old window whose entry lists the partition, or never will: it is final, and somebody lost records."""
+        """An old window whose entry lists the partition, or never will: somebody lost records, so that the stream will
+        not make it final, and it is final, or a repair has taken its place, which names the file that it lacks."""
         oracle, all_read = self._oracle(progress.partition, progress.lineage, progress.since_ms)
         watermarks = [mark for n, mark in zip(oracle.numbers, oracle.watermarks, strict=True) if n <= number]
         old = bool(watermarks) and start_ms + WINDOW_MS + self.world.timing.keep_ms <= watermarks[-1]
@@ -238,8 +239,10 @@ class Checks(At_Rest, Repair_Checks):
             listed = any((key, progress.partition, n) in self.listed for n in allowed if n is not None)
         if not old or entry is None or listed:
             return old and listed
-        since_ms = self.world.since_ms()
-        return entry["status"] == "final" and (entry["provenance"] == S3 or not self.covers(since_ms, start_ms))
+        if entry["status"] == "final" and entry["provenance"] == S3:
+            return True
+        stays = entry["status"] == "final" or is_open_repair(entry)
+        return stays and not self.covers(self.world.since_ms(), start_ms)
 
     def _set_aside(self, key: str, data: bytes) -> None:
         """Only a batch with poison in it is set aside, in one letter, and by somebody who failed on it often enough."""

@@ -180,12 +180,15 @@ class Repair_Checks:
         return any(entry is not None and entry["status"] == FINAL for entry in above)
 
     def _origins_at_rest(self, found: dict[str, Entry], expected: dict[str, Entry]) -> None:
-        """At the end: what is from the archive is equal to its files, and roll-ups say whom they are from."""
+        """At the end: what is from the archive is equal to its files, and roll-ups say whom they are from, but for what
+        stays as it is as the summaries that it would be made of again are lost."""
         for key, entry in found.items():
             period, start_ms = parse_cache_key(key)
             if entry["status"] != FINAL:
                 continue
             if period != HALF_HOUR:
+                if self._spoilt(period, start_ms):
+                    continue
                 below = [
                     found.get(cache_key(HALF_HOUR, ms)) for ms in range(start_ms, end_of(period, start_ms), WINDOW_MS)
                 ]
