@@ -7,7 +7,8 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from msgspec import Struct, field, to_builtins
@@ -25,7 +26,7 @@ from sa_stream.bounded.files import Counting, Window_Read, window_of_files
 from sa_stream.bounded.late_files import Late_Files, tell_gone
 from sa_stream.bounded.pool import Pool
 from sa_stream.bounded.ranges import Windows_Of_Files
-from sa_stream.bounded.repair import Computed, keep_steps
+from sa_stream.bounded.repair import Computed, Lacks, keep_steps, lacks_steps, tell_lacks
 from sa_stream.commits.decisions import claim_cache
 from sa_stream.commits.operations import drive
 from sa_stream.commits.ports import Cache, Store
@@ -40,7 +41,7 @@ from sa_stream.rollups.repairs import repairs_steps
 from sa_stream.rollups.versions import brief_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.secrecy import without_secrets
-from sa_stream.services.archive_windows import Archive_Logs, decide_fields, open_archive
+from sa_stream.services.archive_windows import THREADS, Archive_Logs, decide_fields, open_archive
 from sa_stream.sources.archive import Archive
 from sa_stream.timing import WINDOW_MS, moment, month_of, right_now
 
@@ -51,9 +52,10 @@ ALONE = "rebuilt alone: what is above it says what it said before"
 KEPT_FINAL = "kept: final from the stream"
 KEPT_EMPTY = "kept: counted as empty in something final"
 KEPT_REPAIR = "kept: computed from all of its files before"
+KEPT_LACKS = "kept: lacks files that came after others of it were deleted"
 NOT_YET = "not yet: files of it may still land"
 NO_SECRET = "not possible: the hash secret of its month is destroyed"
-COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR)  # now or earlier, from its files
+COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR, KEPT_LACKS)  # now or earlier, from its files
 
 
 class Window_Result(Struct):
@@ -122,7 +124,7 @@ class _Kept:
     """What the state store has of windows. Raises Store_Unavailable."""
 
     def __init__(self, store: Store, archive: Archive) -> None:
-        self._archive = archive
+        self._store, self._archive = store, archive
         self._late_now: dict[str, Archive_File | None] = {}  # late file, as noted -> what lies there now
         self.repairs = drive(repairs_steps(store))
         self.destroyed = drive(destroyed_months_steps(store))
@@ -139,6 +141,18 @@ class _Kept:
                     tell_gone(start_ms, file)
         return [now for name in noted if (now := self._late_now[name]) is not None]
 
+    def lacks(self, found: Mapping[int, Collection[str]]) -> dict[int, Lacks]:
+        """Window -> what its repair lacks, or the next one will, of those that were computed from all of their files.
+        found: window -> its files that are there."""
+
+        def of_window(start_ms: int) -> Lacks | None:
+            return drive(lacks_steps(self._store, start_ms, found[start_ms], self.repairs[start_ms]))
+
+        whole = [start_ms for start_ms in found if start_ms in self.repairs and self.repairs[start_ms].whole]
+        with ThreadPoolExecutor(THREADS) as pool:
+            told = zip(whole, pool.map(of_window, whole), strict=True)
+            return {start_ms: lacks for start_ms, lacks in told if lacks is not None}
+
 
 def _plan(
     starts: Sequence[int],
@@ -152,21 +166,29 @@ def _plan(
     entries = _Entries(cache)
     summary = Summary()
     wanted: set[int] = set()
-    found = Counter(start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms))
+    found = {start_ms: {file.name for file in kept.late_of(start_ms)} for start_ms in starts}  # repairs have these, too
+    for file in files:
+        for start_ms in file.oldest.starts(archive.settle_ms):
+            if start_ms in found:
+                found[start_ms].add(file.name)
+    lacking = kept.lacks(found)
     for start_ms in starts:
-        repair = kept.repairs.get(start_ms)
-        found[start_ms] += len(kept.late_of(start_ms))  # a repair has counted them too
+        repair, number = kept.repairs.get(start_ms), len(found[start_ms])
         if start_ms + WINDOW_MS + archive.settle_ms > now_ms:
             outcome = NOT_YET
-        elif repair is not None and repair.whole and found[start_ms] <= repair.files:
+        elif repair is not None and repair.whole and number <= repair.files and start_ms not in lacking:
             outcome = KEPT_REPAIR
         else:
             outcome = entries.outcome(start_ms)
         if outcome == REBUILD and month_of(start_ms) in kept.destroyed:
             outcome = NO_SECRET
+        if outcome == REBUILD and (lacks := lacking.get(start_ms)) is not None:
+            tell_lacks(start_ms, lacks)
+            if repair is not None and number <= repair.files:
+                outcome = KEPT_LACKS
         if outcome == REBUILD:
             wanted.add(start_ms)
-        summary.windows.append(Window_Result(iso(start_ms), outcome, found[start_ms]))
+        summary.windows.append(Window_Result(iso(start_ms), outcome, number))
     read = files_of(files, wanted, archive.settle_ms)
     summary.files, summary.bytes = len(read), sum(file.size_bytes for file in read)
     return summary
@@ -314,8 +336,12 @@ class _Backfill:
         computed = Computed(read.window, len(read.files) - len(broken), broken)
         reading = f"{intake.settings(counting.timing)}\n{self._secrets.tag(month_of(start_ms))}"
         names = [each.name for each in read.files]
-        drive(keep_steps(self._application.store, reading, names, computed, self._kept.repairs.get(start_ms)))
+        known = self._kept.repairs.get(start_ms)
+        kept = drive(keep_steps(self._application.store, reading, names, computed, known))
         result = self._results[start_ms]
+        if kept is None and known is not None and known.whole:  # of more files, of which some were deleted
+            result.outcome = KEPT_LACKS
+            return
         result.outcome, result.files, result.unreadable = BROKEN if broken else REBUILT, len(names), broken
         result.records = read.window.total_requests
 

@@ -2,7 +2,7 @@
 store goes out. Whoever does it twice, at the same time or later, does no harm: the one of most files counts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -57,7 +57,9 @@ def repair_steps(
         return None  # it was said
     found: Sequence[str] = yield call(files.find, window_ms)
     if known is not None and known.whole:
-        yield from _tell_gone_steps(store, window_ms, found, known)
+        lacks = yield from lacks_steps(store, window_ms, found, known)
+        if lacks is not None:
+            tell_lacks(window_ms, lacks)
         if len(found) <= known.files:
             return None
     yield from secrets.load_steps([month])
@@ -72,20 +74,33 @@ def repair_steps(
     return (yield from keep_steps(store, f"{files.settings}\n{secrets.tag(month)}", found, computed, known))
 
 
-def _tell_gone_steps(store: Store, window_ms: int, found: Sequence[str], known: Repair) -> Steps[None]:
-    """Where files have come after others of a window were deleted, no repair has the records of all."""
+class Lacks(Struct, frozen=True):
+    """Files whose records a window has not, or will not have, as some came after others of it were deleted."""
+
+    files: frozenset[str]
+    what: str
+
+
+def lacks_steps(store: Store, window_ms: int, found: Collection[str], known: Repair) -> Steps[Lacks | None]:
+    """What no repair of these files, nor `known`, which is whole, has with all others; None: there is no such file, or
+    nothing says what `known` was made of."""
     read = yield from files_of_steps(store, window_ms, known)
-    if read is None or not (fresh := set(found) - read) or not (gone := read - set(found)):
-        return
-    lacks, what = (gone, "were deleted") if len(found) > known.files else (fresh, "came after others were deleted")
-    first, *others = sorted(lacks)
+    if read is None or not (fresh := frozenset(found) - read) or not (gone := read - frozenset(found)):
+        return None
+    if len(found) > known.files:
+        return Lacks(gone, "were deleted")
+    return Lacks(fresh, "came after others were deleted")
+
+
+def tell_lacks(window_ms: int, lacks: Lacks) -> None:
+    first, *others = sorted(lacks.files)
     more = f" and {len(others)} more" if others else ""
     log.tell(
         REPAIR_LACKS,
-        f"the window of {iso(window_ms)} lacks what is in {first}{more} alone, which {what}: put back what was "
+        f"the window of {iso(window_ms)} lacks what is in {first}{more} alone, which {lacks.what}: put back what was "
         "deleted, and it is computed from all of its files",
         window=window_label(window_ms),
-        files=len(lacks),
+        files=len(lacks.files),
     )
 
 

@@ -16,6 +16,7 @@ from consumer.commands.backfill import (
     BROKEN,
     KEPT_EMPTY,
     KEPT_FINAL,
+    KEPT_LACKS,
     KEPT_REPAIR,
     NO_SECRET,
     NOT_YET,
@@ -81,6 +82,52 @@ def test_a_second_run_reads_only_what_is_new(place: Archive_Place) -> None:
     entry = place.entry(HALF_HOUR, BEGIN_MS + HOUR_MS)
     assert entry is not None
     assert entry["revision"] == 1
+
+
+def test_a_file_that_landed_after_another_was_deleted_is_not_passed_over_in_silence(
+    place: Archive_Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, new = key(BEGIN_MS + 600_000, "first"), key(BEGIN_MS + 600_000, "new")
+    place.put({first: line(BEGIN_MS + 1, "first")})
+    backfill(place.config, place.starts, 1, dry_run=False)
+    (place.root / first).unlink()
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {KEPT_REPAIR: 1}
+    assert not caplog.records
+    place.put({new: line(BEGIN_MS + 2, "new")})
+    for dry_run in (True, False):
+        summary = backfill(place.config, [BEGIN_MS], 1, dry_run=dry_run)
+        assert (summary.outcomes, summary.files) == ({KEPT_LACKS: 1}, 0)
+        assert f"{new} alone, which came after others were deleted" in caplog.records[-1].message
+    place.put({first: line(BEGIN_MS + 1, "first")})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
+    assert not compare_all(place.entries(), place.expected())
+
+
+def test_what_a_window_loses_to_more_files_is_told(place: Archive_Place, caplog: pytest.LogCaptureFixture) -> None:
+    first = key(BEGIN_MS + 600_000, "first")
+    place.put({first: line(BEGIN_MS + 1, "first")})
+    backfill(place.config, place.starts, 1, dry_run=False)
+    (place.root / first).unlink()
+    place.put({key(BEGIN_MS + 600_000, f"new{number}"): line(BEGIN_MS + number, f"{number}") for number in (2, 3)})
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=True).outcomes == {REBUILD: 1}
+    assert f"{first} alone, which were deleted" in caplog.records[-1].message
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
+    caplog.clear()
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {KEPT_REPAIR: 1}
+    assert not caplog.records
+
+
+def test_what_is_made_of_fewer_files_than_before_is_not_said_to_be_rebuilt(place: Archive_Place) -> None:
+    gone = [key(BEGIN_MS + 600_000, f"gone{number}") for number in range(2)]
+    place.put({each: line(BEGIN_MS + number, f"gone{number}") for number, each in enumerate(gone)})
+    backfill(place.config, place.starts, 1, dry_run=False)
+    for each in gone:
+        (place.root / each).unlink()
+    late_ms = BEGIN_MS + 2 * HOUR_MS
+    place.put({key(late_ms): line(BEGIN_MS + 5, "late") + line(late_ms, "in time")})
+    summary = backfill(place.config, place.starts, 1, dry_run=False)
+    assert summary.windows[0].outcome == KEPT_LACKS
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {KEPT_LACKS: 1}
 
 
 def test_killed_at_any_time_and_run_again_it_is_complete(place: Archive_Place, tmp_path: Path) -> None:
