@@ -248,6 +248,19 @@ def test_paths_are_asked_for_by_prefix_and_sort_and_shown_as_sent_on_demand(read
     page.get_by_text("/caf%C3%A9/men%C3%BC").wait_for()
     page.get_by_label("Most").select_option("status_5xx")
     page.wait_for_url("**sort=status_5xx*")
+    page.get_by_role("columnheader", name="5xx ▾").wait_for()
+
+
+def test_an_order_that_a_reader_chose_stays_until_the_list_is_another(reader: Reader) -> None:
+    page = reader.open("paths")
+    page.get_by_role("button", name="Path").click()
+    page.get_by_role("columnheader", name="Path ▴").wait_for()
+    page.get_by_label("Begins with").fill("/docs/")
+    page.wait_for_url("**prefix=%2Fdocs*")
+    reader.drawn()
+    assert page.get_by_role("columnheader", name="Path ▴").count() == 1
+    page.get_by_label("Most").select_option("misses")
+    page.get_by_role("columnheader", name="Misses ▾").wait_for()
 
 
 @pytest.mark.parametrize("typed", ["/café", "/caf%C3%A9/m", "/caf%c3%a9", "/%63afé/men%C3%BC", "/caf%C3"])
@@ -282,6 +295,15 @@ def test_no_page_is_wider_than_its_window(reader: Reader, width: int) -> None:
     for view in PAGES:
         page = reader.open(view)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+
+
+@pytest.mark.parametrize("address", ["paths", "paths?raw=1", "pipeline"])
+def test_a_narrow_window_leaves_names_the_room_to_be_read(reader: Reader, address: str) -> None:
+    """A column of them gave way to those of numbers until each line had a letter or two."""
+    reader.page.set_viewport_size({"width": 360, "height": 800})
+    page = reader.open(address)
+    widths = page.locator("td:first-child").evaluate_all("cells => cells.map(cell => cell.clientWidth)")
+    assert min(width for width in widths if width) >= 100
 
 
 def test_the_timeline_marks_what_is_from_s3_back_to_its_first_day(reader: Reader) -> None:

@@ -11,7 +11,8 @@ let tables = 0;
 /**
  * `show` gets {title, columns, rows, order, note, heading, filter}. A column is {name, label, format, text, bar, cell}: with
  * `format` it is a number, with `text` its words are made from the row, with `cell` an element is; `bar` draws its share
- * of the largest. order: {name, down}, or null for the order of the rows. rows null: nothing is known, `note` says why.
+ * of the largest. order: {name, down}, or null for the order of the rows; what a reader chose counts until another is
+ * given. rows null: nothing is known, `note` says why.
  */
 export class Table extends HTMLElement {
   #shown = null;
@@ -20,9 +21,8 @@ export class Table extends HTMLElement {
   #page = 0;
 
   show(table) {
-    const first = this.#shown === null;
+    if (this.#shown === null || this.#shown.order?.name !== table.order?.name) this.#order = table.order ?? null;
     this.#shown = table;
-    if (first) this.#order = table.order ?? null;
     if (!this.body) this.#build();
     setText(this.heading, table.title);
     this.heading.hidden = !table.heading;
