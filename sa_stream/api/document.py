@@ -1,6 +1,8 @@
 """The part of docs/api.md that is made of the endpoints: `python -m sa_stream.api.document` prints it."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from sa_stream.api.endpoints import CACHE, PIPELINE, PREFIX, REFUSALS, TRAFFIC, Endpoint, Parameter
 
@@ -23,7 +25,10 @@ def _section(endpoint: Endpoint) -> str:
     if endpoint.parameters:
         rows = [_row(parameter) for parameter in endpoint.parameters]
         parts.append("\n".join(["| parameter | default | meaning |", "| --- | --- | --- |", *rows]))
-    parts.append(f"```\n$ {_call(endpoint)}\n{_shown(endpoint)}\n```")
+    parts.append(f"```\n$ {_call(endpoint)}\n{_shown(endpoint.job or endpoint.example)}\n```")
+    if endpoint.job:
+        parts.append("A host answers, and so does the job as its `result` when it is done:")
+        parts.append(f"```\n{_shown(endpoint.example)}\n```")
     return "\n\n".join(parts)
 
 
@@ -41,13 +46,11 @@ def _call(endpoint: Endpoint) -> str:
     return f"curl -s -H \"x-api-key: $KEY\" {post}'http://127.0.0.1:8080/{PREFIX}{path}{endpoint.try_it}'"
 
 
-def _shown(endpoint: Endpoint) -> str:
+def _shown(example: Mapping[str, Any] | str) -> str:
     """A line a field, and a line a row of a list."""
-    if isinstance(endpoint.example, str):
-        return endpoint.example
-    lines = [
-        f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in endpoint.example.items()
-    ]
+    if isinstance(example, str):
+        return example
+    lines = [f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in example.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

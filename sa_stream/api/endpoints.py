@@ -27,7 +27,7 @@ class Parameter(Struct, frozen=True):
 
 class Endpoint(Struct, frozen=True):
     """name: of the method of Routes__SA that answers. example: of an answer, shortened. try_it: a query that gives one
-    like it. long: a step, which takes the time that it takes."""
+    like it. long: a step, which takes the time that it takes. job: what the daemon answers instead of the example."""
 
     method: str
     path: str
@@ -37,6 +37,7 @@ class Endpoint(Struct, frozen=True):
     example: Mapping[str, Any] | str = field(default_factory=dict)
     try_it: str = ""
     long: bool = False
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PERIOD = Parameter("period", "of which entry", "daily", PERIODS)
@@ -63,13 +64,12 @@ _ABOUT = {
 }
 _SERIES = {name: value for name, value in _ABOUT.items() if name not in ("revision", "missing_sources", "cache_key")}
 _SERIES = {name: value for name, value in _SERIES.items() if name not in ("time_key", "window_start", "window_end")}
-_STEP = {"step": "consolidate", "done": 2, "total": 2, "remaining": None, "result": [{"time_key": "2026-02-16-1400"}]}
 _JOB = {
-    "id": "1771252200000-1",
+    "id": "1771255800000-1",
     "step": "consolidate",
     "state": "waiting",
-    "asked": "2026-02-16T14:30:00Z",
-    "progress": {"done": 0, "total": 48},
+    "asked": "2026-02-16T15:30:00Z",
+    "progress": {"done": 0, "total": 2},
     "result": None,
     "error": None,
 }
@@ -262,16 +262,27 @@ TRAFFIC = (
     ),
 )
 _STEP_PARAMETERS = (_FROM, _TO)
+
+
+def _done(step: str, *results: Mapping[str, Any]) -> dict[str, Any]:
+    return {"step": step, "done": len(results), "total": len(results), "remaining": None, "result": [*results]}
+
+
+def _queued(step: str, units: int) -> dict[str, Any]:
+    return {**_JOB, "step": step, "progress": {"done": 0, "total": units}}
+
+
 PIPELINE = (
     Endpoint(
         *("GET", "/cloudfront/status", "cloudfront__status"),
-        "What to believe: `status/stream`, what each step did last, log files that nobody has read yet, jobs, "
-        "and (in the daemon) what is never read, dropped, reduced and kept.",
+        "What to believe: `status/stream`, what each step did last, log files that nobody has read yet "
+        "(null where `status/stream` is published: there no step reads them), jobs, and (in the daemon) what is never "
+        "read, dropped, reduced and kept.",
         (),
         {
             "stream": {"final_until": "2026-02-17T09:30:00Z", "lag_s": 61, "gaps": []},
             "last_runs": {"ingest": None, "consolidate": None, "aggregate": None, "archive": None},
-            "unprocessed_files": {"hours": 2, "files": 36, "unread": 0},
+            "unprocessed_files": None,
             "jobs": [],
             "privacy": {"never_read": ["asn", "c-ip"], "dropped_fields": [], "secret_months": ["2026-02"]},
         },
@@ -282,14 +293,30 @@ PIPELINE = (
             f"{meaning} In the daemon it is a job (202); a host works for some seconds and answers what remains, which "
             "is asked for next.",
             _STEP_PARAMETERS,
-            _STEP | {"step": step},
+            _done(step, *results),
             "?from=2026-02-16T14:00:00Z&to=2026-02-16T15:00:00Z",
             long=True,
+            job=_queued(step, len(results)),
         )
-        for step, meaning in (
-            ("ingest", "Read the log files of these hours, and keep what came of each."),
-            ("consolidate", "Compute these half hours from their log files."),
-            ("aggregate", "Compute these days, with all that they are made of."),
+        for step, meaning, results in (
+            (
+                "ingest",
+                "Read the log files of these hours, and keep what came of each.",
+                [{"time_key": "2026-02-16-14", "records_parsed": 431, "errors": 0}],
+            ),
+            (
+                "consolidate",
+                "Compute these half hours from their log files.",
+                [
+                    {"time_key": "2026-02-16-1400", "total_requests": 212},
+                    {"time_key": "2026-02-16-1430", "total_requests": 219},
+                ],
+            ),
+            (
+                "aggregate",
+                "Compute these days, with all that they are made of.",
+                [{"time_key": "2026-02-16", "status": "partial", "total_requests": 6_120}],
+            ),
         )
     ),
     Endpoint(
@@ -299,21 +326,26 @@ PIPELINE = (
             Parameter("older_than", "days", "30", example="30"),
             Parameter("dry_run", "`false` is refused: the command line moves files", "true", ("true", "false")),
         ),
-        {**_STEP, "step": "archive", "done": 1, "total": 1, "result": {"dry_run": True, "move": [], "left": []}},
+        {
+            "step": "archive",
+            "done": 1,
+            "total": 1,
+            "remaining": None,
+            "result": {"dry_run": True, "move": [], "left": [], "move_total": 0, "left_total": 0},
+        },
         "?older_than=30",
         long=True,
+        job=_queued("archive", 1),
     ),
     Endpoint(
         *("GET", "/cloudfront/jobs/{id}", "cloudfront__jobs"),
         "How far a job is: `waiting`, `running`, `done` or `failed`.",
-        (Parameter("id", "as the POST answered", "", (), "path", "1771252200000-1"),),
+        (Parameter("id", "as the POST answered", "", (), "path", "1771255800000-1"),),
         _JOB,
     ),
 )
-_BROWSE = (
-    Parameter("limit", "rows, at most 200", "50", example="2"),
-    Parameter("after", "the last key that was seen: what is older follows", "", example="daily/2026-02-16"),
-)
+_LIMIT = Parameter("limit", "rows, at most 200", "50", example="2")
+_AFTER = Parameter("after", "the last key that was seen: what is older follows", "", example="daily/2026-02-16")
 _BROWSED = {
     "path": "daily",
     "rows": [
@@ -334,13 +366,13 @@ CACHE = (
     Endpoint(
         *("GET", "/cache/browse", "cache__browse"),
         "The periods, with how many entries each has.",
-        _BROWSE,
+        (_LIMIT,),
         {"path": "", "rows": [{"path": "daily", "entries": 31}], "shown": 4, "total": 4},
     ),
     Endpoint(
         *("GET", "/cache/browse/{path:path}", "cache__browse"),
         "The keys of a period, newest first, with the status of each.",
-        (Parameter("path", "a period", "", (), "path", "daily"), *_BROWSE),
+        (Parameter("path", "a period", "", (), "path", "daily"), _LIMIT, _AFTER),
         _BROWSED,
         "?limit=1",
     ),
@@ -375,7 +407,7 @@ def openapi_of(endpoint: Endpoint) -> dict[str, Any]:
         )
     answers: dict[str, Any] = {"200": {"description": "as said", "content": {media: {"example": endpoint.example}}}}
     if endpoint.method == "POST":
-        answers["202"] = {"description": "a job", "content": {media: {"example": _JOB}}}
+        answers["202"] = {"description": "a job", "content": {media: {"example": endpoint.job}}}
     refused = {"detail": "limit is no whole number from 1 to 100", "code": "bad_parameter", "parameter": "limit"}
     for code, meaning in REFUSALS.items():
         answers[str(code)] = {"description": meaning, "content": {"application/json": {"example": refused}}}

@@ -27,18 +27,18 @@ class Service__SA__Entries(Type_Safe):
     def browse(self, path: str, words: Mapping[str, str]) -> dict[str, Any]:
         """The periods, or the keys of one, newest first, each with its status. `limit`, `after`: the last key that was
         seen."""
-        period = path.strip("/")
+        period, limit = path.strip("/"), parse_number(words, "limit", LIMIT, LIMIT_MAX)
         if not period:
-            rows: list[dict[str, Any]] = [{"path": name, "entries": len(self._keys(name))} for name in PERIODS]
-            return {"path": "", "rows": rows, "shown": len(rows), "total": len(rows)}
+            rows: list[dict[str, Any]] = [{"path": name, "entries": len(self._keys(name))} for name in PERIODS[:limit]]
+            return {"path": "", "rows": rows, "shown": len(rows), "total": len(PERIODS)}
         if period not in PERIODS:
             raise Not_There(f"There is no such folder: expected {', '.join(PERIODS)}", "path")
-        keys = self._keys(period)
         after = words.get("after")
-        if after is not None:
-            _check_key(after, "after")
+        if after is not None and _check_key(after, "after") != period:
+            raise Bad_Parameter("after", f"after is a key of another period: expected one of {period}")
+        keys = self._keys(period)
         left = [key for key in keys if after is None or key < after]
-        shown = left[: parse_number(words, "limit", LIMIT, LIMIT_MAX)]
+        shown = left[:limit]
         entries = self.cache.get_many(shown)
         rows = [_line(key, entry) for key in shown if (entry := entries[key]) is not None]
         return {"path": period, "rows": rows, "shown": len(rows), "total": len(keys), "more": len(left) > len(shown)}
@@ -74,10 +74,10 @@ class Service__SA__Entries(Type_Safe):
         return sorted((f"{period}/{name}" for name in self.cache.names_in(period)), reverse=True)
 
 
-def _check_key(key: str, parameter: str) -> None:
-    """Raises Bad_Parameter."""
+def _check_key(key: str, parameter: str) -> str:
+    """Its period. Raises Bad_Parameter."""
     try:
-        parse_cache_key(key if len(key) <= 40 and key.isascii() else "")
+        return parse_cache_key(key if len(key) <= 40 and key.isascii() else "")[0]
     except ValueError:
         raise Bad_Parameter(
             parameter, f"{parameter} is no key of an entry: expected one like daily/2026-02-16, or an id of the cache"

@@ -1,7 +1,7 @@
 """Which time a request is about: words of a query come in, periods and milliseconds go out. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from msgspec import Struct
@@ -103,7 +103,7 @@ def parse_span(words: Mapping[str, str], now_ms: int) -> Span:
         raise Bad_Parameter("tz", "tz makes days of local time: leave it out, or ask for period=daily")
     if period == AUTO:
         period = DAILY if local else _auto(to_ms - from_ms)
-    _check_points(period, from_ms, to_ms)
+    _check_points((period,) if local else SERIES_PERIODS[SERIES_PERIODS.index(period) :], from_ms, to_ms)
     to_ms = max(min(to_ms, now_ms + 1), from_ms + 1)  # what has not begun is no slot
     if local:
         return Span(DAILY, _local_days(from_ms, to_ms, zone), zone)
@@ -127,15 +127,14 @@ def _auto(length: int) -> str:
     return next((period for period, most_ms in _AUTO_MS if length <= most_ms), MONTHLY)
 
 
-def _check_points(period: str, from_ms: int, to_ms: int) -> None:
-    points = -(-(to_ms - from_ms) // length_ms(period))
-    if points <= POINTS_MAX:
+def _check_points(periods: Sequence[str], from_ms: int, to_ms: int) -> None:
+    """periods: the one that is asked for, and the longer ones that might be instead."""
+    enough = next((each for each in periods if to_ms - from_ms <= POINTS_MAX * length_ms(each)), "")
+    if enough == periods[0]:
         return
-    place = SERIES_PERIODS.index(period)
-    coarser = next((each for each in SERIES_PERIODS[place:] if (to_ms - from_ms) <= POINTS_MAX * length_ms(each)), "")
-    advice = f"ask for period={coarser}, or for a shorter time" if coarser else "ask for a shorter time"
+    advice = f"ask for period={enough}, or for a shorter time" if enough else "ask for a shorter time"
     raise Bad_Parameter(
-        "period", f"these are more than {POINTS_MAX} slots of the period {period}: {advice}", "too_many_points"
+        "period", f"these are more than {POINTS_MAX} slots of the period {periods[0]}: {advice}", "too_many_points"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from sa_stream.api.endpoints import PIPELINE
 from sa_stream.api.mounting import mount_api
 from sa_stream.commits.keys import REPAIRS_PREFIX
 from sa_stream.config import SA__Config
@@ -26,9 +27,11 @@ def test_a_step_keeps_what_it_computes_where_the_daemon_finds_it(tmp_path: Path)
     app, state = FastAPI(), State_Store(config.state_url)
     mount_api(app, config, cache_client__in_process("memory"), state, now_ms=lambda: NOW_MS)
     client = TestClient(app)
+    example = next(each.job for each in PIPELINE if each.name == "cloudfront__consolidate")
     for _ in range(2):
         asked = client.post(f"/api/sa/cloudfront/consolidate?from={HALF_KEY}&to=2026-02-16T15:00", headers=CONFIRMED)
         job = asked.json()
+        assert (asked.status_code, set(job), job["step"]) == (202, set(example), example["step"])
         while job["state"] in ("waiting", "running"):
             time.sleep(0.02)
             job = client.get(f"/api/sa/cloudfront/jobs/{job['id']}", headers=SENT).json()

@@ -9,7 +9,7 @@ from mgraph_ai_service_cache_client.client.cache_client.Cache__Service__Client i
 from osbot_fast_api_serverless.fast_api.Serverless__Fast_API import Serverless__Fast_API
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
-from sa_stream.api.endpoints import ENDPOINTS
+from sa_stream.api.endpoints import ENDPOINTS, PIPELINE, Endpoint
 from sa_stream.api.Routes__SA import Routes__SA
 from sa_stream.rollups.periods import iso
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
@@ -127,6 +127,18 @@ def test_the_other_steps_too(client: TestClient, step: str):
     answer = client.post(f"/api/sa/cloudfront/{step}", params=span, headers=CONFIRMED).json()
     assert (answer["step"], answer["remaining"], len(answer["result"])) == (step, None, 1)
     assert max(answer["result"][0].get(name, 0) for name in ("records_parsed", "total_requests")) > 100
+
+
+@pytest.mark.parametrize("endpoint", [each for each in PIPELINE if each.job], ids=lambda endpoint: endpoint.path)
+def test_a_step_answers_as_its_example_says(client: TestClient, place: Place, endpoint: Endpoint):
+    answer = client.post(f"/api/sa{endpoint.path}{endpoint.try_it}", headers=CONFIRMED).json()
+    expected = dict(endpoint.example)
+    result, example = answer.pop("result"), expected.pop("result")
+    assert answer == expected
+    if isinstance(example, dict):
+        assert set(result) == set(example)
+    else:
+        assert [(each["time_key"], set(each)) for each in result] == [(each["time_key"], set(each)) for each in example]
 
 
 def test_a_file_that_goes_on_into_the_next_hour_is_ingested_whole():

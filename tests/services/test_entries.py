@@ -22,6 +22,21 @@ def test_the_periods_then_their_keys_newest_first_page_by_page(entries: Service_
     assert ([row["key"] for row in rest["rows"]], rest["more"]) == (["daily/2026-02-27"], False)
 
 
+def test_the_periods_too_are_no_more_than_were_asked_for(entries: Service__SA__Entries):
+    top = entries.browse("", {"limit": "2"})
+    assert (len(top["rows"]), top["shown"], top["total"]) == (2, 2, 4)
+    with pytest.raises(Bad_Parameter):
+        entries.browse("", {"limit": "many"})
+
+
+@pytest.mark.parametrize("after", ["monthly/2026-02", "30min/2026-02-28-0000"])
+def test_a_page_after_a_key_of_another_period_is_refused(entries: Service__SA__Entries, after: str):
+    """Keys were compared as texts: after a month all days came again, after a half hour none."""
+    with pytest.raises(Bad_Parameter) as refused:
+        entries.browse("daily", {"after": after})
+    assert refused.value.parameter == "after"
+
+
 def test_stats_name_the_oldest_and_the_newest(entries: Service__SA__Entries):
     rows = {row["period"]: row for row in entries.stats()["rows"]}
     assert rows["daily"] == {

@@ -195,6 +195,11 @@ def test_more_than_750_points_are_refused_with_the_coarser_period():
     assert refused.value.code == "too_many_points"
 
 
+def test_too_many_days_of_local_time_are_not_sent_to_a_period_that_has_none():
+    with pytest.raises(Bad_Parameter, match=r"daily: ask for a shorter time$"):
+        World().traffic.timeseries({"from": "2015-01-01", "tz": "Europe/London"}, NOW_MS)
+
+
 def test_a_week_by_half_hours_takes_at_most_ten_reads():
     for from_ms in (NOW_MS - 7 * DAY_MS, ms(2026, 2, 23)):
         world = World()

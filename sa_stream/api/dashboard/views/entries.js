@@ -27,11 +27,9 @@ export class Entries extends View {
   async read({ rest, query, get }) {
     const parts = rest.split('/').filter(Boolean);
     if (parts.length < 2) {
-      const after = query.get('after');
-      const [browse, stats] = await Promise.all([
-        get(`cache/browse${parts.length ? `/${encodeURIComponent(parts[0])}` : ''}`, { limit: PAGE, after }),
-        parts.length ? null : get('cache/stats'),
-      ]);
+      const [browse, stats] = await Promise.all(parts.length
+        ? [get(`cache/browse/${encodeURIComponent(parts[0])}`, { limit: PAGE, after: query.get('after') })]
+        : [get('cache/browse'), get('cache/stats')]);
       return { browse, stats, parts };
     }
     const path = `cache/entry/${parts.map(encodeURIComponent).join('/')}`;
