@@ -66,6 +66,25 @@ def test_the_first_path_of_a_day_is_the_recount_s(visitor: Reader) -> None:
     assert cells.nth(1).inner_text() == f"{first['count']:,}"
 
 
+@pytest.mark.parametrize(
+    ("stretch", "zone", "why"),
+    [
+        ("from=2026-02-27T12:00:00Z&to=2026-02-27T13:00:00Z", "utc", "minutes do not tell this"),
+        ("from=2026-02-26T23:00:00Z&to=2026-03-01T23:00:00Z", "days", "local days do not tell this"),
+    ],
+)
+def test_what_slots_of_a_length_leave_out_is_not_called_unmeasured(
+    visitor: Reader, stretch: str, zone: str, why: str
+) -> None:
+    visitor.page.add_init_script(f"localStorage.setItem('sa-zone', '{zone}')")
+    page = visitor.open(f"overview?{stretch}")
+    text = page.locator("body").inner_text()
+    assert "Nothing was measured" not in text
+    assert "nothing yet" not in text
+    assert page.locator(".tile", has_text="p95" if zone == "days" else "Page views").inner_text().endswith(why)
+    assert page.locator("sa-chart", has_text="Serve time").locator(".over").inner_text() == f"{why.capitalize()}."
+
+
 def test_a_silent_night_and_a_gap_are_told_apart(visitor: Reader) -> None:
     page = visitor.open(of_day("2026-02-28").replace("02-29", "03-01"))
     said = page.locator("figcaption").first.inner_text()

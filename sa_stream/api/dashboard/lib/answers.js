@@ -35,9 +35,10 @@ export const missingWords = (missing) =>
   });
 
 /**
- * `traffic/timeseries` as columns: {period, starts, ends, states, reasons, values: {name: [number or null]}, missing}.
- * Times are ms; `missing` are the log fields that no list has. until: slots up to then are there, whether they have
- * begun or not, so that a day is as wide in the morning as in the evening.
+ * `traffic/timeseries` as columns: {period, starts, ends, states, reasons, values: {name: [number or null]}, missing,
+ * leftOut}. Times are ms; `missing` are the log fields that no list has, `leftOut` what no slot of this length has.
+ * until: slots up to then are there, whether they have begun or not, so that a day is as wide in the morning as in the
+ * evening.
  */
 export function series(answer, until = 0) {
   const { starts, columns } = withTheRest(answer, until);
@@ -49,9 +50,12 @@ export function series(answer, until = 0) {
     .map((state, place) => (state === 'missing' && reasons[place] === 'open' ? 'open' : state));
   return {
     period: answer.period, starts, ends, states, reasons, values,
-    missing: answer.missing_fields ?? [], late: values.late_records ?? [],
+    missing: answer.missing_fields ?? [], leftOut: answer.left_out ?? [], late: values.late_records ?? [],
   };
 }
+
+/** Why slots of this length leave something out. */
+export const leftOutWords = (period) => `${period === 'minute' ? 'minutes' : 'local days'} do not tell this`;
 
 /** Times and columns of the slots that the answer has, and of those after it. */
 function withTheRest(answer, until) {

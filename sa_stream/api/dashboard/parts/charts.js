@@ -18,7 +18,7 @@ export function chartOf(series, title, kind, parts, key, format = count) {
   return {
     title, kind, format, series: silent, period: series.period, starts: series.starts, ends: series.ends, states: series.states,
     reasons: series.reasons, absent: known.length || !field ? [] : series.missing.filter((name) => name === field),
-    tableFormat: format === duration ? duration : exact,
+    leftOut: !known.length && parts.some(({ name }) => series.leftOut.includes(name)), tableFormat: format === duration ? duration : exact,
   };
 }
 

@@ -1,6 +1,6 @@
 // The tiles of the overview: a value, how it changed against the same complete slots before, a line.
 
-import { compared, derived, rateOf, sum } from '../lib/answers.js';
+import { compared, derived, leftOutWords, rateOf, sum } from '../lib/answers.js';
 import { el, setText } from '../lib/dom.js';
 import { bytes, count, duration, exact, percent, share } from '../lib/numbers.js';
 import { WORDS } from '../lib/periods.js';
@@ -62,6 +62,7 @@ const FIELDS = {
 };
 
 function absent(now, tile) {
+  if (now.leftOut.includes(tile.name)) return leftOutWords(now.period);
   const missing = (FIELDS[tile.name] ?? []).filter((field) => now.missing.includes(field));
   return missing.length ? `not in your field list: ${missing.join(', ')}` : 'nothing yet';
 }

@@ -1,6 +1,6 @@
 // Sentences about charts and their slots. Pure.
 
-import { reasonWords, stateWords, sum } from '../lib/answers.js';
+import { leftOutWords, reasonWords, stateWords, sum } from '../lib/answers.js';
 import { plural } from '../lib/numbers.js';
 import { DAY, clock, moment } from '../lib/times.js';
 import { session } from '../lib/session.js';
@@ -11,6 +11,7 @@ export const notInList = (fields) => `Not in your field list: ${fields.join(', '
 /** Why a chart has nothing to draw. */
 export function missingNote(data) {
   if (data.absent?.length) return notInList(data.absent);
+  if (data.leftOut) return `${leftOutWords(data.period).replace(/^./, (letter) => letter.toUpperCase())}.`;
   return data.starts.length ? 'Nothing was measured.' : 'No slot in this range.';
 }
 
