@@ -28,6 +28,7 @@ from sa_stream.bounded.archiving import (
     Plan,
     Way,
     by_day,
+    check_places,
     plan_steps,
 )
 from sa_stream.bounded.verification import LANDED_AFTER
@@ -222,6 +223,7 @@ class _Run:
         to_place, to_base, storage_class = target
         base = found.places.base
         way = Way(source.place, base, to_place, base if storage_class else to_base, storage_class)
+        check_places(way, source, _opened(to_place))
         report, until_ms = self.report, self._application.now().wall_ms - older_ms
         report.way = way
         archiver = Archiver(self._state, way, cache(_opened), found.settle_ms, self._alive)

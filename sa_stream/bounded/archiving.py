@@ -372,10 +372,21 @@ def _put_beside(data: bytes, manifest: Manifest, source: Movable_Store, target: 
     found = source.head(way.base + name)
     if found is not None:
         source.delete(found)
-        raise Config_Error(
-            f"{target.name_of(way.to_base)} is where the files are already ({source.name_of(way.base)}): expected "
-            "another bucket, prefix or folder after --to"
-        )
+        raise _one_place(way, source, target)
+
+
+def check_places(way: Way, source: Movable_Store, target: Movable_Store) -> None:
+    """Raises Config_Error where both have one name, so that no plan promises what is refused then. One place of two
+    names shows when something is put there."""
+    if not way.in_place and target.name_of(way.to_base) == source.name_of(way.base):
+        raise _one_place(way, source, target)
+
+
+def _one_place(way: Way, source: Movable_Store, target: Movable_Store) -> Config_Error:
+    return Config_Error(
+        f"{target.name_of(way.to_base)} is where the files are already ({source.name_of(way.base)}): expected another "
+        "bucket, prefix or folder after --to"
+    )
 
 
 def _hashed(store: Movable_Store, file: Archive_File) -> tuple[str, str]:
