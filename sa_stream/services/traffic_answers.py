@@ -43,7 +43,7 @@ def about_series(slots: Sequence[Slot], entries: Iterable[Entry], status: Entry 
     rates = [entry["sampling_rate"] for entry in listed if entry.get("sampling_rate") is not None]
     return {
         "schema_version": min((entry.get("schema_version", 1) for entry in listed), default=None),
-        "status": FINAL if all(slot.state in SETTLED for slot in slots) else PARTIAL,
+        "status": FINAL if slots and all(slot.state in SETTLED for slot in slots) else PARTIAL,
         "final_until": None if status is None else status.get("final_until"),
         "computed_at": max((entry["computed_at"] for entry in listed if entry.get("computed_at")), default=None),
         "provenance": provenances.pop() if len(provenances) == 1 else "mixed" if provenances else None,

@@ -195,6 +195,14 @@ def test_more_than_750_points_are_refused_with_the_coarser_period():
     assert refused.value.code == "too_many_points"
 
 
+@pytest.mark.parametrize("period", ["minute", "30min", "hourly", "daily", "monthly"])
+def test_of_a_time_that_is_still_to_come_nothing_is_final(period: str):
+    later_ms = NOW_MS + 60 * DAY_MS
+    asked = {"from": iso(later_ms), "to": iso(later_ms + HOUR_MS), "period": period}
+    answer = World().traffic.timeseries(asked, NOW_MS)
+    assert (answer["status"], set(answer["slots"]) <= {"missing"}) == ("partial", True)
+
+
 def test_too_many_days_of_local_time_are_not_sent_to_a_period_that_has_none():
     with pytest.raises(Bad_Parameter, match=r"daily: ask for a shorter time$"):
         World().traffic.timeseries({"from": "2015-01-01", "tz": "Europe/London"}, NOW_MS)
