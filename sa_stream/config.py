@@ -412,6 +412,11 @@ class SA__Config(Type_Safe):
                 f"(or {PREFIX}LOGS_BUCKET to the bucket of an S3 archive)."
             )
 
+    def require_stream(self) -> None:
+        """Raises Config_Error when no stream is named, for what is about one whatever else could be read."""
+        if not self.stream:
+            raise Config_Error(f"{PREFIX}STREAM is not set: name the Kinesis stream of your real-time logs.")
+
     def timing(self, retention_ms: int = DAY_MS) -> Timing:
         """What pure code gets of the durations. retention_ms: how long the stream keeps its records."""
         return Timing(

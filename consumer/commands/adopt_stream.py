@@ -28,7 +28,7 @@ def adopt_stream(config: SA__Config, say: Callable[[str], None]) -> bool:
     common. Partials and summaries stay, as entries are made of them. The new stream is written down last, so that a
     worker that starts meanwhile still refuses, and this can be done again.
     """
-    config.require_input()
+    config.require_stream()
     info = Kinesis_Reader(config.stream).describe()
     state = open_state(config)
     claim_application(state, config.application, info.name)

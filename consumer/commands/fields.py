@@ -43,7 +43,7 @@ def show_fields(source: str, config: SA__Config) -> bool:
 def _payloads(source: str, config: SA__Config) -> Iterable[bytes]:
     if source != STREAM:
         return _lines(Log_Files([source]))
-    config.require_input()
+    config.require_stream()
     reader = Kinesis_Reader(config.stream)
     return map(unpacked, sample(reader, reader.list_shards()))
 

@@ -301,6 +301,15 @@ def test_wrong_use_of_the_daemon_is_a_line_of_its_log(arguments: list[str], caps
     assert (line["level"], line["event"]) == ("critical", "fatal")
 
 
+@pytest.mark.parametrize("arguments", [["fields", "stream"], ["adopt-stream"]])
+def test_what_is_about_a_stream_is_not_asked_of_kinesis_where_there_is_only_an_archive(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}LOGS_BUCKET", f"file://{tmp_path}")
+    assert call(*arguments) == 2
+    assert f"{PREFIX}STREAM is not set" in capsys.readouterr().err
+
+
 def test_a_mistake_of_ours_is_told_without_the_secrets_that_it_quotes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
