@@ -307,6 +307,13 @@ def test_entries_are_browsed_page_by_page(reader: Reader) -> None:
     page.wait_for_url("**/entries/daily?after=daily%2F2026-02-01")
 
 
+def test_the_minute_that_goes_on_is_not_called_the_last(reader: Reader) -> None:
+    live = answers.live({"minutes": "2"})
+    live["rows"] = [["2026-02-16T14:36:00Z", 900, 0, 0, 1, 1], ["2026-02-16T14:37:00Z", 12, 0, 0, 1, 1]]
+    reader.answers("traffic/live", live)
+    assert "12 requests so far in the minute of 14:37." in reader.open("live").locator(".verdict").inner_text()
+
+
 def test_what_did_not_change_is_not_sent_again_and_polls_come_every_ten_seconds(reader: Reader) -> None:
     statuses: list[int] = []
     reader.page.on("response", lambda answer: "traffic/live" in answer.url and statuses.append(answer.status))

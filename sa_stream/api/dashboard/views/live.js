@@ -4,7 +4,7 @@ import { series } from '../lib/answers.js';
 import { button, el, setText } from '../lib/dom.js';
 import { count, span } from '../lib/numbers.js';
 import { session } from '../lib/session.js';
-import { clockSeconds } from '../lib/times.js';
+import { clock, clockSeconds } from '../lib/times.js';
 import { byStatus, bytesSent, chartOf } from '../parts/charts.js';
 import { View } from '../parts/view.js';
 
@@ -39,9 +39,9 @@ export class Live extends View {
     for (const each of this.choices) each.setAttribute('aria-pressed', String(Number(each.dataset.minutes) === minutes));
     const lines = series({ period: 'minute', ...live });
     const asOf = live.as_of ? `As of ${clockSeconds(Date.parse(live.as_of), session.labels)}, ${span(live.delay_s)} behind` : 'Nothing has come yet';
-    const last = lines.values.requests?.findLast((value) => value !== null);
+    const last = lines.values.requests?.findLastIndex((value) => value !== null) ?? -1;
     const lag = typeof live.lag_s === 'number' ? `; lag ${span(live.lag_s)}` : '';
-    setText(this.asOf, `${asOf}${lag}${last === undefined ? '' : `; ${count(last)} requests in the last minute`}.`);
+    setText(this.asOf, `${asOf}${lag}${last < 0 ? '' : `; ${count(lines.values.requests[last])} requests so far in the minute of ${clock(lines.starts[last], session.labels)}`}.`);
     this.requests.data = byStatus(lines);
     this.errors.data = chartOf(lines, 'Errors', 'lines', PARTS, 'status_4xx');
     this.bytes.data = bytesSent(lines);
