@@ -153,6 +153,17 @@ def test_a_wrong_key_is_refused_with_the_api_s_own_sentence(reader: Reader) -> N
     assert page.locator(".content").first.is_hidden()
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\u200b", "“open-sesame”", "ключ"])
+def test_a_key_that_no_request_can_carry_is_asked_for_again(reader: Reader, key: str) -> None:
+    """As it may come out of a chat. The browser refuses it as a header, which looked as if no server answered."""
+    page = reader.open("overview", key=key)
+    assert page.get_by_text("The key has a character that is in none: copy it again").is_visible()
+    assert page.locator(".said").first.inner_text() == ""
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".tile .value:text-matches('[0-9]')")
+
+
 def test_what_is_in_no_field_list_is_named(reader: Reader) -> None:
     series = today(missing_fields=["sc-status", "x-edge-result-type", "cs-user-agent", "time-taken"])
     place = {name: series["columns"].index(name) for name in ("status_4xx", "status_5xx", "hits", "human", "p95")}

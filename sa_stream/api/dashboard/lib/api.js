@@ -5,6 +5,7 @@ import { session } from './session.js';
 
 const REMEMBERED_MAX = 100;
 const TIMEOUT_MS = 15_000;
+const UNSENDABLE = /[^\t -~\x80-\xff]/; // in a header: `fetch` fails then as it does where nobody answers
 const base = new URL('../../../', import.meta.url); // of the dashboard: its assets lie in assets/VERSION/lib/
 const meta = (name) => document.querySelector(`meta[name="sa-${name}"]`)?.content;
 const remembered = new Map();
@@ -40,6 +41,7 @@ export const health = () => (healthUrl ? read(healthUrl) : Promise.resolve(null)
 async function read(url) {
   const known = remembered.get(url.href);
   const headers = { accept: 'application/json' };
+  if (UNSENDABLE.test(session.key)) throw new Api_Error(401, 'The key has a character that is in none: copy it again.');
   if (session.key) headers['x-api-key'] = session.key;
   if (known) headers['if-none-match'] = known.etag;
   const answer = await sent(url, headers);
