@@ -5,9 +5,18 @@ from sa_stream.secrecy import without_secrets
 
 # What AWS's services say of credentials that have expired; whoever is told so loads them anew, and says what may help.
 EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+# What they say of those that they do not accept: of some that were good before, that they were replaced, or that the
+# clock that they were signed by has stepped.
+REPLACED_CODES = frozenset(
+    {
+        *("InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidToken"),
+        *("SignatureDoesNotMatch", "InvalidSignatureException", "RequestTimeTooSkewed"),
+    }
+)
+EXPIRED = "the AWS credentials have expired or are not accepted"
 EXPIRED_ADVICE = (
-    "If this goes on, renew what they come from (the file of AWS_PROFILE, `aws sso login`, the role of this host); "
-    "of AWS_SESSION_TOKEN in the environment only a restart takes another"
+    "If this goes on, renew what they come from (the file of AWS_PROFILE, `aws sso login`, the role of this host) and "
+    "check this machine's clock (NTP); of AWS_SESSION_TOKEN in the environment only a restart takes another"
 )
 
 

@@ -9,7 +9,8 @@ from consumer.kcl.java import class_path, find_java
 from consumer.kcl.properties import kcl_properties
 from consumer.kcl.tables import dynamodb_client, lease_table
 from sa_stream.config import PREFIX, SA__Config
-from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Source_Error
+from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Source_Error
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
 
 
 def check_java(env: Mapping[str, str]) -> str:
@@ -27,11 +28,14 @@ def check_leases(config: SA__Config, env: Mapping[str, str]) -> str:
         once = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1})
         found = dynamodb_client(properties, once).describe_table(TableName=table)["Table"]
     except ClientError as error:
-        code = error.response["Error"]["Code"]
+        code = code_of(error)
         if code == "ResourceNotFoundException":
             return f"there is no table {table} yet: the KCL makes it at its first start"
-        if code in EXPIRED_CODES:
-            raise Source_Error(f"The AWS credentials have expired: DynamoDB says {code}. {EXPIRED_ADVICE}") from error
+        if may_be_renewed(error, accepted=True):
+            raise Source_Error(f"DynamoDB says {code}: {EXPIRED}. {EXPIRED_ADVICE}") from error
+        if code.isdigit():
+            said = said_by(error, "AWS_ENDPOINT_URL_DYNAMODB")
+            raise Source_Error(f"DynamoDB answers DescribeTable on the lease table {table} with {said}") from error
         raise Source_Error(
             f"DynamoDB refuses DescribeTable on the lease table {table} ({code}): give the role what "
             "consumer/ecs/service.yaml gives it"

@@ -8,6 +8,7 @@ an item of ours is in nobody's way, and it takes the table as it is if there is 
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,9 @@ from msgspec import Struct
 
 from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.config import PREFIX
-from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Config_Error, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Config_Error, Source_Error, Store_Unavailable
 from sa_stream.log import LOCK_RELEASED, Log
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
 
 log = Log("tables")
 
@@ -64,6 +66,7 @@ class Kcl_Tables:
         self._owner = owner
         self._worker_id = worker_id
         self._table_ids: dict[str, str] = {}
+        self._accepted = False  # DynamoDB has answered: the credentials were good
         once = Config(connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
         self._make_client = partial(dynamodb_client, properties, once)
         try:
@@ -93,9 +96,9 @@ class Kcl_Tables:
                 )
                 return
             except ClientError as error:
-                if _code(error) in _MISSING:
+                if code_of(error) in _MISSING:
                     self._make_table()
-                elif _code(error) != _TAKEN:  # then another worker was quicker: look again
+                elif code_of(error) != _TAKEN:  # then another worker was quicker: look again
                     raise
         self._compare(found)
 
@@ -113,7 +116,7 @@ class Kcl_Tables:
                 ExpressionAttributeValues={":owner": lock["ownerName"], ":version": lock["recordVersionNumber"]},
             )
         except ClientError as error:
-            if _code(error) not in (_TAKEN, *_MISSING):
+            if code_of(error) not in (_TAKEN, *_MISSING):
                 raise
         else:
             log.tell(LOCK_RELEASED, f"the leader's lock of {self._worker_id}, which is dead, is released")
@@ -164,7 +167,7 @@ class Kcl_Tables:
                 **(capacity if provisioned else {"BillingMode": "PAY_PER_REQUEST"}),
             )
         except ClientError as error:
-            if _code(error) != _EXISTS:  # another worker makes it
+            if code_of(error) != _EXISTS:  # another worker makes it
                 raise
         give_up_s = time.monotonic() + ACTIVE_S
         while (self._describe(self.coordination) or {}).get("TableStatus") != "ACTIVE":
@@ -182,7 +185,7 @@ class Kcl_Tables:
         try:
             found = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in _MISSING:
                 return None
             raise
         item: dict[str, dict[str, str]] | None = found.get("Item")
@@ -192,7 +195,7 @@ class Kcl_Tables:
         try:
             found: dict[str, Any] = self._call("describe_table", TableName=table)["Table"]
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in _MISSING:
                 return None
             raise
         return None if found.get("TableStatus") == "DELETING" else found
@@ -202,32 +205,42 @@ class Kcl_Tables:
         the table or its items."""
         table = arguments.setdefault("TableName", self.coordination)
         try:
-            return getattr(self._client, operation)(**arguments)
+            answer = getattr(self._client, operation)(**arguments)
+            self._accepted = True
+            return answer
         except ClientError as error:
-            code = _code(error)
+            code = code_of(error)
             if code in (*_MISSING, _TAKEN, _EXISTS):
+                self._accepted = True
                 raise
+            if may_be_renewed(error, self._accepted):
+                raise self._load_credentials_anew(operation, table, code) from error
             if code in _REFUSED:
                 raise Source_Error(
                     f"DynamoDB refuses {error.operation_name} on the KCL's table {table} ({code}): give the role what "
                     "consumer/ecs/service.yaml gives it. (The consumer asks with the credentials that boto3 finds, "
                     "whatever a property of the KCL says.)"
                 ) from error
-            if code in EXPIRED_CODES:
-                self._client = self._make_client()  # a client keeps the credentials that it found
-                raise Store_Unavailable(
-                    f"The AWS credentials have expired: DynamoDB answered {error.operation_name} on the KCL's table "
-                    f"{table} with {code}. They are loaded anew. {EXPIRED_ADVICE}"
-                ) from error
+            said = said_by(error, "AWS_ENDPOINT_URL_DYNAMODB")
             raise Store_Unavailable(
-                f"DynamoDB answered {error.operation_name} on the KCL's table {table} with {code}: "
-                f"{error.response['Error'].get('Message', '')}"
+                f"DynamoDB answered {error.operation_name} on the KCL's table {table} with {said}"
             ) from error
         except BotoCoreError as error:
+            if may_be_renewed(error, self._accepted):
+                raise self._load_credentials_anew(operation, table, str(error)) from error
             raise Store_Unavailable(
                 f"No answer from DynamoDB, where the KCL keeps its table {table}: {error}. Check AWS_REGION, the "
                 "credentials, and AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL if one is set"
             ) from error
+
+    def _load_credentials_anew(self, operation: str, table: str, why: str) -> Store_Unavailable:
+        """A client keeps the credentials that it found. Gives the error to raise."""
+        with suppress(BotoCoreError, ValueError):  # none can be made now: the next time perhaps
+            self._client = self._make_client()
+        return Store_Unavailable(
+            f"DynamoDB cannot be asked for the KCL's table {table} now ({operation}): {EXPIRED}, and are loaded anew "
+            f"({why}). {EXPIRED_ADVICE}"
+        )
 
 
 def lease_table(properties: Mapping[str, str]) -> str:
@@ -241,10 +254,6 @@ def dynamodb_client(properties: Mapping[str, str], config: Config) -> Any:
     return boto3.session.Session().client(
         "dynamodb", region_name=region or None, endpoint_url=endpoint or None, config=config
     )
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response["Error"]["Code"])
 
 
 def _owner_of(item: dict[str, dict[str, str]]) -> Owner:

@@ -6,6 +6,7 @@ of a call is an argument, in milliseconds since the epoch.
 
 import random
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -17,17 +18,15 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     HTTPClientError,
-    InvalidRegionError,
     NoCredentialsError,
-    NoRegionError,
     PartialCredentialsError,
-    ProfileNotFound,
 )
 from msgspec import Struct
 
-from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Shard_Gone, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.secrecy import hide_credentials
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import HOUR_MS, Backoff, Moment, right_now
 
@@ -131,6 +130,7 @@ class Kinesis_Reader:
         self._credentials: Any = None
         self._renewing = threading.Lock()
         self._expired_in_a_row = 0
+        self._accepted = False  # it has answered: the credentials were good
         self._is_given = client is not None
         self.client = self._prepared(client or self._make_client())
 
@@ -196,12 +196,15 @@ class Kinesis_Reader:
             answer = getattr(client, operation)(**arguments)
         except ClientError as error:
             hide_credentials(self._credentials)  # a role's are others every hour
-            if error.response["Error"]["Code"] in EXPIRED_CODES:
-                self._load_credentials_anew(client, error)
-            if error.response["Error"]["Code"] in _EXPIRED | _INVALID:
+            if may_be_renewed(error, self._accepted):
+                answered = f"Kinesis answered {operation} with {code_of(error)}"
+                raise self._load_credentials_anew(client, answered) from error
+            if code_of(error) in _EXPIRED | _INVALID:
                 raise
             self._explain(error)
         except (NoCredentialsError, PartialCredentialsError) as error:
+            if self._accepted:
+                raise self._load_credentials_anew(client, str(error)) from error
             raise Source_Error(
                 f"No AWS credentials to read the Kinesis stream {self.stream} with: set AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this host a role ({error})"
@@ -219,22 +222,23 @@ class Kinesis_Reader:
                 "(HTTPS_PROXY)? Check AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL if one is set"
             )
         self._expired_in_a_row = 0
+        self._accepted = True
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.clock.note(headers.get("date"), sent, right_now())
         return answer
 
-    def _load_credentials_anew(self, client: Any, error: ClientError) -> NoReturn:
+    def _load_credentials_anew(self, client: Any, why: str) -> Store_Unavailable:
         """A session keeps the credentials that it found. When they have expired twice in a row, a new one looks again
-        where they come from."""
+        where they come from. Gives the error to raise."""
         with self._renewing:
             self._expired_in_a_row += 1
             if self.client is client and self._expired_in_a_row >= 2 and not self._is_given:
                 self._expired_in_a_row = 0
-                self.client = self._prepared(self._make_client())
-        raise Store_Unavailable(
-            f"The AWS credentials have expired: Kinesis answered {error.operation_name} with "
-            f"{error.response['Error']['Code']}. They are loaded anew. {EXPIRED_ADVICE}"
-        ) from error
+                with suppress(Source_Error):  # none can be made now: the next time perhaps
+                    self.client = self._prepared(self._make_client())
+        return Store_Unavailable(
+            f"The stream {self.stream} cannot be asked now: {EXPIRED}, and are loaded anew ({why}). {EXPIRED_ADVICE}"
+        )
 
     @property
     def endpoint(self) -> str:
@@ -254,7 +258,7 @@ class Kinesis_Reader:
             session = boto3.session.Session()
             client = session.client("kinesis", region_name=region, config=config)
             self._credentials = session.get_credentials()
-        except (NoRegionError, InvalidRegionError, ProfileNotFound, ValueError) as error:
+        except (BotoCoreError, ValueError) as error:
             raise Source_Error(
                 f"No Kinesis client can be made for the stream {self.stream}: {error} Set AWS_REGION (or give the "
                 "stream by its ARN), and check AWS_PROFILE and AWS_ENDPOINT_URL_KINESIS"
@@ -270,7 +274,7 @@ class Kinesis_Reader:
         return client
 
     def _explain(self, error: ClientError) -> NoReturn:
-        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        code, text = code_of(error), error.response["Error"].get("Message", "")
         region = self.client.meta.region_name
         about_shard = "shard" in text.replace(self.stream.rpartition("/")[2], "").lower()
         if code in _MISSING and not about_shard:
@@ -285,7 +289,8 @@ class Kinesis_Reader:
                 f"Kinesis refuses {error.operation_name} on {self.stream} ({code}: {text}). Check the credentials and "
                 "their permissions"
             ) from error
-        raise Store_Unavailable(f"Kinesis answered {error.operation_name} with {code}: {text}") from error
+        said = said_by(error, "AWS_ENDPOINT_URL_KINESIS")
+        raise Store_Unavailable(f"Kinesis answered {error.operation_name} with {said}") from error
 
 
 class Shard_Reader:

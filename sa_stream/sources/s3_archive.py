@@ -4,6 +4,7 @@ one."""
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -17,12 +18,14 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as Connection_Error  # no endpoint, or not in time
 
 from sa_stream.archive.files import Stored
-from sa_stream.errors import EXPIRED_ADVICE, EXPIRED_CODES, Source_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Source_Error, Store_Unavailable
 from sa_stream.sources.archive_store import Page
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import Backoff, right_now
 
 STANDARD = "STANDARD"  # the storage class of what does not say it
+EMPTY_PAGES_MAX = 10_000  # in a row: each may have passed over a thousand of what was deleted
 TRIES = 4  # of a call, 0 to 1, 2 and 4 s apart: throttled, an answer of 5xx, or none
 _MISSING = {
     "ListObjectsV2": "s3:ListBucket on its bucket",
@@ -46,6 +49,7 @@ class S3_Archive:
         self._clock = clock or Source_Clock()
         self._make_client = lambda: ask_s3(f"s3://{bucket}", lambda: _client(connections, region))
         self._client: Any = self._make_client()
+        self._accepted = False  # S3 has answered: the credentials were good
 
     def name_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
@@ -54,21 +58,27 @@ class S3_Archive:
         """As `ask_s3`. A client keeps the credentials that it found: when they have expired, a new one looks again."""
         client = self._client
         try:
-            return ask_s3(name, ask, done)
+            answer = ask_s3(name, ask, done, self._accepted)
         except _Expired:
             if self._client is client:
-                self._client = self._make_client()
+                with suppress(Source_Error):  # none can be made now: the next time perhaps
+                    self._client = self._make_client()
             raise
+        self._accepted = True
+        return answer
 
     def page(self, prefix: str, start_after: str = "", by_folder: bool = False) -> Page:
         more = {"StartAfter": start_after} if start_after else {}
         if by_folder:
             more["Delimiter"] = "/"
         answer = self._listed(prefix, **more)
-        while answer.get("IsTruncated") and not (answer.get("Contents") or answer.get("CommonPrefixes")):
-            before, token = more.get("ContinuationToken"), answer.get("NextContinuationToken", "")
-            if token in (before, ""):
+        tokens = {""}
+        held = ("Contents", "CommonPrefixes") if by_folder else ("Contents",)
+        while answer.get("IsTruncated") and not any(map(answer.get, held)):
+            token = answer.get("NextContinuationToken", "")
+            if token in tokens or len(tokens) > EMPTY_PAGES_MAX:
                 raise self._no_end(prefix)
+            tokens.add(token)
             more["ContinuationToken"] = token
             answer = self._listed(prefix, **more)
         objects = tuple(
@@ -81,7 +91,7 @@ class S3_Archive:
             )
             for entry in answer.get("Contents", ())
         )
-        if objects and objects[0].key <= start_after:  # whoever goes on after the last of them would for ever
+        if any(each.key <= start_after for each in objects):  # whoever goes on after the last of them would for ever
             raise self._no_end(prefix)
         folders = tuple(entry["Prefix"][len(prefix) : -1] for entry in answer.get("CommonPrefixes", ()))
         return Page(objects, folders, bool(answer.get("IsTruncated", False)))
@@ -96,8 +106,8 @@ class S3_Archive:
 
     def _no_end(self, prefix: str) -> Store_Unavailable:
         return Store_Unavailable(
-            f"{self.name_of(prefix)} cannot be listed: it gives the same page again and again. Is it S3 that answers? "
-            "Check AWS_ENDPOINT_URL_S3 and the network"
+            f"{self.name_of(prefix)} cannot be listed: it gives the same page again and again, or only empty ones. Is "
+            "it S3 that answers? Check AWS_ENDPOINT_URL_S3 and the network"
         )
 
     def read(self, stored: Stored, begin: int, length: int) -> bytes:
@@ -200,27 +210,32 @@ def _client(connections: int, region: str | None = None) -> Any:
     return boto3.session.Session().client("s3", region_name=region, config=config)
 
 
-def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3") -> T:
-    """What S3 answers; `done`: what is done to what is named. Raises Store_Unavailable if it is busy or silent,
-    Source_Error if it refuses."""
+def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3", accepted: bool = False) -> T:
+    """What S3 answers; `done`: what is done to what is named; accepted: it has answered before. Raises
+    Store_Unavailable if it is busy or silent, Source_Error if it refuses."""
     try:
         return ask()
     except ClientError as error:
-        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        code, said = code_of(error), said_by(error, "AWS_ENDPOINT_URL_S3")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in EXPIRED_CODES:
-            why = "the AWS credentials have expired and are loaded anew"
-            raise _Expired(f"{name} cannot be {done} now: {why} ({code}). {EXPIRED_ADVICE}") from error
-        if status >= 500 or code in _BUSY:
-            raise Store_Unavailable(f"S3 cannot give {name} now: {code}: {text}") from error
+        if may_be_renewed(error, accepted):
+            raise _expired(name, done, code) from error
+        if status >= 500 or status == 409 or code in _BUSY:  # 409: it met another call
+            raise Store_Unavailable(f"S3 cannot give {name} now: {said}") from error
         if status == 412:
             raise Source_Error(f"{name} has changed since it was listed") from error
         if code == "AccessDenied" and error.operation_name in _MISSING:
-            text = f"{text.rstrip('.')}. The permission that is missing: {_MISSING[error.operation_name]}"
-        raise Source_Error(f"{name} cannot be {done}: {code}: {text}") from error
+            said = f"{said.rstrip('.')}. The permission that is missing: {_MISSING[error.operation_name]}"
+        raise Source_Error(f"{name} cannot be {done}: {said}") from error
     except (Connection_Error, HTTPClientError) as error:
         raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
     except (BotoCoreError, ValueError) as error:
+        if isinstance(error, BotoCoreError) and may_be_renewed(error, accepted):
+            raise _expired(name, done, str(error)) from error
         raise Source_Error(
             f"{name} cannot be {done}: {error}. Check AWS_REGION, AWS_ENDPOINT_URL_S3 and the credentials"
         ) from error
+
+
+def _expired(name: str, done: str, why: str) -> _Expired:
+    return _Expired(f"{name} cannot be {done} now: {EXPIRED}, and are loaded anew ({why}). {EXPIRED_ADVICE}")

@@ -18,7 +18,7 @@ from msgspec import Struct
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from sa_stream.errors import EXPIRED_ADVICE, Config_Error, Store_Unavailable
+from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, EXPIRED_CODES, REPLACED_CODES, Config_Error, Store_Unavailable
 from sa_stream.folders import folder_of
 from sa_stream.log import FOREIGN_OBJECT, Log
 from sa_stream.secrecy import quoted
@@ -32,7 +32,14 @@ CAUSE_CHARACTERS_MAX = 300
 _SEGMENT = r"[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
 # A delete in another thread has just cleaned up the empty directory that a put was about to use, or to make.
+_DEBUG = "\n\nDebug source"  # what follows tells of obstore
 _RACED = re.compile(r"\(os error 2\)|Unable to create dir .*\(os error 17\)")
+# S3 says why it refuses, but for an object that is not there.
+_NO_REASON = re.compile(r"status code: \d{3}[^:]*:\s*\Z")
+_NO_REASON_ADVICE = (
+    " (without a reason, which S3 would give. Is there a proxy in between (HTTPS_PROXY)? Check AWS_ENDPOINT_URL_S3 or "
+    "AWS_ENDPOINT_URL if one is set, and the network)"
+)
 _WEB_PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 
@@ -45,9 +52,7 @@ _ADVICE = {
     "os error 1)": "this user may not write there",
     "os error 20": "a part of the path is a file, not a directory",
     "NoSuchBucket": "the bucket does not exist",
-    "InvalidAccessKeyId": "the AWS credentials are not known there",
-    "SignatureDoesNotMatch": "the AWS credentials are not accepted",
-    "ExpiredToken": f"the AWS credentials have expired and are loaded anew. {EXPIRED_ADVICE}",
+    **dict.fromkeys(sorted(EXPIRED_CODES | REPLACED_CODES), f"{EXPIRED}, and are loaded anew. {EXPIRED_ADVICE}"),
     "AccessDenied": "the AWS credentials do not allow it",
     "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
     "invalid path": "something there has a name that no key can have, so nothing can be listed: move it elsewhere",
@@ -155,7 +160,7 @@ class State_Store:
         found: list[Listed] = []
         begun: set[str] = set()  # what each page begins with
         try:
-            for page in filter(None, obstore.list(self._store, folder, chunk_size=LIST_PAGE)):
+            for page in filter(None, self._pages(folder)):
                 if page[0]["path"] in begun:  # it would go on for ever
                     raise OSError("it lists the same objects again: is it S3 that answers? Check AWS_ENDPOINT_URL")
                 begun.add(page[0]["path"])
@@ -271,12 +276,24 @@ class State_Store:
                 if not raced or attempt == PUTS_MAX - 1:
                     raise
 
+    def _pages(self, folder: str | None) -> Iterable[Any]:
+        if self.scheme == "s3":
+            from sa_stream.storage.bucket_listing import pages_below  # only a bucket needs asyncio
+
+            return pages_below(self._store, folder, LIST_PAGE)
+        return obstore.list(self._store, folder, chunk_size=LIST_PAGE)
+
     def _level(self, prefix: str) -> tuple[Sequence[str], Sequence[Listed]]:
         """The folders and the objects directly below a folder, whoever made them."""
         folder = self._folder(prefix)
         self._check_root("list", prefix)
         try:
-            level = obstore.list_with_delimiter(self._store, folder)
+            if self.scheme == "s3":
+                from sa_stream.storage.bucket_listing import level_below  # only a bucket needs asyncio
+
+                level = level_below(self._store, folder)
+            else:
+                level = obstore.list_with_delimiter(self._store, folder)
         except (BaseError, OSError) as error:
             raise self._unavailable("list", prefix, error) from error
         folders, objects = sorted(filter(_KEY.match, level["common_prefixes"])), _listed(level["objects"])
@@ -333,9 +350,11 @@ class State_Store:
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> Store_Unavailable:
         text = str(error)
-        if "ExpiredToken" in text:
+        if any(code in text for code in EXPIRED_CODES | REPLACED_CODES):
             self._load_credentials_anew()
         advice = next((f" ({advice})" for sign, advice in _ADVICE.items() if sign in text), "")
+        if _NO_REASON.search(text.partition(_DEBUG)[0]):
+            advice = _NO_REASON_ADVICE
         return Store_Unavailable(
             f"The state store {self.url} could not {verb} {key or 'all'}: {_cause(text)}{advice}. "
             f"It is chosen by {SETTING}"
@@ -419,7 +438,7 @@ def _checked(key: str) -> str:
 
 def _cause(text: str) -> str:
     """The first paragraph of an obstore error, with an XML answer reduced to its code."""
-    text = text.split("\n\nDebug source", 1)[0]
+    text = text.partition(_DEBUG)[0]
     code = re.search(r"<Code>(\w+)</Code>", text)
     text = text.split("<?xml", 1)[0] + (code[1] if code else "")
     return quoted(text, CAUSE_CHARACTERS_MAX)

@@ -1,5 +1,6 @@
 """What lists a bucket comes to its end, whatever the server says."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -8,8 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sa_stream.errors import Store_Unavailable
+from sa_stream.sources import s3_archive
 from sa_stream.sources.s3_archive import S3_Archive
 from sa_stream.sources.s3_log_files import Buckets
+from sa_stream.storage import bucket_listing
+from sa_stream.storage.state_store import State_Store
 from tests.sources.test_expired_credentials import Service, served
 
 type Asked = dict[str, str]
@@ -52,12 +56,39 @@ def more_after(token: str) -> str:
         more_after("T") + entry("logs/a") + entry("logs/b"),
         more_after("T"),
         "<IsTruncated>true</IsTruncated>",
+        more_after("T") + entry("logs/b") + entry("logs/a"),
+        more_after("T") + "<CommonPrefixes><Prefix>logs/a/</Prefix></CommonPrefixes>",
     ],
 )
 def test_a_page_that_comes_again_is_an_error_and_no_endless_listing(bucket_that: Bucket_That, page: str) -> None:
     said = r"same page again.*AWS_ENDPOINT_URL"
     with bucket_that(lambda asked: page), pytest.raises(Store_Unavailable, match=said):
         Buckets().objects_below("logs/logs/")
+
+
+@pytest.mark.parametrize("tokens", [2, 1_000_000])
+def test_empty_pages_that_always_promise_another_are_an_error_and_no_endless_listing(
+    bucket_that: Bucket_That, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """As many as an archive may have of what was deleted are gone through."""
+    monkeypatch.setattr(s3_archive, "EMPTY_PAGES_MAX", 20)
+    numbers = itertools.count()
+    with (
+        bucket_that(lambda asked: more_after(f"T{next(numbers) % tokens}")),
+        pytest.raises(Store_Unavailable, match=r"only empty ones.*AWS_ENDPOINT_URL"),
+    ):
+        Buckets().objects_below("logs/logs/")
+
+
+@pytest.mark.parametrize("ask", [lambda store: store.list("progress"), lambda store: store.list_folders("progress")])
+def test_a_state_store_that_finds_nothing_and_never_says_that_this_was_all_is_an_error(
+    bucket_that: Bucket_That, monkeypatch: pytest.MonkeyPatch, ask: Callable[[State_Store], object]
+) -> None:
+    monkeypatch.setattr(bucket_listing, "LISTING_S", 0.5)
+    with bucket_that(lambda asked: more_after("T")):
+        store = State_Store("s3://bucket/state")
+        with pytest.raises(Store_Unavailable, match=r"nothing more in .*AWS_ENDPOINT_URL.*STATE_URL"):
+            ask(store)
 
 
 def test_a_page_without_objects_is_not_the_last(bucket_that: Bucket_That) -> None:

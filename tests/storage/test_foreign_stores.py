@@ -194,14 +194,15 @@ def test_the_age_of_a_lock_is_told_by_the_stores_clock(aws: str) -> None:
         hold_lock(store)
 
 
-def test_credentials_that_expired_twice_are_loaded_anew(
-    s3_that: Callable[[Answer], State_Store], tmp_path: Path
+@pytest.mark.parametrize("code", ["ExpiredToken", "RequestExpired", "InvalidAccessKeyId", "RequestTimeTooSkewed"])
+def test_credentials_that_are_refused_twice_are_loaded_anew(
+    s3_that: Callable[[Answer], State_Store], tmp_path: Path, code: str
 ) -> None:
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         if "AKIDNEW" in handler.headers["Authorization"]:
             reply(handler, 200, "found")
         else:
-            reply(handler, 400, "<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>")
+            reply(handler, 400, f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>")
 
     store = s3_that(answer)
     with pytest.raises(Store_Unavailable, match=r"have expired .* renew what they come from .*AWS_SESSION_TOKEN"):
@@ -210,3 +211,11 @@ def test_credentials_that_expired_twice_are_loaded_anew(
     with pytest.raises(Store_Unavailable, match="have expired"):
         store.get("a")
     assert store.get("a") == b"found"
+
+
+@pytest.mark.parametrize("status", [400, 403, 409])
+def test_an_answer_without_a_reason_says_where_to_look(s3_that: Callable[[Answer], State_Store], status: int) -> None:
+    store = s3_that(lambda handler: reply(handler, status, ""))
+    for ask in (lambda: store.get("a"), lambda: store.list("progress"), lambda: store.list_folders("progress")):
+        with pytest.raises(Store_Unavailable, match=r"without a reason.*HTTPS_PROXY.*AWS_ENDPOINT_URL"):
+            ask()

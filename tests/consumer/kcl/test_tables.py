@@ -243,4 +243,4 @@ def test_credentials_that_expired_are_loaded_anew(monkeypatch: pytest.MonkeyPatc
 
     with served(Handler, "AWS_ENDPOINT_URL_DYNAMODB", monkeypatch, tmp_path):
         ours = tables("app")
-        loaded_anew(tmp_path, ours.claim, r"credentials have expired.*app-CoordinatorState.*renew")
+        loaded_anew(tmp_path, ours.claim, r"app-CoordinatorState.*credentials have expired.*renew")
