@@ -40,7 +40,7 @@ def check_leases(config: SA__Config, env: Mapping[str, str]) -> str:
             f"DynamoDB refuses DescribeTable on the lease table {table} ({code}): give the role what "
             "consumer/ecs/service.yaml gives it"
         ) from error
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, ValueError, RuntimeError) as error:  # RuntimeError: what a role gives has expired
         raise Source_Error(
             f"No answer from DynamoDB, where the KCL keeps its leases: {error}. Check AWS_REGION, the credentials, and "
             "AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL if one is set"

@@ -225,9 +225,11 @@ class Kcl_Tables:
             raise Store_Unavailable(
                 f"DynamoDB answered {error.operation_name} on the KCL's table {table} with {said}"
             ) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, RuntimeError) as error:
             if may_be_renewed(error, self._accepted):
                 raise self._load_credentials_anew(operation, table, str(error)) from error
+            if isinstance(error, RuntimeError):
+                raise
             raise Store_Unavailable(
                 f"No answer from DynamoDB, where the KCL keeps its table {table}: {error}. Check AWS_REGION, the "
                 "credentials, and AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL if one is set"

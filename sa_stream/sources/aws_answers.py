@@ -2,7 +2,6 @@
 one that gives no reason. An error of botocore's comes in, a judgement and a sentence go out."""
 
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     ConfigParseError,
     CredentialRetrievalError,
@@ -22,16 +21,21 @@ _NOT_FOUND = (
     *(SSOError, TokenRetrievalError, ConfigParseError, ProfileNotFound),
 )
 
+# What botocore says, in a RuntimeError, of those that a role gives and that have expired by our clock; it may be ahead.
+_STILL_EXPIRED = "credentials are still expired"
+
 
 def code_of(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
-def may_be_renewed(error: ClientError | BotoCoreError, accepted: bool) -> bool:
+def may_be_renewed(error: Exception, accepted: bool) -> bool:
     """Whether to look for other credentials and to ask again. accepted: the service has answered before, so they were
     good then: nobody who has just set wrong ones waits for others."""
     if isinstance(error, ClientError):
         return code_of(error) in EXPIRED_CODES or (accepted and code_of(error) in REPLACED_CODES)
+    if isinstance(error, RuntimeError):
+        return _STILL_EXPIRED in str(error)
     return accepted and isinstance(error, _NOT_FOUND)
 
 

@@ -202,9 +202,11 @@ class Kinesis_Reader:
             if code_of(error) in _EXPIRED | _INVALID:
                 raise
             self._explain(error)
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            if self._accepted:
+        except (NoCredentialsError, PartialCredentialsError, RuntimeError) as error:
+            if may_be_renewed(error, self._accepted):
                 raise self._load_credentials_anew(client, str(error)) from error
+            if isinstance(error, RuntimeError):
+                raise
             raise Source_Error(
                 f"No AWS credentials to read the Kinesis stream {self.stream} with: set AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this host a role ({error})"
@@ -260,8 +262,8 @@ class Kinesis_Reader:
             self._credentials = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise Source_Error(
-                f"No Kinesis client can be made for the stream {self.stream}: {error} Set AWS_REGION (or give the "
-                "stream by its ARN), and check AWS_PROFILE and AWS_ENDPOINT_URL_KINESIS"
+                f"No Kinesis client can be made for the stream {self.stream}: {str(error).rstrip('.')}. Set AWS_REGION "
+                "(or give the stream by its ARN), and check AWS_PROFILE and AWS_ENDPOINT_URL_KINESIS"
             ) from error
         hide_credentials(self._credentials)
         return client

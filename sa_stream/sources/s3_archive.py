@@ -229,9 +229,11 @@ def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3", accep
         raise Source_Error(f"{name} cannot be {done}: {said}") from error
     except (Connection_Error, HTTPClientError) as error:
         raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
-    except (BotoCoreError, ValueError) as error:
-        if isinstance(error, BotoCoreError) and may_be_renewed(error, accepted):
+    except (BotoCoreError, ValueError, RuntimeError) as error:
+        if may_be_renewed(error, accepted):
             raise _expired(name, done, str(error)) from error
+        if isinstance(error, RuntimeError):
+            raise
         raise Source_Error(
             f"{name} cannot be {done}: {error}. Check AWS_REGION, AWS_ENDPOINT_URL_S3 and the credentials"
         ) from error

@@ -64,7 +64,7 @@ class _File_Lock(State_Lock):
         path = Path(store.location) / key
         try:
             path.parent.mkdir(exist_ok=True)  # not the store's own directory, if that is gone
-            self._file = path.open("a+")
+            self._file = path.open("ab+", buffering=0)  # what a full disk does not take must not come again at the end
         except OSError as error:
             raise Store_Unavailable(
                 f"The lock of the state store {store.url} cannot be opened: {error.strerror}. It is chosen by {SETTING}"
@@ -73,7 +73,7 @@ class _File_Lock(State_Lock):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.seek(0)
-            holder = self._file.read()
+            holder = self._file.read().decode(errors="replace")
             self._file.close()
             raise _in_use(store, holder) from error
         except OSError as error:  # NFS without its lock daemon, a file system of a user's process
@@ -85,8 +85,7 @@ class _File_Lock(State_Lock):
         # Only for the sentence that others read. A full disk must not keep us from starting.
         with contextlib.suppress(OSError):
             self._file.truncate(0)
-            self._file.write(_owner(""))
-            self._file.flush()
+            self._file.write(_owner("").encode())
 
     def release(self) -> None:
         self._file.close()  # the file stays: deleting it would let two processes lock two files of one name

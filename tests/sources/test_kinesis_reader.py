@@ -323,6 +323,22 @@ def test_no_region_is_said_and_an_arn_brings_its_own(aws, server):
     assert len(reader.list_shards()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_CONFIG_FILE", __file__),  # no file of settings
+        ("AWS_DEFAULTS_MODE", "fast"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "never"),
+        ("AWS_RETRY_MODE", "often"),
+        ("AWS_PROFILE", "nobody"),
+    ],
+)
+def test_a_wrong_value_of_awss_own_variables_is_said(aws, server, name, value):
+    aws.setenv(name, value)
+    with pytest.raises(Source_Error, match=r"No Kinesis client can be made for the stream logs: .*AWS_REGION"):
+        Kinesis_Reader("logs")
+
+
 def test_no_credentials_are_said(aws, server):
     aws.delenv("AWS_ACCESS_KEY_ID")
     aws.delenv("AWS_SECRET_ACCESS_KEY")

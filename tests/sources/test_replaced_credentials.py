@@ -114,6 +114,31 @@ def test_a_file_of_credentials_that_is_being_written_ends_nothing(
 
 
 @pytest.mark.parametrize("service", list(ASKS))
+def test_what_a_role_gives_and_our_clock_calls_expired_is_waited_for(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So it is where our clock has stepped ahead by more than they are good for."""
+    until = "2001-01-01T00:00:00Z"
+
+    class Role(Service):
+        def do_GET(self) -> None:
+            given = {"AccessKeyId": "AKIDOLD", "SecretAccessKey": "s" * 20, "Token": "t" * 20, "Expiration": until}
+            self.reply(200, json.dumps(given).encode(), "application/json")
+
+    with (
+        served(Role, "AWS_CONTAINER_CREDENTIALS_FULL_URI", monkeypatch, tmp_path),
+        served(Doorman().handler, f"AWS_ENDPOINT_URL_{service}", monkeypatch, tmp_path),
+    ):
+        (tmp_path / "credentials").unlink()
+        ask = ASKS[service]()
+        for _ in range(3):
+            with pytest.raises(Store_Unavailable, match=r"still expired.*this machine's clock"):
+                ask()
+        until = "2098-01-01T00:00:00Z"
+        answered_soon(ask)
+
+
+@pytest.mark.parametrize("service", list(ASKS))
 def test_what_was_never_accepted_is_an_error_of_whoever_set_it(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

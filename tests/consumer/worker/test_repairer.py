@@ -1,6 +1,8 @@
 """The repairer: which windows it computes, and when it looks again."""
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct, field
 
@@ -146,6 +148,30 @@ def test_nothing_is_computed_while_another_worker_is_at_it(tmp_path):
         assert not place.repairs
     place.round()
     assert place.repairs[W].files == 1
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """As one: no file takes a byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_waited_for(tmp_path):
+    """It ended the repairer's thread: what the lock's file had not taken came again when it was closed."""
+    place = Place({W: ["a", "b"]}, f"file://{tmp_path}")
+    place.repairer.wanted({W: None})
+    with full_disk():
+        place.repairer.round()
+        place.now_ms += OLD_LOOK_MS
+        place.repairer.round()
+    place.now_ms += OLD_LOOK_MS
+    place.repairer.round()
+    assert place.repairs[W].files == 2
 
 
 def test_a_month_whose_secret_is_destroyed_stays_as_it_is(caplog):
