@@ -53,6 +53,7 @@ _ADVICE = {
     "os error 20": "a part of the path is a file, not a directory",
     "NoSuchBucket": "the bucket does not exist",
     **dict.fromkeys(sorted(EXPIRED_CODES | REPLACED_CODES), f"{EXPIRED}, and are loaded anew. {EXPIRED_ADVICE}"),
+    "External AWS credential provider": f"there are no AWS credentials now that are good. {EXPIRED_ADVICE}",
     "AccessDenied": "the AWS credentials do not allow it",
     "incorrectly configured region": "the bucket is in another region: set AWS_REGION",
     "invalid path": "something there has a name that no key can have, so nothing can be listed: move it elsewhere",

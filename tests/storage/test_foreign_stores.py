@@ -1,6 +1,7 @@
 """A state store that is not what it should be: a captive portal, another clock, credentials that have expired."""
 
 import http.server
+import json
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from sa_stream.errors import In_Use, Store_Unavailable
 from sa_stream.storage import state_store
 from sa_stream.storage.state_lock import LOCK_KEY, hold_lock
 from sa_stream.storage.state_store import SETTING, State_Store
-from tests.sources.test_expired_credentials import write_credentials
+from tests.sources.test_expired_credentials import Service, served, write_credentials
 
 type Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -219,3 +220,23 @@ def test_an_answer_without_a_reason_says_where_to_look(s3_that: Callable[[Answer
     for ask in (lambda: store.get("a"), lambda: store.list("progress"), lambda: store.list_folders("progress")):
         with pytest.raises(Store_Unavailable, match=r"without a reason.*HTTPS_PROXY.*AWS_ENDPOINT_URL"):
             ask()
+
+
+def test_what_a_role_gives_and_our_clock_calls_expired_says_where_to_look(
+    s3_that: Callable[[Answer], State_Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = "2001-01-01T00:00:00Z"
+
+    class Role(Service):
+        def do_GET(self) -> None:
+            given = {"AccessKeyId": "AKIDNEW", "SecretAccessKey": "s" * 20, "Token": "t" * 20, "Expiration": until}
+            self.reply(200, json.dumps(given).encode(), "application/json")
+
+    s3_that(lambda handler: reply(handler, 200, "found"))
+    with served(Role, "AWS_CONTAINER_CREDENTIALS_FULL_URI", monkeypatch, tmp_path):
+        (tmp_path / "credentials").unlink()
+        store = State_Store("s3://bucket/state")
+        with pytest.raises(Store_Unavailable, match=r"still expired.*this machine's clock"):
+            store.get("a")
+        until = "2098-01-01T00:00:00Z"
+        assert store.get("a") == b"found"
