@@ -21,7 +21,7 @@ from sa_stream.commits.decisions import Stream_Identity
 from sa_stream.config import PREFIX
 from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Config_Error, Source_Error, Store_Unavailable
 from sa_stream.log import LOCK_RELEASED, Log
-from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, on_a_line, said_by
 
 log = Log("tables")
 
@@ -227,7 +227,7 @@ class Kcl_Tables:
             ) from error
         except (BotoCoreError, RuntimeError) as error:
             if may_be_renewed(error, self._accepted):
-                raise self._load_credentials_anew(operation, table, str(error)) from error
+                raise self._load_credentials_anew(operation, table, on_a_line(error)) from error
             if isinstance(error, RuntimeError):
                 raise
             raise Store_Unavailable(

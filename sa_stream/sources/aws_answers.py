@@ -14,6 +14,9 @@ from botocore.exceptions import (
 )
 
 from sa_stream.errors import EXPIRED_CODES, REPLACED_CODES
+from sa_stream.secrecy import quoted
+
+QUOTED_CHARACTERS_MAX = 300
 
 # What credentials come from has none now, or cannot be read: it may be written at this moment.
 _NOT_FOUND = (
@@ -37,6 +40,11 @@ def may_be_renewed(error: Exception, accepted: bool) -> bool:
     if isinstance(error, RuntimeError):
         return _STILL_EXPIRED in str(error)
     return accepted and isinstance(error, _NOT_FOUND)
+
+
+def on_a_line(error: Exception) -> str:
+    """What botocore says of where credentials come from, which may quote all that a program has printed."""
+    return quoted(error, QUOTED_CHARACTERS_MAX)
 
 
 def said_by(error: ClientError, setting: str) -> str:

@@ -26,7 +26,7 @@ from msgspec import Struct
 from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Shard_Gone, Source_Error, Store_Unavailable
 from sa_stream.partitions import Batch, Shard_Info
 from sa_stream.secrecy import hide_credentials
-from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, on_a_line, said_by
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import HOUR_MS, Backoff, Moment, right_now
 
@@ -204,7 +204,7 @@ class Kinesis_Reader:
             self._explain(error)
         except (NoCredentialsError, PartialCredentialsError, RuntimeError) as error:
             if may_be_renewed(error, self._accepted):
-                raise self._load_credentials_anew(client, str(error)) from error
+                raise self._load_credentials_anew(client, on_a_line(error)) from error
             if isinstance(error, RuntimeError):
                 raise
             raise Source_Error(
@@ -217,6 +217,8 @@ class Kinesis_Reader:
                 "AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL if one is set"
             ) from error
         except BotoCoreError as error:
+            if may_be_renewed(error, self._accepted):
+                raise self._load_credentials_anew(client, on_a_line(error)) from error
             raise Store_Unavailable(f"Kinesis could not be asked ({operation}): {error}") from error
         if not answer.keys() - {"ResponseMetadata"}:
             raise Store_Unavailable(

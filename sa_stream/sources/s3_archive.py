@@ -20,7 +20,7 @@ from botocore.exceptions import ConnectionError as Connection_Error  # no endpoi
 from sa_stream.archive.files import Stored
 from sa_stream.errors import EXPIRED, EXPIRED_ADVICE, Source_Error, Store_Unavailable
 from sa_stream.sources.archive_store import Page
-from sa_stream.sources.aws_answers import code_of, may_be_renewed, said_by
+from sa_stream.sources.aws_answers import code_of, may_be_renewed, on_a_line, said_by
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import Backoff, right_now
 
@@ -231,7 +231,7 @@ def ask_s3[T](name: str, ask: Callable[[], T], done: str = "read from S3", accep
         raise Store_Unavailable(f"S3 does not answer for {name}: {error}") from error
     except (BotoCoreError, ValueError, RuntimeError) as error:
         if may_be_renewed(error, accepted):
-            raise _expired(name, done, str(error)) from error
+            raise _expired(name, done, on_a_line(error)) from error
         if isinstance(error, RuntimeError):
             raise
         raise Source_Error(

@@ -4,6 +4,7 @@ right need not restart us. And answers that give no reason."""
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,28 @@ def test_what_a_role_gives_and_our_clock_calls_expired_is_waited_for(
             with pytest.raises(Store_Unavailable, match=r"still expired.*this machine's clock"):
                 ask()
         until = "2098-01-01T00:00:00Z"
+        answered_soon(ask)
+
+
+@pytest.mark.parametrize("service", list(ASKS))
+def test_a_source_of_credentials_that_fails_for_a_while_is_waited_for(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=5)  # so little that others are asked for each time
+    given = {"Version": 1, "AccessKeyId": "AKIDOLD", "SecretAccessKey": "s" * 20, "Expiration": until.isoformat()}
+    (tmp_path / "given").write_text(json.dumps(given))
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path}/given\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with served(Doorman().handler, f"AWS_ENDPOINT_URL_{service}", monkeypatch, tmp_path):
+        (tmp_path / "credentials").unlink()
+        ask = ASKS[service]()
+        ask()
+        (tmp_path / "given").rename(tmp_path / "away")
+        for _ in range(3):
+            with pytest.raises(Store_Unavailable, match=r"cat: .*renew what they come from"):
+                ask()
+        (tmp_path / "away").rename(tmp_path / "given")
         answered_soon(ask)
 
 
