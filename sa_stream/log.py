@@ -282,8 +282,8 @@ PUBLISHING_WAITS = Event(
 PUBLISHING_FAILED = Event(*("publishing_failed", ERROR, "no (`not_ready` follows)"), "a round of the reconciler failed")
 OBJECT_UNREADABLE = Event(
     *("object_unreadable", ERROR, "yes"),
-    "an object of the state store is not what was written (`key`): what is made of it stays as it is. A file of the "
-    "cache in this process: it counts as lost, and is written again",
+    "an object of the state store is not what was written (`key`): what is made of it stays as it is. Of an entry "
+    "in the cache, or a file of the cache in this process: it counts as lost, and is written again",
 )
 LOCK_WAITS = Event(
     *("lock_waits", WARNING, "no (`not_ready` follows)"),

@@ -49,8 +49,8 @@ def show_entries(config: SA__Config, keys: list[str], as_json: bool) -> bool:
 
 def entries_of(config: SA__Config) -> Callable[[str], dict[str, Any] | None]:
     """How to get an entry by its key, from the cache service that the settings name."""
+    from sa_stream.rollups.entry_form import checked
     from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-    from sa_stream.services.entry_form import checked
 
     cache = cache_to_read(config)
 

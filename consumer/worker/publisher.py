@@ -20,6 +20,7 @@ from sa_stream.rollups.entry import FINAL, PARTIAL, Entry
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.passes import Pass_Result, Written
 from sa_stream.rollups.periods import HALF_HOUR, PERIODS, STATUS_KEY, cache_key, from_iso
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
 from sa_stream.rollups.status import (
@@ -27,6 +28,7 @@ from sa_stream.rollups.status import (
     Slot,
     final_until_ms_of,
     is_due,
+    sound,
     waiting_of,
     with_others,
 )
@@ -167,7 +169,8 @@ class Publisher:
         self._tell_finality(self._reconciler.slots(result.stream), result.stream.now_ms)
         if worker is None:
             return
-        before, now_ms = cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY), self._clock().wall_ms
+        before = sound(cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY), from_iso)
+        now_ms = self._clock().wall_ms
         status = self._reconciler.status(result, worker)
         if status is not None and is_due(before, worker, now_ms, from_iso):
             cache.store_entry(NS_SA_AGGREGATE, STATUS_KEY, with_others(status, before, now_ms, from_iso))
@@ -188,7 +191,8 @@ class Publisher:
             return
         end_ms, entry = newest.start_ms + WINDOW_MS, None
         if newest.requests:
-            entry = self._reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, cache_key(HALF_HOUR, newest.start_ms))
+            key = cache_key(HALF_HOUR, newest.start_ms)
+            entry = readable(key, self._reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, key))
         self._health.last_window(Last_Window(end_ms, 0) if entry is None else last_window(end_ms, entry))
         self._shown = newest
 
@@ -206,13 +210,13 @@ class Publisher:
 def last_window(end_ms: int, entry: Entry) -> Last_Window:
     """What metrics say of an entry. Without a request there are no shares, and without its field no number."""
     requests, classes = entry["total_requests"], entry["status_breakdown"]
-    hit_percent, times = entry["cache_hit_rate"], entry["percentiles"]["time_taken"]
+    hit_percent, times = entry["cache_hit_rate"], (entry["percentiles"] or {}).get("time_taken")
     return Last_Window(
         end_ms,
         requests,
         classes.get("5xx", 0) / requests if requests and classes is not None else None,
         hit_percent / 100 if requests and hit_percent is not None else None,
-        None if times is None else times["p95"],
+        None if times is None else times.get("p95"),
     )
 
 

@@ -25,6 +25,7 @@ from sa_stream.rollups.periods import (
     time_key,
 )
 from sa_stream.rollups.publication import is_final
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.repairs import FILE_UNREADABLE, WHOLE, Repair, content_of, repair_of, unreadable_file
 from sa_stream.rollups.slots import NOT_FINAL, Waits, as_part, waits_of_parts, with_waits
 from sa_stream.rollups.wanted import names_json
@@ -139,7 +140,8 @@ class Shown(Struct, frozen=True):
 def publish_period(cache: Cache, found: Computed_Period) -> Shown:
     """Write what differs, what a period is made of before itself; what was final and has not changed is not looked
     into. Raises Store_Unavailable: whoever does it again goes on where it broke off."""
-    shown: Entry | None = cache.retrieve_entry(NS_SA_AGGREGATE, cache_key(found.period, found.start_ms))
+    key = cache_key(found.period, found.start_ms)
+    shown = readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))
     if shown is not None and _is_kept_elsewhere(shown):
         return Shown(shown, False)
     if shown is not None and is_final(shown) and _same_content(shown, found.entry):

@@ -153,7 +153,7 @@ def _minutes(
 
 def fields_of(entry: Entry) -> int:
     """Mask of the log fields that an entry was made with, from what `build_entry` says of them."""
-    unsaid = {*RESULT_FIELDS} - {*(entry["result_field"] or "").split(", ")}
+    unsaid = {*RESULT_FIELDS} - {*(entry.get("result_field") or "").split(", ")}
     if entry.get("countries") is None:
         unsaid |= {*ALLOWABLE_FIELDS}
     return to_mask({*USED_FIELDS} - {*entry["missing_fields"]} - unsaid)

@@ -49,8 +49,10 @@ class Merger(Struct, frozen=True):
         result = Merged(sources)
         for group in batched(parts, MERGED_AT_ONCE):
             windows = [] if result.window is None else [result.window]
-            found = yield from together(call(self.store.get, part.key) for part in group)
-            for part, data in zip(group, found, strict=True):
+            keys = [part.key for part in group if part.key]
+            found = dict(zip(keys, (yield from together(call(self.store.get, key) for key in keys)), strict=True))
+            for part in group:
+                data = found.get(part.key)
                 if data is None and part.partition:
                     part, data = yield from self._newer(start_ms, part, result)
                 if data is None:

@@ -14,6 +14,7 @@ from sa_stream.rollups.editions import Editions, create_edition, editions_steps,
 from sa_stream.rollups.entry import FINAL, OURS, S3, STREAM, Entry, consolidation_result, with_status
 from sa_stream.rollups.finality import Stream_View, Window_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.versions import lists, version_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
@@ -56,12 +57,12 @@ class Publication(Struct, frozen=True):
         writing, and leave it to the next pass if it is not the one that was compared. What is final becomes an edition
         first, unless it is one. The entry as written, or None."""
         key = cache_key(period, start_ms)
-        current = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
+        current = self._read(key)
         repeated = version_of(current) == version_of(entry)  # the call before failed after it had taken effect
         if not repeated and version_of(current) != version_of(found.shown):
             return None
         if not repeated and entry is not found.entry:
-            if is_final(entry) and any(self.cache.retrieve_entry(NS_SA_AGGREGATE, zero) for zero in zeros):
+            if is_final(entry) and any(map(self._read, zeros)):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
                 if period == HALF_HOUR and entry["provenance"] == S3:
@@ -77,15 +78,18 @@ class Publication(Struct, frozen=True):
             return entry
         if period == HALF_HOUR:
             self.cache.store_entry(NS_SA_CONSOLIDATED, consolidated_key(start_ms), _consolidated(entry, start_ms))
-        self.cache.store_entry(NS_SA_AGGREGATE, key, Schema__SA__Aggregate__Window(**entry).json())
+        self.cache.store_entry(NS_SA_AGGREGATE, key, _in_schema(entry))
         return entry
+
+    def _read(self, key: str) -> Entry | None:
+        return readable(key, self.cache.retrieve_entry(NS_SA_AGGREGATE, key))
 
     def _was_final_zero(self, period: str, start_ms: int) -> bool:
         """Whether a final roll-up has counted this period as empty, or is about to. Then a late record makes a revision
         of it, and not something partial below something final, even if the stream no longer vouches for that time."""
         for parent, parent_ms in parents(period, start_ms):
             key = cache_key(parent, parent_ms)
-            entry: Entry | None = self.cache.retrieve_entry(NS_SA_AGGREGATE, key)
+            entry = self._read(key)
             if not is_final(entry):
                 entry = highest(entry, drive(editions_steps(self.store, key, self.closed_until_ms)))
             if is_final(entry):
@@ -105,7 +109,7 @@ class Publication(Struct, frozen=True):
         for key, summaries in due.items():
             if key not in overdue:
                 continue
-            entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
+            entry = readable(key, (yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)))
             editions = yield from editions_steps(self.store, key, self.closed_until_ms)
             named = {one["summary"] for one in (entry, editions.entry) if one is not None}
             if entry is not None and (unnamed := [summary for summary in summaries if summary not in named]):
@@ -120,6 +124,13 @@ class Publication(Struct, frozen=True):
         wanted = _consolidated(entry, start_ms)
         if any(told.get(name) != value for name, value in wanted.items()):
             self.cache.store_entry(NS_SA_CONSOLIDATED, consolidated_key(start_ms), wanted)
+
+
+def _in_schema(entry: Entry) -> dict[str, Any]:
+    """What a later version has added to an entry that is gone on from stays in it."""
+    known = Schema__SA__Aggregate__Window.__annotations__
+    ours = {name: value for name, value in entry.items() if name in known}
+    return {**entry, **Schema__SA__Aggregate__Window(**ours).json()}
 
 
 def _consolidated(entry: Entry, start_ms: int) -> dict[str, Any]:

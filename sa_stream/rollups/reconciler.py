@@ -49,6 +49,7 @@ from sa_stream.rollups.publication import (
     is_open_repair,
     is_settled,
 )
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.repairs import Archive_View, Repair, missing_of_steps
 from sa_stream.rollups.status import Slot, slots_of, status_of
 from sa_stream.rollups.unfinished import Strays, unfinished_steps
@@ -305,7 +306,7 @@ class Reconciler:
         return None if key in self._anew or self.memory.due(key) else self.memory.young(key)
 
     def _read(self, key: str) -> Steps[Entry | None]:
-        entry: Entry | None = yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)
+        entry = readable(key, (yield call(self.cache.retrieve_entry, NS_SA_AGGREGATE, key)))
         self.memory.read(key, entry)
         return entry
 
@@ -459,7 +460,7 @@ class Reconciler:
             Written(key, written["status"], written["revision"], written["total_requests"], revised)
         )
         for before in (found.shown, found.entry):
-            if before is not None and before["summary"] != written["summary"]:
+            if before is not None and before["summary"] not in (None, written["summary"]):
                 self._superseded[before["summary"]] = (key, self.memory.now)
         if written["status"] == FINAL and (found.shown is None or found.shown["status"] != FINAL):
             # what a crash left behind of the versions before

@@ -41,6 +41,7 @@ from sa_stream.rollups.editions import close_steps
 from sa_stream.rollups.entry import FINAL, S3, Entry
 from sa_stream.rollups.finality import Sources, Stream_View
 from sa_stream.rollups.periods import CLOSED_BY, HALF_HOUR, MONTHLY, cache_key, end_of, parse_cache_key, start_of
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.repairs import Repair, best_repairs, computed_from_ms
 from sa_stream.rollups.versions import names_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
@@ -125,7 +126,8 @@ def forget_secrets_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
         if end_of_month(month) + stream.timing.keep_ms < stream.settled_until_ms:
             closed.setdefault(month, []).append(item)
     for month, secrets in list(closed.items()):
-        entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, f"{MONTHLY}/{month}")
+        key = f"{MONTHLY}/{month}"
+        entry = readable(key, (yield call(cache.retrieve_entry, NS_SA_AGGREGATE, key)))
         final = entry is not None and entry["status"] == FINAL
         if not final and (yield from _needs_secret_steps(store, stream, month, secrets)):
             del closed[month]
@@ -175,7 +177,8 @@ def forget_summaries_steps(store: Store, cache: Cache, stream: Stream_View) -> S
             end_ms = end_of(whole, whole_ms)
             if end_ms >= passed_ms or not left.isdisjoint(map(window_label, range(whole_ms, end_ms, WINDOW_MS))):
                 continue
-            entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(whole, whole_ms))
+            key = cache_key(whole, whole_ms)
+            entry = readable(key, (yield call(cache.retrieve_entry, NS_SA_AGGREGATE, key)))
             if entry is not None and entry["status"] == FINAL:
                 editions = yield call(store.list, f"{EDITIONS_PREFIX}{period}/")
                 yield from close_steps(store, period, whole_ms, [item.key for item in editions])
@@ -205,7 +208,8 @@ def forget_repairs_steps(store: Store, cache: Cache, stream: Stream_View) -> Ste
         in_order = stream.archive_from_ms is not None and window_ms >= stream.archive_from_ms
         if window_ms >= old_ms or (in_order and window_ms + WINDOW_MS not in best):
             break
-        entry = yield call(cache.retrieve_entry, NS_SA_AGGREGATE, cache_key(HALF_HOUR, window_ms))
+        key = cache_key(HALF_HOUR, window_ms)
+        entry = readable(key, (yield call(cache.retrieve_entry, NS_SA_AGGREGATE, key)))
         if entry is not None and _is_done(entry, repair, as_it_is=month_of(window_ms) in destroyed):
             folder = f"{REPAIRS_PREFIX}{window_label(window_ms)}/"  # all of them, or a lesser one would count
             gone |= {item.key: None for item in listed if item.key.startswith(folder)}

@@ -98,9 +98,20 @@ def gaps_of(slots: Iterable[Slot]) -> list[dict[str, Any]]:
     return found[-SHOWN_MAX:]
 
 
+def sound(before: Mapping[str, Any] | None, read: Callable[[str], int]) -> Mapping[str, Any] | None:
+    """What was published before; None if what is there is damaged, or of a version that says it in another way."""
+    try:
+        if before is not None:
+            for time in (before["computed_at"], *(other["seen"] for other in before["workers"].values())):
+                read(time)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return before
+
+
 def with_others(status: Entry, before: Mapping[str, Any] | None, now_ms: int, read: Callable[[str], int]) -> Entry:
     """With the workers that were seen a short while ago. read: from ISO to ms."""
-    others = {} if before is None else before.get("workers", {})
+    others = {} if before is None else before["workers"]
     seen = {name: other for name, other in others.items() if now_ms - read(other["seen"]) < WORKER_MS}
     return {**status, "workers": dict(sorted((seen | status["workers"]).items()))}
 

@@ -15,7 +15,7 @@ class Brief(Struct, frozen=True):
 
     final: bool
     revision: int
-    summary: str
+    summary: str | None
     provenance: str = STREAM
     requests: int = 0
     missing: tuple[tuple[str, str], ...] = ()

@@ -35,8 +35,8 @@ NOT_PUBLISHED = "not-published"  # a roll-up waits for an entry that is about to
 
 
 class Part(Struct, frozen=True):
-    """A mergeable window in the state store: its key, why it may be gone, and the entry to publish anew then, or the
-    partition of which it is."""
+    """A mergeable window in the state store: its key ('': the entry has none, as what was written without a state
+    store), why it may be gone, and the entry to publish anew then, or the partition of which it is."""
 
     key: str
     gone: str
@@ -104,7 +104,7 @@ def additions(window_ms: int, sources: Sources, current: Entry) -> list[Part]:
     """What the entry holds already, and the partials that it does not list: a partial that its partition forgot may be
     gone, and lives on in the entry's summary. Nothing if a listed one has changed, as sums cannot be taken apart."""
     listed = names_of(current)
-    if any(listed.get(partition, name) != name for partition, name in sources):
+    if current["summary"] is None or any(listed.get(partition, name) != name for partition, name in sources):
         return []
     fresh = [(partition, name) for partition, name in sources if partition not in listed]
     return [Part(current["summary"], SUMMARY_GONE), *partials_of(window_ms, fresh)]
@@ -159,7 +159,7 @@ def wanted_of_children(stream: Stream_View, period: str, start_ms: int, briefs: 
         if brief is not None:
             source = {"time_key": label, "revision": brief.revision, "summary": brief.summary}
             sources.append(source if brief.provenance == STREAM else {**source, "provenance": brief.provenance})
-            parts.append(Part(brief.summary, SUMMARY_GONE, cache_key(below, child_ms)))
+            parts.append(Part(brief.summary or "", SUMMARY_GONE, cache_key(below, child_ms)))
             reason = "" if brief.final else NOT_FINAL
         else:
             end_ms = end_of(below, child_ms)

@@ -30,6 +30,7 @@ class Service__SA__Archive(Type_Safe):
         """
         from sa_stream.bounded.archived import is_verified  # loads polars, as everything that reads does
         from sa_stream.bounded.archiving import plan_archive  # type: ignore[import-not-found,unused-ignore]
+        from sa_stream.rollups.readable import readable
 
         cache, archive = cache_of(self.send_cache_client), self.logs_collector.archive()
         now_ms = wall_clock_ms() if now_ms is None else now_ms
@@ -37,7 +38,8 @@ class Service__SA__Archive(Type_Safe):
         files = archive.files_between(until_ms - DAY_MS, until_ms)
         verified = set()
         for start_ms in sorted({start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms)}):
-            shown = cache.retrieve_entry(NS_SA_AGGREGATE, cache_key(HALF_HOUR, start_ms))
+            key = cache_key(HALF_HOUR, start_ms)
+            shown = readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))
             if is_verified(shown, archive.period(HALF_HOUR, start_ms, now_ms)):
                 verified.add(start_ms)
         plan = plan_archive(files, until_ms, archive.settle_ms, verified, lambda start_ms, file: start_ms in verified)

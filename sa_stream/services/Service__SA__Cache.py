@@ -14,8 +14,8 @@ from osbot_utils.type_safe.primitives.core.Safe_UInt import Safe_UInt
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.errors import Store_Unavailable
+from sa_stream.rollups.entry_form import checked
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.services.entry_form import checked
 from sa_stream.services.host_cache import cache_of
 from sa_stream.timing import Moment, moment
 

@@ -11,8 +11,8 @@ from consumer.commands.entry_page import entry_page
 from consumer.commands.screen import wide_console
 from consumer.commands.show import entry_table
 from sa_stream.errors import Damaged_Entry
+from sa_stream.rollups.entry_form import checked
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.services.entry_form import checked
 from tests.api.daemon_api import SENT, daemon_client
 from tests.services.world import World
 

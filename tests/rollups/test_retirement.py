@@ -26,7 +26,7 @@ from sa_stream.errors import Lease_Lost, Superseded
 from sa_stream.format import pack
 from sa_stream.partitions import END, RETIRED, Partial_Name, Shard_Info
 from sa_stream.rollups.editions import close_steps, create_edition, editions_steps
-from sa_stream.rollups.entry import FINAL
+from sa_stream.rollups.entry import FINAL, About, build_entry
 from sa_stream.rollups.finality import NOT_COVERED, Stream_View
 from sa_stream.rollups.passes import Pass_Result
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, from_iso
@@ -538,7 +538,9 @@ def months_closed(
     for month in ("2026-01", "2026-02"):
         store.put(f"secrets/{month}", b"12345678")
     if status:
-        cache.store_entry(NS_SA_AGGREGATE, "monthly/2026-01", {"status": status})
+        about = About(status == "final", 0, [], [], None, now_ms)
+        month = build_entry("monthly", start_of_month("2026-01"), window_of(start_of_month("2026-01"), 5), about)
+        cache.store_entry(NS_SA_AGGREGATE, "monthly/2026-01", month)
     own = record("5", passed_ms, since_ms)
     put_progress(store, own)
     view = Stream_View([Shard_Info("a", (), False)], {"a": own}, timing or Timing(), now_ms)

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from sa_stream.rollups.passes import Worker
 from sa_stream.rollups.periods import from_iso, iso
-from sa_stream.rollups.status import EVERY_MS, WORKER_MS, is_due, with_others
+from sa_stream.rollups.status import EVERY_MS, WORKER_MS, is_due, sound, with_others
 from sa_stream.timing import HOUR_MS, MINUTE_MS, WINDOW_MS
 from tests.rollups.rollup_stream import Stream
 from tests.rollups.test_reconciler import NEXT, W
@@ -70,3 +72,13 @@ def test_a_stream_that_nobody_has_read_yet_covers_nothing_and_has_no_watermark()
     assert (found["covers_since"], found["watermark"], found["lag_s"]) == (iso(now_ms), None, None)
     assert found["gaps"] == []
     assert found["final_until"] == iso(W - 2 * 24 * HOUR_MS)
+
+
+@pytest.mark.parametrize("workers", [None, [], 1, {"w": {}}, {"w": {"seen": None}}, {"w": {"seen": "x"}}, {"w": 1}])
+def test_a_status_that_is_damaged_counts_as_none(workers: object):
+    stream = Stream("a")
+    stream.commit("a", 1, NEXT, {W: 5})
+    whole = with_others(status(stream, NEXT), None, NEXT, from_iso)
+    assert sound(whole, from_iso) is whole
+    for before in ({**whole, "workers": workers}, {**whole, "computed_at": workers}, {"workers": {}}, {}):
+        assert sound(before, from_iso) is None

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from sa_stream.errors import Bad_Parameter, Not_There, Store_Unavailable
+from sa_stream.rollups.entry_form import STATUS_KEY
 from sa_stream.rollups.periods import cache_key, from_iso, iso
 from sa_stream.rollups.status import STATUS_KEY as PUBLISHED_KEY
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
-from sa_stream.services.entry_form import STATUS_KEY
 from sa_stream.services.Series_Reader import READS_LEAN
 from sa_stream.services.Service__SA__Cache import Service__SA__Cache
 from sa_stream.services.traffic_metrics import COUNTS, METRICS, OF_MINUTES, values_of

@@ -3,6 +3,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
@@ -15,6 +16,8 @@ from sa_stream.embedded.memory_cache import Memory_Cache
 from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
+from sa_stream.rollups.passes import Worker
+from sa_stream.rollups.periods import STATUS_KEY
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__in_process
@@ -71,6 +74,16 @@ def test_nothing_is_published_before_the_cache_is_ours_and_a_dead_one_is_asked_a
     found.stop(last_pass=True)
     assert all(passes)
     assert found.failure is None
+
+
+def test_a_status_that_is_damaged_is_written_anew() -> None:
+    found = publisher(lambda: None)
+    reconciler = found._reconciler
+    reconciler.settings = replace(reconciler.settings, worker=Worker("w", "1"))
+    reconciler.cache.store_entry(NS_SA_AGGREGATE, STATUS_KEY, {"schema_version": 1, "workers": 5})
+    found.start()
+    wait_until(lambda: "computed_at" in (reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY) or {}))
+    found.stop(last_pass=False)
 
 
 def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(monkeypatch) -> None:

@@ -1,0 +1,167 @@
+"""What the cache has under the keys of entries is damaged, somebody else's, or of a later version: nothing else is held
+up by it, what is ours comes back, and what is not ours stays."""
+
+from copy import deepcopy
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from sa_stream.commits.operations import drive
+from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.rollups.periods import from_iso
+from sa_stream.rollups.pruning import Pruning, Retention
+from sa_stream.rollups.readable import readable
+from sa_stream.rollups.repairs import Repair_Settings
+from sa_stream.rollups.retirement import clean_up_steps
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
+from tests.api.test_damaged_entries import GONE, WRONG, changed, places
+from tests.rollups.rollup_stream import Stream
+
+START_MS = from_iso("2026-02-16T14:00:00Z")
+HALF, OTHER_HALF = "30min/2026-02-16-1400", "30min/2026-02-16-1430"
+HOUR, DAY, MONTH = "hourly/2026-02-16-14", "daily/2026-02-16", "monthly/2026-02"
+KEYS = (HALF, HOUR, DAY, MONTH)
+NEW = "30min/2026-02-16-1700"
+CHANGES = 60  # of each key
+BODIES: tuple[dict[str, Any], ...] = ({}, {"hello": "world"}, {"provenance": "stream"}, {"provenance": ["stream"]})
+
+
+def published() -> tuple[Stream, int]:
+    """Two half hours with their hour, which are final, and all above them, which is not."""
+    stream = Stream("a")
+    stream.commit("a", 1, START_MS + 4 * WINDOW_MS, {START_MS: 3, START_MS + WINDOW_MS: 4})
+    now_ms = START_MS + 4 * WINDOW_MS + 5 * MINUTE_MS
+    stream.settle(now_ms)
+    return stream, now_ms
+
+
+def go_on(stream: Stream, now_ms: int) -> None:
+    """A later half hour has news, and a fresh worker publishes for an hour."""
+    stream.commit("a", 2, START_MS + 7 * WINDOW_MS, {START_MS + 6 * WINDOW_MS: 5})
+    worker = stream.fresh()
+    for passes in range(6):
+        stream.run(now_ms + 2 * HOUR_MS + passes * 11 * MINUTE_MS, worker)
+
+
+def put(cache: Memory_Cache, key: str, body: dict[str, Any]) -> None:
+    cache.store_entry(NS_SA_AGGREGATE, key, body)
+
+
+def content(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "computed_at"}
+
+
+UNDAMAGED, _ = published()
+go_on(UNDAMAGED, START_MS + 4 * WINDOW_MS + 5 * MINUTE_MS)
+
+
+def damaged(key: str) -> list[dict[str, Any]]:
+    entry = published()[0].entries[key]
+    every = [(path, value) for path in places(entry) for value in (*WRONG, 10**30, GONE)]
+    found = [changed(entry, path, value) for path, value in Random(key).sample(every, CHANGES)]
+    named = ("status", "revision", "summary", "sources", "missing_sources", "period", "cache_key", "computed_at")
+    found += [changed(entry, (name,), value) for name in named for value in (None, "x", [], GONE)]
+    return [body for body in (*found, *BODIES) if readable(key, deepcopy(body)) is None and _is_json(body)]
+
+
+def _is_json(body: dict[str, Any]) -> bool:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(body)) == body
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_damaged_entry_holds_up_nothing_and_is_written_again(key: str):
+    bodies = damaged(key)
+    assert len(bodies) > CHANGES // 2
+    for body in bodies:
+        stream, now_ms = published()
+        put(stream.cache, key, body)
+        go_on(stream, now_ms)
+        assert stream.entries[NEW]["total_requests"] == 5
+        for each in UNDAMAGED.entries:
+            assert content(stream.entries[each]) == content(UNDAMAGED.entries[each]), (each, body)
+
+
+def test_a_damaged_entry_is_told(caplog: pytest.LogCaptureFixture):
+    stream, now_ms = published()
+    put(stream.cache, HOUR, stream.entries[HOUR] | {"sources": None})
+    go_on(stream, now_ms)
+    assert f"{HOUR} in the cache is no entry, and counts as lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body", [{"provenance": "files"}, {"status": "final", "provenance": "files", "total_requests": 9}]
+)
+def test_an_entry_of_others_stays_and_holds_up_what_is_above_it_alone(body: dict[str, Any]):
+    stream, now_ms = published()
+    put(stream.cache, HALF, body)
+    go_on(stream, now_ms)
+    assert stream.entries[HALF] == body
+    assert content(stream.entries[HOUR]) == content(UNDAMAGED.entries[HOUR]), "its last version is not taken back"
+    assert stream.entries[NEW]["total_requests"] == 5
+    assert stream.entries["hourly/2026-02-16-17"]["total_requests"] == 5
+
+
+def test_what_an_entry_names_as_its_summary_is_not_deleted_unless_it_is_one_of_its_own():
+    """An entry that stops naming a summary has it deleted."""
+    stream, now_ms = published()
+    others = [stream.entries[OTHER_HALF]["summary"], *(item.key for item in stream.store.list("progress"))]
+    for name in others:
+        put(stream.cache, MONTH, stream.entries[MONTH] | {"summary": name})
+        go_on(stream, now_ms)
+        assert stream.holds(stream.entries[OTHER_HALF]["summary"])
+        assert stream.run(now_ms + 4 * HOUR_MS).progress["a"].number == "2"
+
+
+def test_an_entry_with_more_than_this_version_knows_is_gone_on_from():
+    """Workers of two versions publish at the same time while one takes the place of the other."""
+    stream, now_ms = published()
+    later = {"schema_version": 3, "new": {"a": 1}}
+    for key in (HOUR, DAY, MONTH):
+        put(stream.cache, key, stream.entries[key] | later)
+    waiting = stream.entries[DAY]["missing_sources"]
+    stream.run(now_ms + 3 * HOUR_MS, stream.fresh())
+    assert stream.entries[DAY]["missing_sources"] != waiting
+    assert stream.entries[DAY].items() >= later.items()
+    go_on(stream, now_ms + 3 * HOUR_MS)
+    assert stream.entries[DAY]["total_requests"] == 12
+    assert stream.entries[HOUR]["new"] == {"a": 1}
+
+
+def test_what_a_step_without_a_state_store_has_written_holds_up_nothing():
+    """It leaves no summary; with an archive it is computed again, as one whose summary is lost."""
+    stream, now_ms = published()
+    stream.settings = type(stream.settings)(refresh_ms={}, archive=Repair_Settings())
+    body = stream.entries[HALF] | {
+        "provenance": "s3",
+        "summary": None,
+        "sources": [{"partition": "s3", "lineage": "0a-whole", "number": "3"}],
+    }
+    put(stream.cache, HALF, body)
+    for item in stream.store.list("editions"):
+        stream.store.delete(item.key)
+    go_on(stream, now_ms)
+    assert stream.entries[NEW]["total_requests"] == 5
+    worker = stream.fresh()
+    results = [stream.run(now_ms + 5 * HOUR_MS + passes * 11 * MINUTE_MS, worker) for passes in range(4)]
+    assert START_MS in results[-1].to_repair
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_damaged_entry_stops_no_clean_up(key: str):
+    stream, now_ms = published()
+    later_ms = now_ms + 90 * DAY_MS
+    stream.store.put("secrets/2026-02", b"8 bytes.")
+    stream.commit("a", 2, later_ms, forget=(START_MS, START_MS + WINDOW_MS))
+    result = stream.run(later_ms)
+    assert result.stream is not None
+    stream.store.put("secrets/2026-02", b"8 bytes.")
+    put(stream.cache, key, {})
+    drive(clean_up_steps(stream.store, stream.cache, result.stream, result.settled))
+    pruning = Pruning(stream.store, stream.cache, result.stream, Retention(1, 1, 1, 1, 1))
+    drive(pruning.steps())
