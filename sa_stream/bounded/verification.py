@@ -138,7 +138,7 @@ def _has_files(stored: Entry | None) -> bool:
 
 
 def _came(entry: Entry) -> tuple[int, int]:
-    return int(entry["total_requests"]), int(entry["duplicate_records"] or 0)
+    return int(entry.get("total_requests") or 0), int(entry.get("duplicate_records") or 0)
 
 
 def cut_fields(window: Window) -> frozenset[str]:

@@ -10,6 +10,7 @@ killed in the middle of a creation or a deletion leaves some of the five.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.timing import NEVER_MS
@@ -75,7 +76,7 @@ class Cache_Files:
                 yield paths
         if all(name in of_keys for name in by_hash) and len(by_id) == len(by_hash):
             return
-        newest = {name: str((self._client.read_file(path) or {}).get("latest_id")) for name, path in by_hash.items()}
+        newest = {name: str(self._object(path).get("latest_id")) for name, path in by_hash.items()}
         for name, path in by_hash.items():
             if newest[name] not in by_id or (name not in of_keys and not self._has_body(by_id[newest[name]], whole)):
                 yield [path]
@@ -86,17 +87,22 @@ class Cache_Files:
 
     def _has_body(self, path: str, bodies: set[str]) -> bool:
         """Whether an id's body is there."""
-        found = self._client.read_file(path) or {}
-        return not bodies.isdisjoint(found.get("all_paths", {}).get("data", ()))
+        paths = self._object(path).get("all_paths")
+        named = paths.get("data") if isinstance(paths, dict) else None
+        return isinstance(named, list) and any(body in named for body in bodies)
 
     def _written_ms(self, path: str) -> int:
         """NEVER_MS for a file that does not say when it was written."""
+        found = self._object(path)
+        ids = found.get("cache_ids")
+        newest = [each for each in ids if isinstance(each, dict)][-1:] if isinstance(ids, list) else []
+        times = (each.get("timestamp") for each in (found, *newest))
+        return min((each for each in times if isinstance(each, int)), default=NEVER_MS)
+
+    def _object(self, path: str) -> dict[str, Any]:
+        """What is in one of the service's files; nothing where that is damaged."""
         found = self._client.read_file(path)
-        times = [NEVER_MS]
-        if isinstance(found, dict):
-            times += [each for each in (found.get("timestamp"),) if isinstance(each, int)]
-            times += [each["timestamp"] for each in found.get("cache_ids", ()) if isinstance(each, dict)][-1:]
-        return min(times)
+        return found if isinstance(found, dict) else {}
 
 
 def _sorted_out(namespace: str, files: Iterable[str]) -> tuple[dict[str, str], dict[str, str], dict[str, list[str]]]:

@@ -15,6 +15,7 @@ from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.timing import HOUR_MS, MINUTE_MS, wall_clock_ms
 from tests.storage.cache_process import API_KEY_NAME, API_KEY_VALUE
 
+PATHS = '{"all_paths": {"data": null}, "timestamp": "x"}'
 KEYS = ["30min/2026-02-16-1430", "hourly/2026-02-16-14", "2026-02-16/14-30/summary"]
 
 
@@ -182,3 +183,21 @@ def test_what_a_deletion_that_was_killed_has_left_is_found_in_the_end(
     else:
         assert not left
     assert client.retrieve_entry(namespace, KEYS[1]) == {"a": 1, "cache_key": KEYS[1]}
+
+
+@pytest.mark.parametrize(
+    "content", ["null", "[]", '"x"', "{}", "[{}]", '{"cache_ids": [{}]}', '{"cache_ids": 5}', PATHS]
+)
+def test_a_file_of_the_service_that_is_damaged_stops_no_look_for_orphans(tmp_path: Path, content: str) -> None:
+    """Nothing tells when it was written: it is left where it is."""
+    client = cache_client__in_process("local_disk", str(tmp_path))
+    client.store_entry("ns", KEYS[0], {"a": 1})
+    created_again(client, "ns", KEYS[0])
+    before = Cache_Files(client).orphans("ns", soon_ms())
+    assert before
+    for name in (*references(client, "ns", "by-id"), *references(client, "ns", "by-hash")):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_text(content)
+        assert {*Cache_Files(client).orphans("ns", soon_ms())}.isdisjoint({name})
+        (tmp_path / name).write_bytes(whole)
+    assert Cache_Files(client).orphans("ns", soon_ms()) == before

@@ -96,6 +96,15 @@ def test_an_entry_that_is_not_final_says_so(place: Archive_Place) -> None:
     assert report.differing[0].differences[0].reasons == (NOT_FINAL,)
 
 
+def test_a_damaged_entry_is_none(place: Archive_Place) -> None:
+    entry = place.entry(HOURLY, BEGIN_MS)
+    assert entry is not None
+    for damaged in ({"cache_key": entry["cache_key"]}, entry | {"errors": 5}, entry | {"total_requests": None}):
+        place.store(damaged)
+        report = verify(place.config, place.starts, 1)
+        assert [(each.key, each.status) for each in report.differing] == [(entry["cache_key"], None)]
+
+
 def test_a_file_that_cannot_be_read_leaves_it_open(place: Archive_Place) -> None:
     place.put({key(BEGIN_MS + HOUR_MS): b"\x1f\x8b torn"})
     report = verify(place.config, place.starts, 1)
