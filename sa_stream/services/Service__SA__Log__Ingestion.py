@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import batched
 from typing import Any
 
+import msgspec
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.rollups.periods import utc
@@ -56,7 +57,7 @@ class Service__SA__Log__Ingestion(Type_Safe):
         files = [archive.file(log_file_key)] if log_file_key else archive.files_between(from_ms, until_ms)
         results, unread = [], []
         for file in files:
-            known = cache.retrieve_entry(NS_SA_RAW, _key(file))
+            known = _whole(cache.retrieve_entry(NS_SA_RAW, _key(file)))
             if known is not None and self._is_done(known):
                 results.append(known)
             else:
@@ -79,7 +80,7 @@ class Service__SA__Log__Ingestion(Type_Safe):
 
     def _is_done(self, result: Result) -> bool:
         # what was ahead of the clock then need not be so now
-        read = all("error" not in error and error["reason"] != _FUTURE for error in result["errors"])
+        read = all(error["reason"] != _FUTURE for error in result["errors"])
         return read and (not self.store_raw or result["records_stored"] > 0 or result["records_parsed"] == 0)
 
     def _ingest(self, cache: Send__Cache__Client, archive: Any, files: Any, intake: Any, now_ms: int) -> list[Result]:
@@ -139,6 +140,22 @@ def _sum(results: list[Result], base: str) -> Result:
         "cache_prefix": NS_SA_RAW,
         "errors": [{"reason": reason, "records": n} for reason, n in sorted(reasons.items())] + errors,
     }
+
+
+class _Dropped(msgspec.Struct):
+    reason: str
+    records: int
+
+
+def _whole(result: Result | None) -> Result | None:
+    """None for the result of a file that could not be read, and for one that is damaged: either is read again."""
+    try:
+        if result is not None:
+            _schema(result)
+            msgspec.convert(result["errors"], list[_Dropped])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return result
 
 
 def _schema(result: Result) -> Schema__SA__Ingestion__Result:

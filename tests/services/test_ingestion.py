@@ -64,6 +64,18 @@ def test_one_file_is_read_by_its_key_and_its_result_is_kept_under_its_half_hour(
     assert ingestion_of(place).execute(KEY, NOW_MS).json() == result
 
 
+@pytest.mark.parametrize("damage", [{"errors": None}, {"errors": [{}]}, {"records_parsed": "x"}, {"more": 1}, None])
+def test_a_result_that_is_damaged_counts_as_none_and_its_file_is_read_again(damage: dict[str, object] | None):
+    place = Place(b"")
+    place.put({KEY: record(0) + b"short\n"})
+    result = ingestion_of(place).execute(KEY, NOW_MS).json()
+    (kept,) = place.cache.entries(NS_SA_RAW)
+    place.cache.store_entry(NS_SA_RAW, kept, {} if damage is None else result | damage)
+    reads = reads_of(place)
+    assert ingestion_of(place).execute(KEY, NOW_MS).json() == result
+    assert reads == {KEY: 1}
+
+
 @pytest.mark.parametrize("key", ["cloudfront-realtime/2026/02/16/13/logs", "elsewhere/file"])
 def test_a_file_that_is_not_there_is_an_error(key: str):
     place = Place(b"")
