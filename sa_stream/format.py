@@ -17,8 +17,10 @@ READABLE = (1, 2, 3, VERSION)  # older objects lack the last fields of some kind
 OF_BODY_ALONE = (1, 2, 3, 4)  # versions whose checksum is; of any other it is of the version and the body
 HEADER_BYTES = len(MAGIC) + 2 + 16
 
+_WHOLE_NUMBER = 1  # the one extension of msgpack here: a whole number that does not fit its 64 bits, as digits
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
+_decode = msgspec.msgpack.Decoder(ext_hook=lambda code, data: int(bytes(data))).decode
 
 
 def pack(kind: str, content: Any) -> bytes:
@@ -26,9 +28,23 @@ def pack(kind: str, content: Any) -> bytes:
 
     Dicts keep the order they are given in: callers sort what has no order of its own.
     """
-    body = _encode([kind, content])
+    try:
+        body = _encode([kind, content])
+    except OverflowError:  # one record may say that it had so many bytes
+        body = _encode([kind, _with_any_numbers(content)])
     version = VERSION.to_bytes(2, "big")
     return b"".join((MAGIC, version, checksum(version, body), body))
+
+
+def _with_any_numbers(content: Any) -> Any:
+    """The same, with whole numbers as msgpack takes them."""
+    if isinstance(content, dict):
+        return {name: _with_any_numbers(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_any_numbers(value) for value in content]
+    if isinstance(content, int) and not -(1 << 63) <= content < 1 << 64:
+        return msgspec.msgpack.Ext(_WHOLE_NUMBER, str(content).encode())
+    return content
 
 
 def checksum(version: bytes, body: bytes | memoryview) -> bytes:

@@ -14,7 +14,7 @@ from sa_stream.errors import Damaged_Entry
 from sa_stream.rollups.periods import STATUS_KEY, from_iso
 from sa_stream.timing import TIMES_UNTIL_MS
 
-type Number = Annotated[float, Meta(ge=0, le=1e30)]  # whole or not
+type Number = Annotated[float, Meta(ge=0, le=1e60)]  # whole or not; a record may say that it had 1e30 bytes
 type Numbers = dict[str, Number | None]
 type Table = dict[str, Number]
 type Minutes = Annotated[list[Number | None], Meta(min_length=30, max_length=30)]

@@ -14,7 +14,9 @@ from osbot_utils.type_safe.primitives.core.Safe_UInt import Safe_UInt
 
 from sa_stream.commits.keys import summary_key
 from sa_stream.errors import Damaged_Entry
+from sa_stream.format import pack
 from sa_stream.log import OBJECT_UNREADABLE, Log
+from sa_stream.rollups.editions import KIND
 from sa_stream.rollups.entry import FINAL, OURS, PARTIAL, Entry
 from sa_stream.rollups.entry_form import checked
 from sa_stream.rollups.periods import HALF_HOUR, parse_cache_key
@@ -26,6 +28,7 @@ from sa_stream.windows.window import SLOT
 log = Log("entries")
 
 type Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+type Sum = Annotated[int, Meta(ge=0)]  # of what strangers say; how much it may be at most is the shown form's
 type Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}\Z")]  # a segment of a key
 type Digits = Annotated[str, Meta(pattern=r"\A[0-9]{1,200}\Z")]
 
@@ -37,7 +40,7 @@ def _schema_form() -> type[msgspec.Struct]:
     carried = {*Schema__SA__Consolidation__Result.__annotations__, "summary"}
     fields: list[Any] = []
     for name, of in Schema__SA__Aggregate__Window.__annotations__.items():
-        form: Any = types.get(of, of)
+        form: Any = Sum if name == "total_bytes" else types.get(of, of)
         if hasattr(Schema__SA__Aggregate__Window, name):
             fields.append((name, form | None) if name in carried else (name, form | None, None))
         else:
@@ -97,7 +100,7 @@ def _check(key: str, entry: Entry) -> None:
     period, start_ms = parse_cache_key(key)
     msgspec.convert(entry, _SCHEMA)
     msgspec.convert(entry, _WINDOW if period == HALF_HOUR else _ROLLUP)
-    msgspec.msgpack.encode(entry)  # as an edition is
+    pack(KIND, entry)  # it can become an edition
     if key != f"{entry['period']}/{entry['time_key']}":
         raise ValueError("it says that it is of another time")
     summary, own = entry["summary"], summary_key(key, "")  # what an entry stops naming is deleted

@@ -10,6 +10,7 @@ import pytest
 
 from sa_stream.commits.operations import drive
 from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.rollups.entry_form import checked
 from sa_stream.rollups.periods import from_iso
 from sa_stream.rollups.pruning import Pruning, Retention
 from sa_stream.rollups.readable import readable
@@ -17,8 +18,10 @@ from sa_stream.rollups.repairs import Repair_Settings
 from sa_stream.rollups.retirement import clean_up_steps
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.timing import DAY_MS, HOUR_MS, MINUTE_MS, WINDOW_MS
+from sa_stream.windows.window import MINUTES, PER_MINUTE, Window
 from tests.api.test_damaged_entries import GONE, WRONG, changed, places
-from tests.rollups.rollup_stream import Stream
+from tests.rollups import rollup_stream
+from tests.rollups.rollup_stream import Stream, window_of
 
 START_MS = from_iso("2026-02-16T14:00:00Z")
 HALF, OTHER_HALF = "30min/2026-02-16-1400", "30min/2026-02-16-1430"
@@ -131,6 +134,32 @@ def test_an_entry_with_more_than_this_version_knows_is_gone_on_from():
     go_on(stream, now_ms + 3 * HOUR_MS)
     assert stream.entries[DAY]["total_requests"] == 12
     assert stream.entries[HOUR]["new"] == {"a": 1}
+
+
+@pytest.mark.parametrize("size", [(1 << 64) - 1, 1 << 64, 10**30 - 1])
+def test_a_record_of_as_many_bytes_as_a_log_can_say_holds_up_nothing(monkeypatch: pytest.MonkeyPatch, size: int):
+    def large_window_of(start_ms: int, requests: int, salt: int = 0) -> Window:
+        window = window_of(start_ms, requests, salt)
+        window.total_bytes = size
+        window.add_bot("a bot", requests, size, False)
+        window.add_minutes([[0] * MINUTES if name != "bytes" else [size] + [0] * (MINUTES - 1) for name in PER_MINUTE])
+        return window
+
+    monkeypatch.setattr(rollup_stream, "window_of", large_window_of)
+    stream, now_ms = published()
+    go_on(stream, now_ms)
+    found = {key: stream.cache.retrieve_entry(NS_SA_AGGREGATE, key) for key in (*KEYS, NEW)}
+    assert {key: entry and checked(key, entry)["total_bytes"] for key, entry in found.items()} == {
+        HALF: size,
+        HOUR: 2 * size,
+        DAY: 3 * size,
+        MONTH: 3 * size,
+        NEW: size,
+    }
+    assert found[HOUR] is not None
+    assert found[HOUR]["status"] == "final"
+    later = stream.run(now_ms + 4 * HOUR_MS, stream.fresh())
+    assert not {HALF, HOUR} & {written.cache_key for written in later.written}, "they are as they were written"
 
 
 def test_what_a_step_without_a_state_store_has_written_holds_up_nothing():
