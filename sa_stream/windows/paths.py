@@ -42,7 +42,8 @@ _FEW_ROW_BYTES = 400  # of a row in a dict
 # What is summed beside the requests: bytes; by result type and status; time-taken in microseconds, and of how many.
 SUMS = ("bytes", "hits", "misses", "status_4xx", "status_5xx", "time_us", "times")
 _PLACE = {name: place for place, name in enumerate(("count", *SUMS))}
-_COUNT, _BYTES = _PLACE["count"], _PLACE["bytes"]
+_COUNT, _BYTES, _TIME_US = _PLACE["count"], _PLACE["bytes"], _PLACE["time_us"]
+_COLUMN_END = 1 << 62  # below which these two stay, so that what comes at once can be added to them in 64 bits
 
 type Texts_At = Callable[[Int64s], list[bytes]]
 type Huge = Sequence[tuple[int, str, int]]
@@ -74,6 +75,7 @@ class Path_Table:
         "bytes_error",
         "error",
         "huge_bytes",
+        "huge_us",
         "text_bytes",
     )
 
@@ -86,7 +88,9 @@ class Path_Table:
         self._few: dict[bytes, tuple[int, ...]] = {}  # path -> (count, *SUMS); the garbage collector lets these be
         self.error = 0  # a count lacks at most this many requests, and so does any other number but bytes
         self.bytes_error = 0  # the bytes of a path lack at most this many
-        self.huge_bytes: dict[str, int] = {}  # path -> bytes of single responses that are too large for a column
+        # path -> what its column lacks: single responses that are too large for one, and multiples of _COLUMN_END
+        self.huge_bytes: dict[str, int] = {}
+        self.huge_us: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Paths; one that waits may be counted twice."""
@@ -159,7 +163,21 @@ class Path_Table:
             if len(self._texts) > len(self._numbers):
                 self._grow()
             self._numbers[before : len(self._texts)] = 0
-        self._numbers[row] += numbers
+        total = self._numbers[row] + numbers
+        self._numbers[row] = total
+        if total[:, [_BYTES, _TIME_US]].max(initial=0) >= _COLUMN_END:
+            for place in np.flatnonzero(total.max(axis=1) >= _COLUMN_END).tolist():
+                self._numbers[row[place]] = self._within_columns(self._texts[row[place]], total[place].tolist())
+
+    def _within_columns(self, path: bytes, numbers: Sequence[int]) -> tuple[int, ...]:
+        """Numbers of a path without the multiples of _COLUMN_END in them, which are kept as Python integers: so what is
+        where depends on the sums alone."""
+        within = list(numbers)
+        for place, huge in ((_BYTES, self.huge_bytes), (_TIME_US, self.huge_us)):
+            within[place] %= _COLUMN_END
+            if more := numbers[place] - within[place]:
+                huge[path.decode()] = huge.get(path.decode(), 0) + more
+        return tuple(within)
 
     def _sum_in_table(self, table: Self) -> None:
         texts = table._texts
@@ -182,7 +200,8 @@ class Path_Table:
                 few[path] = added
                 self.text_bytes += len(path)
             else:
-                few[path] = tuple(map(operator.add, known, added))
+                total = tuple(map(operator.add, known, added))
+                few[path] = total if max(total) < _COLUMN_END else self._within_columns(path, total)
         if len(few) > FEW_PATHS:
             self._take_in_few()
 
@@ -224,12 +243,17 @@ class Path_Table:
         self.text_bytes = int(lengths[stays].sum())
         self._row_of.forget()
         self._row_of.put(keys, np.arange(1, len(keys) + 1))
-        if self.huge_bytes:
-            there = self._row_of.of(Texts_In.of(list(self.huge_bytes)).hashed(own_secret())) > 0
-            left = dict(compress(self.huge_bytes.items(), there))
-            lost += max((number for path, number in self.huge_bytes.items() if path not in left), default=0)
-            self.huge_bytes = left
+        left = self._of_rows(self.huge_bytes)
+        lost += max((number for path, number in self.huge_bytes.items() if path not in left), default=0)
+        self.huge_bytes, self.huge_us = left, self._of_rows(self.huge_us)
         self.bytes_error += lost
+
+    def _of_rows(self, huge: dict[str, int]) -> dict[str, int]:
+        """Of the paths that are still there."""
+        if not huge:
+            return huge
+        there = self._row_of.of(Texts_In.of(list(huge)).hashed(own_secret())) > 0
+        return dict(compress(huge.items(), there))
 
     def shrink(self) -> bool:
         """Keep only the most frequent paths, a sixteenth of what a table may hold; False if there are no more. What
@@ -247,7 +271,7 @@ class Path_Table:
     @property
     def size_bytes(self) -> int:
         """About what it takes in memory."""
-        huge = sum(sys.getsizeof(path) + _FEW_ROW_BYTES for path in self.huge_bytes)
+        huge = sum(sys.getsizeof(path) + _FEW_ROW_BYTES for path in (*self.huge_bytes, *self.huge_us))
         rows = self._numbers.nbytes + (_TEXT_BYTES + _INDEX_BYTES) * len(self._texts)
         return self.text_bytes + huge + rows + _FEW_ROW_BYTES * len(self._few)
 
@@ -269,6 +293,7 @@ class Path_Table:
         for row, numbers in zip(rows, self._numbers[np.array(rows, np.int64)].tolist(), strict=True):
             path = self._texts[row].decode()
             numbers[_BYTES] += self.huge_bytes.get(path, 0)
+            numbers[_TIME_US] += self.huge_us.get(path, 0)
             yield Path_Row(path, *numbers)
 
     def top(self, limit: int, by: str = "count") -> list[Path_Row]:
@@ -276,9 +301,9 @@ class Path_Table:
         ascending by code point."""
         self._take_in_few()
         values = self._numbers[: len(self._texts), _PLACE[by]]
-        if by == "bytes" and self.huge_bytes:  # the column lacks these: as Python integers, which do not overflow
-            found = sorted((row for row in self.rows() if row.bytes), key=lambda row: (-row.bytes, row.path))
-            return found[:limit]
+        if {"bytes": self.huge_bytes, "time_us": self.huge_us}.get(by):  # which the column lacks
+            found = (row for row in self.rows() if getattr(row, by))
+            return sorted(found, key=lambda row: (-getattr(row, by), row.path))[:limit]
         places = np.flatnonzero(values > 0)
         if 0 < limit < len(places):
             # Of those that tie with the last one, which may be most of all, only as many are put in order as belong to
@@ -300,8 +325,9 @@ class Path_Table:
             table._take_in_few()
             result.error += table.error
             result.bytes_error += table.bytes_error
-            for path, number in table.huge_bytes.items():
-                result.huge_bytes[path] = result.huge_bytes.get(path, 0) + number
+            for huge, more in ((result.huge_bytes, table.huge_bytes), (result.huge_us, table.huge_us)):
+                for path, number in more.items():
+                    huge[path] = huge.get(path, 0) + number
             result._sum_in_table(table)
         result._cut(DISTINCT_MAX, TEXT_BYTES_MAX)
         return result
@@ -323,9 +349,10 @@ class Path_Table:
             raw(numbers[:, _COUNT]),
             raw(numbers[:, _BYTES]),
             self.error,
-            [[path, str(number)] for path, number in sorted(self.huge_bytes.items())],
+            _texts_of(self.huge_bytes),
             str(self.bytes_error),
             [raw(narrow(numbers[:, _PLACE[name]])) for name in SUMS[1:]],
+            *([_texts_of(self.huge_us)] if self.huge_us else ()),
         ]
 
     @classmethod
@@ -340,9 +367,9 @@ class Path_Table:
         result.bytes_error = int(rest[0]) if rest else 0
         for name, values in zip(SUMS[1:], rest[1] if rest else (), strict=False):
             numbers[:, _PLACE[name]] = unraw(values)
+        result.huge_bytes, result.huge_us = _numbers_in(huge), _numbers_in(rest[2] if len(rest) > 2 else ())
         result._sum_in(texts.hashed(own_secret()), numbers, texts.bytes_at)
         result._in_order = np.arange(len(ends) if in_order else 0, dtype=np.int32)
-        result.huge_bytes = {path: int(number) for path, number in huge}
         return result
 
 
@@ -357,6 +384,14 @@ def numbers_of(codes: Int64s, width: int, sums: Mapping[str, Int64s]) -> Int64s:
 def _fitting(lengths: Int64s, paths_max: int, bytes_max: int) -> int:
     """How many of the first of these texts are within both limits."""
     return min(paths_max, int(np.searchsorted(np.cumsum(lengths), bytes_max, side="right")))
+
+
+def _texts_of(huge: Mapping[str, int]) -> list[list[str]]:
+    return [[path, str(number)] for path, number in sorted(huge.items())]
+
+
+def _numbers_in(huge: Iterable[tuple[str, str]]) -> dict[str, int]:
+    return {path: int(number) for path, number in huge}
 
 
 def _chosen(texts: Sequence[bytes], places: npt.NDArray[np.integer]) -> list[bytes]:

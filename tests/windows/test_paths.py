@@ -28,6 +28,14 @@ def limits(distinct_max: int, kept_at_a_cut: int, text_bytes_max: int = 1 << 20)
         yield
 
 
+@contextmanager
+def narrow_columns() -> Iterator[None]:
+    """Sums as they come leave their columns soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_COLUMN_END", 1_500)
+        yield
+
+
 def sums_of(size: int) -> dict[str, int]:
     """What one request adds to its path: its size says all of it."""
     kinds = {"hits": size % 2, "misses": 1 - size % 2, "status_4xx": size % 3 == 1, "status_5xx": size % 3 == 2}
@@ -186,6 +194,54 @@ def test_below_the_limit_merging_is_associative(parts: list[list[Row]]) -> None:
     left = Path_Table.merged([Path_Table.merged([a, b]), c])
     right = Path_Table.merged([a, Path_Table.merged([b, c])])
     assert left.content() == right.content() == table_of([row for part in parts for row in part]).content()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(rows_strategy, min_size=2, max_size=3), st.integers(1, 9), st.integers(2, 18))
+def test_sums_that_leave_their_columns_are_as_exact_and_the_same_in_any_batches(
+    parts: list[list[Row]], step: int, distinct_max: int
+) -> None:
+    rows = [row for part in parts for row in part]
+    with limits(distinct_max, distinct_max // 2):
+        expected = [*table_of(rows).rows()]
+        with narrow_columns():
+            batched = Path_Table()
+            for place in range(0, len(rows), step):
+                add(batched, rows[place : place + step])
+                batched = Path_Table.from_content(batched.content())
+            assert batched.content() == table_of(rows).content()
+            assert sorted(batched.rows()) == sorted(expected)
+            for by in ("bytes", "time_us"):
+                ordered = sorted(expected, key=lambda row: (-getattr(row, by), row.path))
+                assert batched.top(3, by) == [row for row in ordered if getattr(row, by)][:3]
+            assert {*batched.huge_bytes, *batched.huge_us} <= {row.path for row in expected}
+    with narrow_columns():
+        merged = Path_Table.merged([table_of(part, step) for part in parts])
+        assert merged.content() == table_of(rows).content()
+    assert sorted(merged.rows()) == sorted(table_of(rows).rows())
+
+
+def test_so_many_large_responses_of_a_path_as_64_bits_do_not_hold_are_summed_up() -> None:
+    most, at_once = (1 << 40) - 1, 1 << 21  # of a record in a column
+    added = {"bytes": most * at_once, "time_us": most * at_once, "times": at_once}
+    key, numbers = Coded.of_texts(["/"]), np.array([[at_once, *(added.get(name, 0) for name in SUMS)]], np.int64)
+
+    def table_of_parts(parts: int, few_at_once: int) -> Path_Table:
+        table = Path_Table()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paths, "FEW_AT_ONCE", few_at_once)
+            for _ in range(parts):
+                table.add_distinct(keys_of(key), numbers, key.some_bytes)
+        return table
+
+    expected = [("/", 12 * at_once, 12 * most * at_once, 12 * most * at_once, 12 * at_once)]
+    whole = [table_of_parts(12, few_at_once) for few_at_once in (0, 256)]
+    parts = [table_of_parts(3, few_at_once) for few_at_once in (0, 256, 0, 256)]
+    for table in (*whole, Path_Table.merged(parts), Path_Table.from_content(whole[0].content())):
+        for by in ("count", "bytes", "time_us"):
+            rows = table.top(5, by)
+            assert [(row.path, row.requests, row.bytes, row.time_us, row.times) for row in rows] == expected
+        assert table.content() == whole[0].content()
 
 
 def test_ties_are_ordered_by_code_point() -> None:
