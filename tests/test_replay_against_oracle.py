@@ -112,6 +112,24 @@ def test_times_longer_than_a_percentile_can_tell_are_told_as_the_longest(seconds
     assert differences([b"\n".join([usual, line_of({**values, "time-taken": seconds.decode()}), b""])]) == []
 
 
+def test_many_different_times_and_sizes_that_no_column_holds_are_told_of_each_window_as_the_oracle_tells_them() -> None:
+    lines = [
+        line_of(
+            {
+                "timestamp": f"{1771252200 + 600 * n % 7200}",
+                "cs-uri-stem": f"/{n % 7}",
+                "x-edge-request-id": f"{n}",
+                "sc-bytes": str((1 << 40) - 150 + n if n % 2 else 10**29 + n),
+                "time-taken": f"{1099511 + n % 5 * 10**12}.62{7000 + n}",
+                "origin-fbl": str(10**20 + n),
+            }
+        )
+        for n in range(300)
+    ]
+    assert differences([b"\n".join([*lines, b""])]) == []
+    assert differences(buffers_of(b"\n".join([*lines, b""]), 5_000)) == []
+
+
 @pytest.mark.parametrize("seconds", ["1099511.627775", "1099511.627776", "1099511.627777"])
 def test_times_about_the_longest_that_a_path_sums_up_are_told_as_the_oracle_tells_them(seconds: str) -> None:
     values = {"timestamp": "1771252345.5", "cs-uri-stem": "/a"}

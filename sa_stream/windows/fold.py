@@ -229,9 +229,12 @@ def _add_times(table: Table, stays: Bools) -> Int64s:
         micros, durations = table.micros(field), [getattr(window, name) for window in table.windows]
         of_field[field] = np.where(stays, NO_TIME, micros.values) if lasts else micros.values
         _add_micros(table, durations, of_field[field])
-        long = Counter((int(table.window_of[row]), us) for row, us in micros.long.items() if not stays[row])
-        for (place, us), number in long.items():
-            durations[place].add_long([us], [number])
+        long = dict[int, Counter[int]]()  # of a window all at once: strangers choose how many there are
+        for row, us in micros.long.items():
+            if not stays[row]:
+                long.setdefault(int(table.window_of[row]), Counter())[us] += 1
+        for place, numbers in long.items():
+            durations[place].add_long([*numbers], [*numbers.values()])
     return of_field[TIME_TAKEN]
 
 
@@ -274,10 +277,12 @@ def _add_paths(table: Table, taken_us: Int64s, rules: Path_Rules, seed: int) -> 
     hashes, keys_of_each = paths.hashed(seed)[groups.places], keys[groups.places]
     numbers = numbers_of(groups.codes, len(groups.places), sums)
     huge = _huge(table, paths)
+    huge_bounds = np.searchsorted([row for row, _, _ in huge], table.bounds).tolist()
     for place, (window, begin, end) in enumerate(table.each(groups)):
         window.unique_paths.add(hashes[begin:end])
         first, last = table.bounds[place : place + 2]
-        own_huge = [(row - first, path, number) for row, path, number in huge if first <= row < last] if huge else ()
+        begin_huge, end_huge = huge_bounds[place : place + 2]
+        own_huge = [(row - first, path, number) for row, path, number in huge[begin_huge:end_huge]]
         own_keys = keys_of_each[begin:end]
         if window.paths.has_room(end - begin, bytes_at_most):
             texts_at = partial(_texts_at, paths, groups.places[begin:end])
