@@ -6,10 +6,12 @@ writer makes each edition, from the one before it; the highest is what the cache
 gone back, and is given the edition again.
 
 An edition is never forgotten, however old: a number of one must not get a second content, and a writer may sleep for
-days. Those of a closed day (or month) are kept together in one object, so their number does not grow.
+days. Those of a closed day (or month) are kept together in one object, so their number does not grow; but not those
+that have no room there, as names that strangers have made up can make them too large to be read for one of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import batched
 
 from msgspec import Struct
 
@@ -27,6 +29,8 @@ from sa_stream.timing import NEVER_MS
 log = Log("editions")
 
 KIND, CLOSED_KIND = "edition", "closed-editions"
+CLOSED_BYTES_MAX = 32 << 20  # that are kept together: all in memory are several times as many
+READ_AT_ONCE = 16
 LISTINGS_MAX = 5  # while others put newer editions and delete older ones
 
 type Kept = tuple[int, Entry | None]  # number and entry of an edition
@@ -71,7 +75,7 @@ def editions_steps(store: Store, key: str, closed_until_ms: int) -> Steps[Editio
 def close_steps(store: Store, period: str, whole_ms: int, listed: Iterable[str]) -> Steps[None]:
     """Keep the highest editions of the entries of a period that are part of a closed whole together, then delete them
     and those below. `listed`: keys of editions, of any whole. A second closing adds nothing to the first: what came
-    later stays where it is."""
+    later stays where it is, as what has no room there."""
     whole = time_key(CLOSED_BY[period], whole_ms)
     numbers: dict[str, list[int]] = {}
     for name in listed:
@@ -122,16 +126,19 @@ def forget_steps(store: Store, period: str, whole_ms: int, keys: Iterable[str]) 
 
 
 def _highest_steps(store: Store, numbers: Mapping[str, Sequence[int]]) -> Steps[dict[str, Kept]]:
-    """Entry -> its highest edition of these, if it can be read."""
+    """Entry -> its highest edition of these, if it can be read and there is room for it."""
     highest_of = {key: max(each) for key, each in numbers.items()}
-    found = yield from together(call(store.get, edition_key(key, number)) for key, number in highest_of.items())
     kept: dict[str, Kept] = {}
-    for (key, number), data in zip(highest_of.items(), found, strict=True):
-        try:
-            if data is not None:
-                kept[key] = number, unpack(KIND, data, edition_key(key, number))
-        except Corrupt_State as error:
-            log.tell(OBJECT_UNREADABLE, f"an edition is lost: {error}", key=edition_key(key, number))
+    room = CLOSED_BYTES_MAX
+    for group in batched(highest_of.items(), READ_AT_ONCE):
+        found = yield from together(call(store.get, edition_key(key, number)) for key, number in group)
+        for (key, number), data in zip(group, found, strict=True):
+            try:
+                if data is not None and len(data) <= room:
+                    kept[key] = number, unpack(KIND, data, edition_key(key, number))
+                    room -= len(data)
+            except Corrupt_State as error:
+                log.tell(OBJECT_UNREADABLE, f"an edition is lost: {error}", key=edition_key(key, number))
     return kept
 
 

@@ -270,6 +270,27 @@ def test_closing_once_more_takes_nothing_that_was_not_kept() -> None:
     assert [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")] == [listed[0], late]
 
 
+def test_editions_that_are_too_large_to_be_kept_together_stay_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream("a")
+    days_of_traffic(stream, 1)
+    listed = [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")]
+    large = listed[1]
+    key, _, _ = large.removeprefix("editions/").rpartition("/")
+    entry = {**stream.entries[key], "hosts": {f"{n}".ljust(250, "x"): 1 for n in range(200)}}
+    stream.store.put(large, pack("edition", entry))
+    monkeypatch.setattr("sa_stream.rollups.editions.CLOSED_BYTES_MAX", 45_000)
+    for _ in range(2):
+        drive(close_steps(stream.store, HALF_HOUR, start_of_month("2026-03"), listed))
+        left = [item.key for item in stream.store.list(f"editions/{HALF_HOUR}")]
+        assert large in left
+        assert len(left) < len(listed)
+        closed = stream.store.get(closed_editions_key(HALF_HOUR, "2026-03-01"))
+        assert closed is not None
+        assert len(closed) < 46_000
+        editions = drive(editions_steps(stream.store, key, NEVER_MS))
+        assert (editions.entry, editions.next_number, editions.keys) == (entry, 1, (large,))
+
+
 def test_editions_stay_if_what_they_were_to_be_kept_in_is_torn(caplog: pytest.LogCaptureFixture) -> None:
     stream = Stream("a")
     days_of_traffic(stream, 1)
