@@ -165,7 +165,7 @@ class Path_Table:
             self._numbers[before : len(self._texts)] = 0
         total = self._numbers[row] + numbers
         self._numbers[row] = total
-        if total[:, [_BYTES, _TIME_US]].max(initial=0) >= _COLUMN_END:
+        if total.max(initial=0) >= _COLUMN_END:
             for place in np.flatnonzero(total.max(axis=1) >= _COLUMN_END).tolist():
                 self._numbers[row[place]] = self._within_columns(self._texts[row[place]], total[place].tolist())
 
