@@ -23,6 +23,7 @@ from sa_stream.format import pack, unpack
 from sa_stream.log import OBJECT_UNREADABLE, Log
 from sa_stream.rollups.entry import FINAL, OURS, Entry
 from sa_stream.rollups.periods import CLOSED_BY, end_of, parse_cache_key, start_of, time_key
+from sa_stream.rollups.readable import fault_of
 from sa_stream.rollups.versions import version_of
 from sa_stream.timing import NEVER_MS
 
@@ -64,9 +65,12 @@ def editions_steps(store: Store, key: str, closed_until_ms: int) -> Steps[Editio
             if data is None:
                 break  # deleted since, so there is a higher one
             try:
-                return Editions(unpack(KIND, data, name), next_number, keys)
+                entry: Entry = unpack(KIND, data, name)
             except Corrupt_State as error:  # torn by a power cut: the one before it, or the cache, has to do
                 log.tell(OBJECT_UNREADABLE, f"an edition is lost: {error}", key=name)
+                continue
+            if _is_sound(key, entry, name):
+                return Editions(entry, next_number, keys)
         else:
             return Editions(kept, next_number, keys)
     raise Store_Unavailable(f"The editions of {key} were replaced faster than they could be read: the next round tries")
@@ -150,7 +154,16 @@ def _kept_steps(store: Store, key: str, closed_until_ms: int) -> Steps[Kept]:
         return NONE_KEPT
     name = closed_editions_key(period, time_key(whole, start_of(whole, start_ms)))
     data: bytes | None = yield call(store.get, name)
-    return _understood(data, name).get(key, NONE_KEPT)
+    number, entry = _understood(data, name).get(key, NONE_KEPT)
+    return (number, entry) if entry is None or _is_sound(key, entry, name) else (number, None)
+
+
+def _is_sound(key: str, entry: Entry, name: str) -> bool:
+    """Versions before made editions of entries that were damaged in the cache, and could not go on from them."""
+    fault = fault_of(key, entry)
+    if fault is not None:
+        log.tell(OBJECT_UNREADABLE, f"an edition is lost: {name} has no entry of {key}: {fault}", key=name)
+    return fault is None
 
 
 def _understood(data: bytes | None, name: str) -> dict[str, Kept]:

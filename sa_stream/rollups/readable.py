@@ -16,7 +16,6 @@ from sa_stream.commits.keys import summary_key
 from sa_stream.errors import Damaged_Entry
 from sa_stream.format import pack
 from sa_stream.log import OBJECT_UNREADABLE, Log
-from sa_stream.rollups.editions import KIND
 from sa_stream.rollups.entry import FINAL, OURS, PARTIAL, Entry
 from sa_stream.rollups.entry_form import checked
 from sa_stream.rollups.periods import HALF_HOUR, parse_cache_key
@@ -83,15 +82,22 @@ def readable(key: str, entry: Entry | None) -> Entry | None:
     of somebody else's, which is never written over, only that it is there."""
     if entry is None:
         return None
+    fault = fault_of(key, entry)
+    if fault is None:
+        return entry
+    if _is_of_others(entry):
+        return _of_others(key, entry)
+    log.tell(OBJECT_UNREADABLE, f"{key} in the cache is no entry, and counts as lost: {fault}", key=key)
+    return None
+
+
+def fault_of(key: str, entry: Entry) -> str | None:
+    """Why publishing cannot go on from it, in words; None if it is sound."""
     try:
         _check(key, entry)
     except (ValueError, OverflowError, Damaged_Entry) as error:
-        if _is_of_others(entry):
-            return _of_others(key, entry)
-        why = error.__cause__ or error
-        log.tell(OBJECT_UNREADABLE, f"{key} in the cache is no entry, and counts as lost: {why}", key=key)
-        return None
-    return entry
+        return str(error.__cause__ or error)
+    return None
 
 
 def _check(key: str, entry: Entry) -> None:
@@ -100,7 +106,7 @@ def _check(key: str, entry: Entry) -> None:
     period, start_ms = parse_cache_key(key)
     msgspec.convert(entry, _SCHEMA)
     msgspec.convert(entry, _WINDOW if period == HALF_HOUR else _ROLLUP)
-    pack(KIND, entry)  # it can become an edition
+    pack("edition", entry)  # it can become one
     if key != f"{entry['period']}/{entry['time_key']}":
         raise ValueError("it says that it is of another time")
     summary, own = entry["summary"], summary_key(key, "")  # what an entry stops naming is deleted

@@ -10,6 +10,8 @@ import pytest
 
 from sa_stream.commits.operations import drive
 from sa_stream.embedded.memory_cache import Memory_Cache
+from sa_stream.format import pack
+from sa_stream.rollups.editions import KIND
 from sa_stream.rollups.entry_form import checked
 from sa_stream.rollups.periods import from_iso
 from sa_stream.rollups.pruning import Pruning, Retention
@@ -88,6 +90,24 @@ def test_a_damaged_entry_holds_up_nothing_and_is_written_again(key: str):
         assert stream.entries[NEW]["total_requests"] == 5
         for each in UNDAMAGED.entries:
             assert content(stream.entries[each]) == content(UNDAMAGED.entries[each]), (each, body)
+
+
+@pytest.mark.parametrize("damage", [{"hosts": 5}, {"top_paths": [5]}, {"sources": None}])
+@pytest.mark.parametrize("key", [HALF, HOUR])
+def test_an_edition_of_a_damaged_entry_holds_up_nothing_and_gets_a_successor(key: str, damage: dict[str, Any]):
+    """A version before made it, and ended with an error when it went on."""
+    stream, now_ms = published()
+    body = stream.entries[key] | damage
+    for item in stream.store.list(f"editions/{key}"):
+        stream.store.put(item.key, pack(KIND, body))
+    put(stream.cache, key, body)
+    go_on(stream, now_ms)
+    assert stream.entries[NEW]["total_requests"] == 5
+    for each in UNDAMAGED.entries:
+        assert content(stream.entries[each]) == content(UNDAMAGED.entries[each]), each
+    worker = stream.fresh()
+    written = [stream.run(now_ms + 4 * HOUR_MS + passes * 11 * MINUTE_MS, worker).written for passes in range(3)]
+    assert written[-1] == [], "nobody writes it again and again"
 
 
 def test_a_damaged_entry_is_told(caplog: pytest.LogCaptureFixture):

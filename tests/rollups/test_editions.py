@@ -344,8 +344,10 @@ def test_another_source_of_the_same_content_is_an_edition_and_no_revision():
 
 
 def test_a_torn_edition_is_passed_over_and_its_number_is_not_used_again():
-    store = State_Store("memory://")
-    entry = {"status": "final", "revision": 0, "summary": "s", "sources": [], "missing_sources": []}
+    stream = Stream("a")
+    stream.commit("a", 1, LATER, {W: 1})
+    stream.settle(LATER)
+    store, entry = State_Store("memory://"), stream.entries[HALF]
     assert create_edition(store, HALF, 0, entry) == entry
     store.put(edition_key(HALF, 1), b"SAS\x1a torn")
     editions = drive(editions_steps(store, HALF, BEGINNING_MS))
