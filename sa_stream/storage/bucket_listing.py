@@ -4,7 +4,8 @@ be given up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import obstore
@@ -25,15 +26,25 @@ def level_below(store: Any, folder: str | None) -> Any:
 
 
 def _in_time(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """In a thread of its own, as the caller's may have a loop that runs."""
+    """In a thread of its own, as the caller's may have a loop that runs. Who is interrupted (Ctrl-C) gives it up."""
+    begun = Future[Callable[[], object]]()
 
     async def answer() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
         async with asyncio.timeout(LISTING_S):
             return await ask()
 
     try:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, answer()).result()
+            answered = pool.submit(asyncio.run, answer())
+            try:
+                return answered.result()
+            except KeyboardInterrupt:
+                with suppress(RuntimeError):  # it has just come to its end
+                    begun.result()()
+                raise
     except TimeoutError as error:
         raise OSError(
             f"it finds nothing more in {LISTING_S} s, and does not say that this was all: is it S3 that answers? Check "

@@ -31,8 +31,8 @@ CAUSE_CHARACTERS_MAX = 300
 # Plain characters only: `#` marks unfinished files for obstore's local store, others mean something to shells and URLs.
 _SEGMENT = r"[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*\Z")
-# A delete in another thread has just cleaned up the empty directory that a put was about to use, or to make.
 _DEBUG = "\n\nDebug source"  # what follows tells of obstore
+# A delete in another thread has just cleaned up the empty directory that a put was about to use, or to make.
 _RACED = re.compile(r"\(os error 2\)|Unable to create dir .*\(os error 17\)")
 # S3 says why it refuses, but for an object that is not there.
 _NO_REASON = re.compile(r"status code: \d{3}[^:]*:\s*\Z")

@@ -1,6 +1,9 @@
 """What lists a bucket comes to its end, whatever the server says."""
 
 import itertools
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -89,6 +92,25 @@ def test_a_state_store_that_finds_nothing_and_never_says_that_this_was_all_is_an
         store = State_Store("s3://bucket/state")
         with pytest.raises(Store_Unavailable, match=r"nothing more in .*AWS_ENDPOINT_URL.*STATE_URL"):
             ask(store)
+
+
+def test_who_is_interrupted_does_not_wait_for_a_listing_of_the_state_store(
+    bucket_that: Bucket_That, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_listing, "LISTING_S", 60)
+    pages = itertools.count()
+
+    def answer(asked: Asked) -> str:
+        if next(pages) == 1:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return more_after("T")
+
+    with bucket_that(answer):
+        store = State_Store("s3://bucket/state")
+        began_s = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            store.list("progress")
+        assert time.monotonic() - began_s < 30
 
 
 def test_a_page_without_objects_is_not_the_last(bucket_that: Bucket_That) -> None:
