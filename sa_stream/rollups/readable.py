@@ -16,9 +16,9 @@ from sa_stream.commits.keys import summary_key
 from sa_stream.errors import Damaged_Entry
 from sa_stream.format import pack
 from sa_stream.log import OBJECT_UNREADABLE, Log
-from sa_stream.rollups.entry import FINAL, OURS, PARTIAL, Entry
+from sa_stream.rollups.entry import FINAL, OURS, PARTIAL, S3, Entry
 from sa_stream.rollups.entry_form import checked
-from sa_stream.rollups.periods import HALF_HOUR, parse_cache_key
+from sa_stream.rollups.periods import HALF_HOUR, child_period, children, parse_cache_key, time_key
 from sa_stream.rollups.slots import COLUMNS, slot_starts
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
@@ -112,6 +112,7 @@ def _check(key: str, entry: Entry) -> None:
     summary, own = entry["summary"], summary_key(key, "")  # what an entry stops naming is deleted
     if summary is not None and not re.fullmatch(f"{re.escape(own)}[A-Za-z0-9]+", summary):
         raise ValueError("it names a summary that is not its own")
+    _check_sources(period, start_ms, entry)
     columns = entry.get(COLUMNS.get(period, ""))
     if columns is not None:
         slots = len(slot_starts(period, start_ms))
@@ -120,6 +121,17 @@ def _check(key: str, entry: Entry) -> None:
             raise ValueError("it lacks columns")
         if any(column is not None and len(column) != slots for column in columns.values()):
             raise ValueError("its columns have not a row for each slot")
+
+
+def _check_sources(period: str, start_ms: int, entry: Entry) -> None:
+    """Raises ValueError."""
+    if period == HALF_HOUR:
+        if entry.get("provenance") == S3 and [source["partition"] for source in entry["sources"]] != [S3]:
+            raise ValueError("it is of the archive, but not made of its files")
+        return
+    below = {time_key(child_period(period), child_ms) for child_ms in children(period, start_ms)}
+    if not below.issuperset(source["time_key"] for source in (*entry["sources"], *entry["missing_sources"])):
+        raise ValueError("it is made of what is not below it")
 
 
 def _is_of_others(entry: Entry) -> bool:

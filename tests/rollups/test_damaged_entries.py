@@ -110,6 +110,16 @@ def test_an_edition_of_a_damaged_entry_holds_up_nothing_and_gets_a_successor(key
     assert written[-1] == [], "nobody writes it again and again"
 
 
+@pytest.mark.parametrize("key", [DAY, MONTH])
+def test_an_entry_that_says_it_is_made_of_what_is_not_below_it_holds_up_nothing(key: str):
+    stream, now_ms = published()
+    sources = stream.entries[key]["sources"]
+    put(stream.cache, key, stream.entries[key] | {"sources": [{**sources[0], "time_key": ""}, *sources[1:]]})
+    go_on(stream, now_ms)
+    for each in UNDAMAGED.entries:
+        assert content(stream.entries[each]) == content(UNDAMAGED.entries[each]), each
+
+
 def test_a_damaged_entry_is_told(caplog: pytest.LogCaptureFixture):
     stream, now_ms = published()
     put(stream.cache, HOUR, stream.entries[HOUR] | {"sources": None})

@@ -222,6 +222,16 @@ def test_an_entry_of_the_stream_is_left_as_it_is():
     )
 
 
+@pytest.mark.parametrize("sources", [[], [{"partition": "shardId-0", "lineage": "l", "number": "1"}], None])
+def test_an_entry_that_does_not_say_what_it_is_made_of_is_computed_anew(sources: list[dict[str, str]] | None):
+    place = Place()
+    whole = place.aggregate("30min", HALF_KEY)
+    entry = place.shown(f"30min/{HALF_KEY}")
+    assert entry is not None
+    place.cache.store_entry(NS_SA_AGGREGATE, f"30min/{HALF_KEY}", {**entry, "sources": sources, "total_requests": 1})
+    assert place.aggregate("30min", HALF_KEY)["total_requests"] == whole["total_requests"]
+
+
 @pytest.mark.parametrize(
     ("period", "time_key", "said"),
     [("weekly", "", "30min, hourly, daily, monthly"), ("hourly", "2026-02-16-1430", "expected one like 2026-02-16-14")],
