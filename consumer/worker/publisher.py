@@ -209,8 +209,8 @@ class Publisher:
 
 def last_window(end_ms: int, entry: Entry) -> Last_Window:
     """What metrics say of an entry. Without a request there are no shares, and without its field no number."""
-    requests, classes = entry["total_requests"], entry["status_breakdown"]
-    hit_percent, times = entry["cache_hit_rate"], (entry["percentiles"] or {}).get("time_taken")
+    requests, classes = entry.get("total_requests", 0), entry.get("status_breakdown")
+    hit_percent, times = entry.get("cache_hit_rate"), (entry.get("percentiles") or {}).get("time_taken")
     return Last_Window(
         end_ms,
         requests,

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from consumer.local.runner import Local_Runner
 from consumer.worker.application import Application
-from consumer.worker.publisher import PUBLISH_S, Publisher, pause_s
+from consumer.worker.publisher import PUBLISH_S, Publisher, last_window, pause_s
 from sa_stream.commits.decisions import claim_cache
 from sa_stream.commits.keys import APPLICATION_KEY
 from sa_stream.config import SA__Config
@@ -17,13 +17,16 @@ from sa_stream.embedded.memory_kinesis import Memory_Kinesis
 from sa_stream.errors import Config_Error, Store_Unavailable
 from sa_stream.health.notebook import Health
 from sa_stream.rollups.passes import Worker
-from sa_stream.rollups.periods import STATUS_KEY
+from sa_stream.rollups.periods import HALF_HOUR, STATUS_KEY, cache_key
+from sa_stream.rollups.readable import readable
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.storage.cache_clients import cache_client__in_process
 from sa_stream.storage.Send__Cache__Client import Send__Cache__Client
 from sa_stream.storage.state_store import State_Store
 from sa_stream.timing import WINDOW_MS, Timing, moment, wall_clock_ms
+from tests.api.test_damaged_entries import GONE, changed, places
+from tests.rollups.rollup_stream import Stream
 
 NAMES = ("application", "stream", "SGRAPH_SEND__SA_CACHE_URL", "SGRAPH_SEND__SA_CACHE_PATH")
 
@@ -84,6 +87,19 @@ def test_a_status_that_is_damaged_is_written_anew() -> None:
     found.start()
     wait_until(lambda: "computed_at" in (reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY) or {}))
     found.stop(last_pass=False)
+
+
+def test_of_whatever_publishing_goes_on_from_the_metrics_say_what_they_can() -> None:
+    stream, window_ms = Stream("a"), 1_771_252_200_000
+    stream.commit("a", 1, window_ms + WINDOW_MS, {window_ms: 3})
+    stream.run(window_ms + WINDOW_MS)
+    key = cache_key(HALF_HOUR, window_ms)
+    entry = stream.entries[key]
+    assert last_window(window_ms, entry).requests == 3
+    odd = [changed(entry, path, value) for path in places(entry) for value in (GONE, None, {}, 7)]
+    odd += [{"provenance": "files"}, {**entry, "provenance": "files", "total_requests": None}]
+    for shown in filter(None, (readable(key, body) for body in odd)):
+        last_window(window_ms, shown)
 
 
 def test_a_cache_of_another_stream_ends_publishing_also_when_it_turns_out_later(monkeypatch) -> None:
