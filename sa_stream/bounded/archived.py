@@ -141,8 +141,9 @@ def publish_period(cache: Cache, found: Computed_Period) -> Shown:
     """Write what differs, what a period is made of before itself; what was final and has not changed is not looked
     into. Raises Store_Unavailable: whoever does it again goes on where it broke off."""
     key = cache_key(found.period, found.start_ms)
-    shown = readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))
-    if shown is not None and _is_kept_elsewhere(shown):
+    there = cache.retrieve_entry(NS_SA_AGGREGATE, key)
+    shown = readable(key, there)
+    if there is not None and _is_kept_elsewhere({"provenance": S3, **there}):  # also if it is damaged
         return Shown(shown, False)
     if shown is not None and is_final(shown) and _same_content(shown, found.entry):
         return Shown(shown, True)

@@ -222,6 +222,19 @@ def test_an_entry_of_the_stream_is_left_as_it_is():
     )
 
 
+@pytest.mark.parametrize("own", [{"provenance": "stream"}, {"provenance": "mixed"}, {"summary": "summaries/x"}])
+def test_a_damaged_entry_of_a_state_store_is_left_to_who_can_restore_it(own: dict[str, str]):
+    place = Place()
+    whole = place.aggregate("30min", HALF_KEY)
+    entry = place.shown(f"30min/{HALF_KEY}")
+    assert entry is not None
+    damaged = {**entry, **own, "total_requests": None}
+    place.cache.store_entry(NS_SA_AGGREGATE, f"30min/{HALF_KEY}", damaged)
+    assert place.aggregate("30min", HALF_KEY)["total_requests"] == whole["total_requests"]
+    assert place.aggregate("hourly", HOUR_KEY)["missing_sources"] == [{"time_key": HALF_KEY, "reason": "other-files"}]
+    assert place.shown(f"30min/{HALF_KEY}") == damaged
+
+
 @pytest.mark.parametrize("sources", [[], [{"partition": "shardId-0", "lineage": "l", "number": "1"}], None])
 def test_an_entry_that_does_not_say_what_it_is_made_of_is_computed_anew(sources: list[dict[str, str]] | None):
     place = Place()
