@@ -26,6 +26,8 @@ from sa_stream.windows.window import SLOT
 
 log = Log("entries")
 
+_HASH = re.compile("[A-Za-z0-9]+")
+
 type Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 type Sum = Annotated[int, Meta(ge=0)]  # of what strangers say; how much it may be at most is the shown form's
 type Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_=+@,-][A-Za-z0-9_.=+@,-]{0,199}\Z")]  # a segment of a key
@@ -110,7 +112,7 @@ def _check(key: str, entry: Entry) -> None:
     if key != f"{entry['period']}/{entry['time_key']}":
         raise ValueError("it says that it is of another time")
     summary, own = entry["summary"], summary_key(key, "")  # what an entry stops naming is deleted
-    if summary is not None and not re.fullmatch(f"{re.escape(own)}[A-Za-z0-9]+", summary):
+    if summary is not None and not (summary.startswith(own) and _HASH.fullmatch(summary, len(own))):
         raise ValueError("it names a summary that is not its own")
     _check_sources(period, start_ms, entry)
     columns = entry.get(COLUMNS.get(period, ""))

@@ -104,10 +104,10 @@ def additions(window_ms: int, sources: Sources, current: Entry) -> list[Part]:
     """What the entry holds already, and the partials that it does not list: a partial that its partition forgot may be
     gone, and lives on in the entry's summary. Nothing if a listed one has changed, as sums cannot be taken apart."""
     listed = names_of(current)
-    if current["summary"] is None or any(listed.get(partition, name) != name for partition, name in sources):
+    if any(listed.get(partition, name) != name for partition, name in sources):
         return []
     fresh = [(partition, name) for partition, name in sources if partition not in listed]
-    return [Part(current["summary"], SUMMARY_GONE), *partials_of(window_ms, fresh)]
+    return [Part(current["summary"] or "", SUMMARY_GONE), *partials_of(window_ms, fresh)]
 
 
 def is_older(sources: Sources, current: Entry) -> bool:

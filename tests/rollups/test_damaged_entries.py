@@ -211,6 +211,23 @@ def test_what_a_step_without_a_state_store_has_written_holds_up_nothing():
     assert START_MS in results[-1].to_repair
 
 
+def test_what_comes_late_to_an_entry_that_names_no_summary_is_added_to_its_partials():
+    stream = Stream("a", "b")
+    watermark_ms = START_MS + 4 * WINDOW_MS
+    now_ms = watermark_ms + 5 * MINUTE_MS
+    stream.commit("a", 1, watermark_ms, {START_MS: 3})
+    stream.commit("b", 1, watermark_ms)
+    stream.settle(now_ms)
+    put(stream.cache, HALF, stream.entries[HALF] | {"summary": None})
+    for item in stream.store.list("editions"):
+        stream.store.delete(item.key)
+    stream.commit("a", 2, watermark_ms, forget=(START_MS,))
+    stream.commit("b", 2, watermark_ms, {START_MS: 6})
+    stream.settle(now_ms + HOUR_MS, stream.fresh())
+    assert (stream.entries[HALF]["total_requests"], stream.entries[HALF]["status"]) == (9, "final")
+    assert stream.holds(stream.entries[HALF]["summary"])
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_damaged_entry_stops_no_clean_up(key: str):
     stream, now_ms = published()
