@@ -98,6 +98,16 @@ def test_a_damaged_entry_holds_up_nothing_and_is_written_again(key: str):
     assert lost > CHANGES // 2
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_an_entry_that_cannot_be_of_its_key_counts_as_lost(key: str):
+    entry = UNDAMAGED.entries[key]
+    assert readable(key, entry) == entry
+    found = [entry | {"time_key": "2026-02-17"}, entry | {"period": "x"}]
+    if columns := COLUMNS.get(entry["period"]):
+        found.append(entry | {columns: {name: each and each[:-1] for name, each in entry[columns].items()}})
+    assert [readable(key, each) for each in found] == [None] * len(found)
+
+
 @pytest.mark.parametrize("damage", [{"hosts": 5}, {"top_paths": [5]}, {"sources": None}])
 @pytest.mark.parametrize("key", [HALF, HOUR])
 def test_an_edition_of_a_damaged_entry_holds_up_nothing_and_gets_a_successor(key: str, damage: dict[str, Any]):
