@@ -265,11 +265,13 @@ def lines_of_frame(frame: pl.DataFrame, columns: Sequence[str]) -> bytes:
 
 def _text(values: pl.Series) -> pl.Series:
     try:
-        return values.cast(pl.String, strict=False).fill_null(NO_VALUE)
+        text = values.cast(pl.String, strict=False).fill_null(NO_VALUE)
     except pl.exceptions.PolarsError as error:
         raise Source_Error(
             f"its column {values.name} is of type {values.dtype}, which is no text, number or time: write it as text"
         ) from error
+    text = text.str.strip_suffix(".0") if values.dtype.is_float() else text
+    return text.replace("0", "000") if _plain(values.name) == "sc-status" else text  # as a number, 000 is 0
 
 
 def _encoded(values: pl.Series) -> pl.Series:

@@ -2,11 +2,10 @@
 read, or a sentence that says what it looks like and what to do."""
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from itertools import takewhile
-
-import msgspec
 
 from sa_stream.errors import Source_Error
 from sa_stream.log_file import W3C_HEADER, Log_Form
@@ -37,9 +36,11 @@ _TAR_AT, _TAR = 257, b"ustar"
 
 _STANDARD_LINE = re.compile(rb"\d{4}-\d\d-\d\d\t\d\d:\d\d:\d\d\t")
 _JOINED_RECORD = re.compile(rb"(?<=[^\t\n])\d{10}\.\d{3}\t")
-_UTF_16_DIGITS = re.compile(rb"(?:[0-9#{]\0){4}|(?:\0[0-9#{]){4}")
+_UTF_16_TEXT = re.compile(rb"(?:[ -~]\0){4}|(?:\0[ -~]){4}")
 _LOG_NAMES = ("sc-", "cs-", "cs(", "x-edge-", "x-host-", "timestamp(", "timestamp-ms")
 _COMMAS_MIN = 5
+_JSON = json.JSONDecoder()
+_JSON_NAME = re.compile(r'"([\w()-]+)"\s*:')
 
 # Names by which a JSON object shows that it is the envelope of other records.
 _ENVELOPES: tuple[tuple[frozenset[str], str, str], ...] = (
@@ -104,7 +105,7 @@ def form_of(head: bytes, name: str) -> Log_Form:
     if head[_TAR_AT:].startswith(_TAR):
         raise _refusal(name, "a tar archive", _UNPACK)
     head = head.removeprefix(BYTE_ORDER_MARK)
-    if _UTF_16_DIGITS.match(head):
+    if _UTF_16_TEXT.match(head):
         raise _refusal(name, "UTF-16 without a byte order mark", "convert it: `iconv -f UTF-16LE -t UTF-8`")
     lines = (line.strip(b"\r") for line in head.split(b"\n"))
     lines_found = [line for line in lines if line.strip()]
@@ -148,22 +149,23 @@ def _refuse_lone_returns(line: bytes, name: str) -> None:
 def _json_form(line: bytes, is_whole: bool, name: str) -> Log_Form:
     if line.startswith(b"["):
         raise _refusal(name, "a JSON array", "expected is one object a line: `jq -c '.[]'` makes that of it")
+    text = line.decode("utf-8", "replace")
     try:
-        found = msgspec.json.decode(line.decode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError):
-        if not is_whole and len(line) >= 1 << 15:
-            return Log_Form.JSON_LINES  # a long first line
-        if b"}{" in line:
-            raise _refusal(
-                name, "JSON objects without newlines between them", "`jq -c .` puts one on each line"
-            ) from None
+        found, end = _JSON.raw_decode(text)
+    except (ValueError, RecursionError):
+        found, end = {}, 0
+        if not is_whole and len(line) >= 1 << 15:  # a long first line, of which this is the beginning
+            found, end = dict.fromkeys(_JSON_NAME.findall(text)), len(text)
+    if end and text[end:].lstrip().startswith("{"):
+        raise _refusal(name, "JSON objects without newlines between them", "`jq -c .` puts one on each line")
+    if text[end:].strip():
         raise _refusal(
             name, "JSON that is spread over several lines, or damaged", "expected is one object a line: `jq -c .`"
-        ) from None
+        )
     for names, kind, advice in _ENVELOPES:
-        if isinstance(found, dict) and names <= found.keys() and "sc-status" not in found:
+        if names <= found.keys() and "sc-status" not in found:
             raise _refusal(name, kind, advice)
-    if not isinstance(found, dict) or not any(key.replace("_", "-").startswith(_LOG_NAMES) for key in found):
+    if not any(key.replace("_", "-").startswith(_LOG_NAMES) for key in found):
         raise _refusal(name, "JSON that is no log of CloudFront's", "leave it out")
     return Log_Form.JSON_LINES
 

@@ -199,6 +199,18 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
 
 
+def test_a_status_is_the_same_as_text_and_as_any_number() -> None:
+    texts = ["000", "200", "404"]
+    whole = [0, 200, 404]
+    for statuses in (texts, whole, [0.0, 200.0, 404.0], pl.Series([0, 200, 404], dtype=pl.Float32)):
+        frame = pl.DataFrame({"timestamp_ms": ["1771253644123"] * 3, "sc_status": statuses})
+        fields = fields_of_columns(tuple(frame.columns), NONE)
+        columns = parsed(fields, lines_of_frame(frame, fields.columns))
+        assert columns.as_texts.status.tolist() == whole
+    rows = b"".join(b'{"timestamp(ms)":1771253644123,"sc-status":%d}\n' % status for status in whole)
+    assert [columns.as_texts.status.tolist() for columns in parsed_json(rows)[0]] == [whole]
+
+
 def test_names_that_are_others_in_every_line_take_no_more_time_than_lines_of_the_same() -> None:
     """They are all told of; looking each up among the others would take minutes."""
     rows = 900
