@@ -19,9 +19,9 @@ What the prose leaves open is decided here:
   compared as they came.
 - **Escapes made alike**, in one pass from left to right: `%HH` of a letter, a digit or one of `-._~` becomes that
   character, any other gets capital letters. What a decoded character makes together with its neighbours stays.
-- **Host**: lower case; then a port goes that is empty, 80 of `http`, `ws` and `grpc`, or 443 of `https`,
-  `wss` and `grpcs` (where the protocol is not known both stay); then one dot at the end. What would be empty
-  stays as it was before. Then it is a shown value.
+- **Host**: lower case, addresses replaced; then a port goes that is empty, 80 of `http`, `ws` and `grpc`, or 443 of
+  `https`, `wss` and `grpcs` (where the protocol is not known both stay); then one dot at the end. What would be empty
+  stays as it was before. At most 256 characters are shown.
 - **Result type**: the first of the three fields below that the line's list has; a list has at most one. The entry names
   those of all lists, in this order, with a comma between.
 - **Long connections**: protocol `ws`, `wss`, `grpc`, `grpcs`; status 101; a content type that is `text/event-stream`
@@ -308,11 +308,13 @@ def alike(path: str) -> str:
 
 
 def shown_host(value: str, protocol: str) -> str | None:
-    host = value.lower()
+    if value in ("-", ""):
+        return None
+    host = scrub(value.lower())
     name, colon, port = host.rpartition(":")
     if colon and port in ("", OWN_PORTS.get(protocol)):
         host = name or host
-    return shown_value(host.removesuffix(".") or host)
+    return (host.removesuffix(".") or host)[:256]
 
 
 def shown_value(value: str) -> str | None:

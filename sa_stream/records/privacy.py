@@ -164,22 +164,26 @@ CACHED_CHARS_MAX = 512  # longer texts are rare and would make a cache's memory 
 _scrub_cached = lru_cache(maxsize=8_192)(scrub)
 
 
+def _scrubbed(text: str) -> str:
+    return _scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text)
+
+
 def clean_value(text: str) -> str:
-    """A host, method, edge location or result type as it may be stored: scrubbed, at most 256 characters."""
-    return (_scrub_cached(text) if len(text) <= CACHED_CHARS_MAX else scrub(text))[:VALUE_CHARS_MAX]
+    """A method, edge location or result type as it may be stored: scrubbed, at most 256 characters."""
+    return _scrubbed(text)[:VALUE_CHARS_MAX]
 
 
 OWN_PORTS = {"http": "80", "ws": "80", "grpc": "80", "https": "443", "wss": "443", "grpcs": "443"}
 
 
 def clean_host(host: str, protocol: str | None = None) -> str:
-    """A host as it may be stored: `clean_value` of it in lower case, without the protocol's own port (or an empty one)
-    and without a dot at the end."""
-    host = host.lower()
+    """A host as it may be stored: in lower case, scrubbed, without the protocol's own port (or an empty one) and
+    without a dot at the end, at most 256 characters."""
+    host = _scrubbed(host.lower())  # first: of `2001:db8::443` nothing is a port
     name, colon, port = host.rpartition(":")
     if colon and name and port in ("", OWN_PORTS.get(protocol or "")):
         host = name
-    return clean_value(host.removesuffix(".") or host)
+    return (host.removesuffix(".") or host)[:VALUE_CHARS_MAX]
 
 
 # ------------------------------------------------------------------------------------------------------------ paths
