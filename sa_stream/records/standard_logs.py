@@ -5,8 +5,8 @@ What AWS's guide says of these logs (CloudFront developer guide, "Standard loggi
 logging (v2)"; Athena guide, "Create a table for CloudFront logs ... Parquet"):
 
 - The time is `date` and `time` in UTC, or `timestamp(ms)`, which v2 offers besides.
-- `cs(Host)` is the distribution's own name, and `x-host-header` the Host that the viewer sent. In real-time logs it is
-  the other way round: `cs-host` is what the viewer sent.
+- `cs(Host)` is the distribution's own name, and `x-host-header` the Host that the viewer sent. In real-time logs, which
+  alone have `timestamp`, it is the other way round: `cs-host` is what the viewer sent.
 - W3C and JSON write `cs(User-Agent)`, Parquet `cs_user_agent`; real-time logs `cs-user-agent`.
 - In W3C the characters up to the space, those from 127 on and ``<>"#%{}|\\^~[]`'`` are percent-encoded. Other forms may
   have them as they are: they are encoded here, so that a value is the same from every form.
@@ -91,7 +91,8 @@ def _listed(
         raise Source_Error(
             "its fields have no time: expected date and time, timestamp(ms) or timestamp; select them for the delivery"
         )
-    is_real_time = "cs-host" in names
+    of_seconds = time_form == Time_Form.SECONDS and not any("(" in name for name in names)
+    is_real_time = of_seconds or "cs-host" in names  # of Parquet, `cs_host` may be either
     ours = [_our_name(field, time_form, is_real_time) for field in plain]
     hidden = (FORBIDDEN_FIELDS - allowed) | dropped
     known = {*KNOWN_FIELDS, *_OWN_FIELDS}
