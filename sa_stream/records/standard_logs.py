@@ -43,6 +43,8 @@ _OWN_FIELDS = ("date", "time", "timestamp-ms", "distributionid")
 _ENCODED = r"""[\x00-\x20\x7f-\x{10ffff}<>"#{}|\\^~\[\]`']"""  # not %: what is encoded already stays as it is
 _SAFE = "%!$&()*+,-./:;=?@_"
 _DECIDING = {"date", "time", "timestamp", "timestamp-ms", "cs-host", *RESULT_FIELDS}
+# What a log would write of a time that comes as one, and not as text.
+_FORMS_OF_TIME = {"date": "%Y-%m-%d", "time": "%H:%M:%S", "timestamp-ms": "%s%3f", "timestamp": "%s%.6f"}
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -265,6 +267,9 @@ def lines_of_frame(frame: pl.DataFrame, columns: Sequence[str]) -> bytes:
 
 
 def _text(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Datetime) and (form := _FORMS_OF_TIME.get(_plain(values.name))):
+        utc = values.dt.convert_time_zone("UTC") if values.dtype.time_zone else values
+        values = utc.dt.strftime(form)
     try:
         text = values.cast(pl.String, strict=False).fill_null(NO_VALUE)
     except pl.exceptions.PolarsError as error:

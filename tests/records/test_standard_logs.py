@@ -1,7 +1,8 @@
 """Logs that name their own fields: by which list their lines are read, and that every form gives the same lines."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -197,6 +198,21 @@ def test_a_column_of_numbers_or_times_is_read_like_one_of_text() -> None:
     )
     fields = fields_of_columns(("date", "time"), NONE)
     assert parsed(fields, lines_of_frame(days, fields.columns)).event_ms.tolist() == [1_771_253_644_000]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("names", [("timestamp",), ("timestamp_ms",), ("date", "time")])
+def test_a_time_may_have_the_type_of_one(
+    names: tuple[str, ...], unit: Literal["ms", "us", "ns"], zone: str | None
+) -> None:
+    times = pl.Series([datetime(2026, 2, 16, 23, 54, 4, 123_000), None]).dt.cast_time_unit(unit)
+    times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else times
+    frame = pl.DataFrame([times.alias(name) for name in names])
+    fields = fields_of_columns(names, NONE)
+    columns = parsed(fields, lines_of_frame(frame, fields.columns))
+    assert columns.event_ms.tolist() == [1_771_286_044_123 if len(names) == 1 else 1_771_286_044_000]
+    assert reasons(columns) == ["timestamp"]
 
 
 def test_a_status_is_the_same_as_text_and_as_any_number() -> None:
