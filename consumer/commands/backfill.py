@@ -54,9 +54,10 @@ KEPT_FINAL = "kept: final from the stream"
 KEPT_EMPTY = "kept: counted as empty in something final"
 KEPT_REPAIR = "kept: computed from all of its files before"
 KEPT_LACKS = "kept: lacks files that came after others of it were deleted"
+KEPT_UNREAD = "kept: files that came since could not be read"
 NOT_YET = "not yet: files of it may still land"
 NO_SECRET = "not possible: the hash secret of its month is destroyed"
-COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR, KEPT_LACKS)  # now or earlier, from its files
+COMPUTED = (REBUILD, REBUILT, BROKEN, KEPT_REPAIR, KEPT_LACKS, KEPT_UNREAD)  # now or earlier, from its files
 
 
 class Window_Result(Struct):
@@ -341,7 +342,7 @@ class _Backfill:
         kept = drive(keep_steps(self._application.store, reading, names, computed, known))
         result = self._results[start_ms]
         if kept is None and known is not None and known.whole:  # of more files, of which some were deleted
-            result.outcome = KEPT_LACKS
+            result.outcome, result.unreadable = KEPT_UNREAD if broken else KEPT_LACKS, broken
             return
         result.outcome, result.files, result.unreadable = BROKEN if broken else REBUILT, len(names), broken
         result.records = read.window.total_requests

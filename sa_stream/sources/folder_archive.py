@@ -10,19 +10,23 @@ from typing import IO
 from sa_stream.archive.files import Stored
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.sources.archive_store import Page
+from sa_stream.sources.local_file import name_of
 from sa_stream.sources.source_clock import Source_Clock
 from sa_stream.timing import right_now
 
+_NO_TEXT = "no-text"  # in place of an etag: under its key, which is text, nobody finds the file
+
 
 class Folder_Archive:
-    """An Archive_Store; keys are paths below `root`, with slashes. Names that begin with a dot are left out."""
+    """An Archive_Store; keys are paths below `root`, with slashes. Names that begin with a dot are left out, and a file
+    whose name is no UTF-8 is there, but cannot be read."""
 
     def __init__(self, root: str | Path, clock: Source_Clock | None = None) -> None:
         self._root = Path(root)
         self._clock = clock
 
     def name_of(self, key: str) -> str:
-        return str(self._root / key)
+        return name_of(self._root / key)
 
     def page(self, prefix: str, start_after: str = "", by_folder: bool = False) -> Page:
         top, _, begin = prefix.rpartition("/")
@@ -41,6 +45,8 @@ class Folder_Archive:
 
     def read(self, stored: Stored, begin: int, length: int) -> bytes:
         name = self.name_of(stored.key)
+        if stored.etag == _NO_TEXT:
+            raise Source_Error(f"{name} cannot be read: its name is no UTF-8; give it another")
         try:
             with (self._root / stored.key).open("rb") as file:
                 if _etag(os.fstat(file.fileno())) != stored.etag:
@@ -129,24 +135,36 @@ class Folder_Archive:
 
     def _right_below(self, top: str, begin: str) -> tuple[list[Stored], list[str]]:
         entries = self._entries(top, begin)
-        files = [_stored(self._key(top, entry.name), entry) for entry in entries if entry.is_file()]
-        return files, [entry.name for entry in entries if entry.is_dir()]
+        files = [self._stored(top, entry) for entry in entries if entry.is_file()]
+        return list(filter(None, files)), [name_of(entry.name) for entry in entries if entry.is_dir()]
 
     def _below(self, top: str, begin: str) -> list[Stored]:
         found = []
         for entry in self._entries(top, begin):
-            key = self._key(top, entry.name)
             if entry.is_dir():
-                found += self._below(key, "")
-            elif entry.is_file():
-                found.append(_stored(key, entry))
+                found += self._below(self._key(top, entry.name), "")
+            elif entry.is_file() and (stored := self._stored(top, entry)) is not None:
+                found.append(stored)
         return found
 
     def _entries(self, top: str, begin: str) -> list[os.DirEntry[str]]:
-        if not (self._root / top).is_dir() and self._root.is_dir():
-            return []  # as in a bucket: a folder that is not there has nothing in it
-        with os.scandir(self._root / top) as entries:
-            return [entry for entry in entries if entry.name.startswith(begin) and not entry.name.startswith(".")]
+        try:
+            with os.scandir(self._root / top) as entries:
+                return [entry for entry in entries if entry.name.startswith(begin) and not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            if self._root.is_dir():
+                return []  # as in a bucket: a folder that is not there has nothing in it
+            raise
+
+    def _stored(self, top: str, entry: os.DirEntry[str]) -> Stored | None:
+        """None if it went meanwhile, as files do that are put elsewhere."""
+        try:
+            seen = entry.stat()
+        except FileNotFoundError:
+            return None
+        key = self._key(top, entry.name)
+        etag = _etag(seen) if name_of(key) == key else _NO_TEXT
+        return Stored(key=name_of(key), size_bytes=seen.st_size, etag=etag, modified_ms=seen.st_mtime_ns // 1_000_000)
 
     @staticmethod
     def _key(top: str, name: str) -> str:
@@ -159,11 +177,6 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _stored(key: str, entry: os.DirEntry[str]) -> Stored:
-    seen = entry.stat()
-    return Stored(key=key, size_bytes=seen.st_size, etag=_etag(seen), modified_ms=seen.st_mtime_ns // 1_000_000)
 
 
 def _etag(seen: os.stat_result) -> str:

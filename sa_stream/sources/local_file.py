@@ -41,5 +41,10 @@ class Local_File(FileIO):
         return os.fstat(self.fileno())
 
 
+def name_of(path: str | os.PathLike[str]) -> str:
+    """What a path is called. It may be bytes that no text has; its name can be printed, and put into JSON."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def identity_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from sa_stream.errors import Source_Error, Store_Unavailable
 from sa_stream.log_file import Log_File, Log_Lines, Log_Table, place_of
-from sa_stream.sources.local_file import Found, Local_File, identity_of
+from sa_stream.sources.local_file import Found, Local_File, identity_of, name_of
 from sa_stream.sources.log_part import Log_Part
 from sa_stream.sources.log_ranges import range_bytes_for, ranges_of
 from sa_stream.sources.log_reader import BUFFER_BYTES, read_log, unreadable
@@ -123,14 +123,14 @@ class Log_Files:
         try:
             found = os.stat(path)
         except OSError as error:
-            raise unreadable(_name_of(path), error) from error
+            raise unreadable(name_of(path), error) from error
         if not stat.S_ISDIR(found.st_mode):
             ours = os.path.abspath(path).startswith(_OF_ONE_PROCESS)
             return [_file_part(path, found.st_size if stat.S_ISREG(found.st_mode) and not ours else None)]
         told = len(self.files)
         parts = self._below(path)
         if not parts and not any(file.error for file in self.files[told:]):
-            raise Source_Error(f"{_name_of(path)} is a folder without files")
+            raise Source_Error(f"{name_of(path)} is a folder without files")
         return parts
 
     def _below(self, folder: str) -> list[Log_Part]:
@@ -140,7 +140,7 @@ class Log_Files:
         known: dict[tuple[int, int], str] = {}
 
         def forbidden(error: OSError) -> None:
-            name = _name_of(error.filename)
+            name = name_of(error.filename)
             if error.filename == folder:
                 raise unreadable(name, error) from error
             self.files.append(Log_File(name, error=str(unreadable(name, error))))
@@ -154,12 +154,12 @@ class Log_Files:
                 continue
             identity = identity_of(found)
             if identity in known:
-                name = _name_of(root)
+                name = name_of(root)
                 skipped = f"{name} is the folder {known[identity]}, which is read once"
                 self.files.append(Log_File(name, warning=skipped))
                 folders.clear()
                 continue
-            known[identity] = _name_of(root)
+            known[identity] = name_of(root)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in names:
                 path = Path(root, name)
@@ -171,20 +171,15 @@ class Log_Files:
                     parts.append((path, _file_part(str(path), 0)))
                     continue
                 if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-                    name = _name_of(str(path))
+                    name = name_of(path)
                     self.files.append(Log_File(name, warning=f"{name} is no file: it is skipped"))
                     continue
                 parts.append((path, _file_part(str(path), found.st_size)))
         return [part for _, part in sorted(parts, key=lambda found: found[0])]
 
 
-def _name_of(path: str) -> str:
-    """What a path is called. It may be bytes that no text has; its name can be printed, and put into JSON."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def _file_part(path: str, size_bytes: int | None) -> Log_Part:
-    return Log_Part(_name_of(path), size_bytes, partial(Local_File, path, Found(size_bytes)), path=path)
+    return Log_Part(name_of(path), size_bytes, partial(Local_File, path, Found(size_bytes)), path=path)
 
 
 class _Standard_Input:

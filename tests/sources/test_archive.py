@@ -1,5 +1,7 @@
 """The archive: all files of a window, and hardly any others, are looked at."""
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -246,6 +248,40 @@ def test_a_folder_or_a_bucket_that_is_not_there_is_said(bucket: str, tmp_path: P
         Folder_Archive(tmp_path / "absent").page("2026/")
     with pytest.raises(Source_Error, match="NoSuchBucket"):
         open_store("absent-bucket").page("2026/")
+
+
+def test_a_file_whose_name_is_no_text_is_found_and_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "14").mkdir()
+    for name in (b"a", b"b\xff", b"c"):
+        (tmp_path / "14" / os.fsdecode(name)).write_bytes(b"one")
+    store = Folder_Archive(tmp_path)
+    found = store.page("14/").objects
+    assert [stored.key for stored in found] == ["14/a", r"14/b\xff", "14/c"]
+    assert store.name_of(found[1].key).encode() == bytes(tmp_path) + rb"/14/b\xff"
+    with pytest.raises(Source_Error, match=r"b\\xff cannot be read: its name is no UTF-8"):
+        store.read(found[1], 0, 3)
+    assert store.read(found[2], 0, 3) == b"one"
+
+
+def test_files_that_go_while_a_folder_is_listed_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"one")
+    store, done = Folder_Archive(tmp_path), threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            for number in range(20):
+                (tmp_path / f"gone{number}").write_bytes(b"two")
+            for number in range(20):
+                (tmp_path / f"gone{number}").unlink()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(500):
+            assert "kept" in [stored.key for stored in store.page("").objects]
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_bucket_that_does_not_answer_is_unavailable(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:

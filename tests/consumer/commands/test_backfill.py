@@ -18,6 +18,7 @@ from consumer.commands.backfill import (
     KEPT_FINAL,
     KEPT_LACKS,
     KEPT_REPAIR,
+    KEPT_UNREAD,
     NO_SECRET,
     NOT_YET,
     REBUILD,
@@ -235,6 +236,21 @@ def test_a_file_that_cannot_be_read_makes_a_window_partial_until_it_can(
     place.put({broken: line(BEGIN_MS + 1, "mended")})
     assert backfill(place.config, place.starts, 1, dry_run=False).outcomes[REBUILT] >= 1
     assert not compare_all(place.entries(), place.expected())
+
+
+def test_a_file_that_came_since_and_cannot_be_read_is_named(
+    place: Archive_Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backfill(place.config, place.starts, 1, dry_run=False)
+    new = key(BEGIN_MS + 600_000, os.fsdecode(b"b\xff"))
+    place.put({new: line(BEGIN_MS + 1, "new")})
+    for _ in range(2):
+        summary = backfill(place.config, [BEGIN_MS], 1, dry_run=False)
+        assert summary.outcomes == {KEPT_UNREAD: 1}
+        assert not print_summary(summary, as_json=False, dry_run=False)
+        assert "its name is no UTF-8" in capsys.readouterr().out
+    (place.root / new).rename(place.root / key(BEGIN_MS + 600_000, "b"))
+    assert backfill(place.config, [BEGIN_MS], 1, dry_run=False).outcomes == {REBUILT: 1}
 
 
 def test_a_window_of_a_closed_day_is_said_to_be_alone_and_the_whole_day_is_mended(place: Archive_Place) -> None:
