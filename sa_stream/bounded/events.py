@@ -3,19 +3,22 @@ under the names of the 27 fields of the documents that this product came from. A
 are made from columns.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 
 from sa_stream.bounded.log_reading import Read
 from sa_stream.records.dead_letters import shown_value
 from sa_stream.records.fields import MISSING, SEED, Time_Form
-from sa_stream.records.privacy import Path_Rules, clean_paths
+from sa_stream.records.privacy import MAYBE_PERSONAL, Path_Rules, clean_paths, scrub
+from sa_stream.records.shapes import cannot_be
 from sa_stream.timing import WINDOW_MS
 
 type Event = dict[str, str]
 
-# What the client writes, and so may hold an address. CloudFront itself writes the rest.
+# What the client writes. CloudFront itself writes the rest.
 _FROM_CLIENT = frozenset({"cs-referer", "cs-host", "cs-method", "cs-accept", "cs-accept-encoding", "cs-user-agent"})
+_MAYBE_PERSONAL = re.compile(MAYBE_PERSONAL)
 _shown = lru_cache(maxsize=8_192)(shown_value)
 
 
@@ -73,4 +76,8 @@ def _event(given: Mapping[str, str], dropped: Collection[str], path: str) -> Eve
 def _shown_here(name: str, value: str) -> str:
     if name == "cs-user-agent":
         name = "cs-accept"  # scrubbed, and not removed as in a dead letter
-    return _shown(name, value) if name in _FROM_CLIENT else value
+    if name in _FROM_CLIENT:
+        return _shown(name, value)
+    if cannot_be(name, value):
+        return ""  # of a list that is not the record's: it may be anything, such as headers in place of a time
+    return scrub(value) if _MAYBE_PERSONAL.search(value) else value

@@ -36,6 +36,23 @@ def test_a_record_is_a_dictionary_of_the_seeds_fields_with_nothing_for_a_missing
     assert all(isinstance(value, str) for value in event.values())
 
 
+def test_what_stands_in_a_column_that_is_not_its_own_is_not_shown():
+    """As where a list was changed and its number of fields was not."""
+    collector, _ = collector_of(
+        record(
+            0,
+            origin_fbl="cookie:a=b%0Ax-real-ip:203.0.113.7",
+            sc_range_start="203.0.113.7",
+            sc_content_type="text/203.0.113.7",
+            x_edge_request_id="2001:db8::7",
+            origin_lbl="0.25",
+        )
+    )
+    (event,) = collector.collect(NOW_MS)
+    assert (event["origin-fbl"], event["sc-range-start"], event["origin-lbl"]) == ("", "", "0.25")
+    assert (event["sc-content-type"], event["x-edge-request-id"]) == ("text/[ip]", "[ip]")
+
+
 def test_each_record_comes_once_though_its_folder_is_looked_into_for_every_hour():
     lines = [record(number) for number in range(20)]
     collector, place = collector_of(*lines, *lines[:5])
