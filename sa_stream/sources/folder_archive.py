@@ -135,15 +135,15 @@ class Folder_Archive:
 
     def _right_below(self, top: str, begin: str) -> tuple[list[Stored], list[str]]:
         entries = self._entries(top, begin)
-        files = [self._stored(top, entry) for entry in entries if entry.is_file()]
-        return list(filter(None, files)), [name_of(entry.name) for entry in entries if entry.is_dir()]
+        files = filter(None, (self._stored(top, entry) for entry in entries))
+        return list(files), [name_of(entry.name) for entry in entries if entry.is_dir()]
 
     def _below(self, top: str, begin: str) -> list[Stored]:
         found = []
         for entry in self._entries(top, begin):
             if entry.is_dir():
                 found += self._below(self._key(top, entry.name), "")
-            elif entry.is_file() and (stored := self._stored(top, entry)) is not None:
+            elif (stored := self._stored(top, entry)) is not None:
                 found.append(stored)
         return found
 
@@ -157,9 +157,13 @@ class Folder_Archive:
             raise
 
     def _stored(self, top: str, entry: os.DirEntry[str]) -> Stored | None:
-        """None if it went meanwhile, as files do that are put elsewhere."""
+        """None if it is no file, or went meanwhile, as files do that are put elsewhere. A link that leads nowhere is a
+        file that cannot be read: what it led to may come back."""
+        leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+        if not (entry.is_file() or leads_nowhere):
+            return None
         try:
-            seen = entry.stat()
+            seen = entry.stat(follow_symlinks=not leads_nowhere)
         except FileNotFoundError:
             return None
         key = self._key(top, entry.name)

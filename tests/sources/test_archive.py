@@ -263,6 +263,21 @@ def test_a_file_whose_name_is_no_text_is_found_and_cannot_be_read(tmp_path: Path
     assert store.read(found[2], 0, 3) == b"one"
 
 
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read_and_a_pipe_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "c").symlink_to("absent/file")
+    os.mkfifo(tmp_path / "d")
+    (tmp_path / "e").symlink_to("d")
+    store = Folder_Archive(tmp_path)
+    found = store.page("").objects
+    assert [stored.key for stored in found] == ["a", "b", "c"]
+    assert store.read(found[1], 0, 3) == b"one"
+    assert found[2].size_bytes > 0
+    with pytest.raises(Source_Error, match="c cannot be read: No such file"):
+        store.read(found[2], 0, 3)
+
+
 def test_files_that_go_while_a_folder_is_listed_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"one")
     store, done = Folder_Archive(tmp_path), threading.Event()
