@@ -60,6 +60,11 @@ _ENVELOPES: tuple[tuple[frozenset[str], str, str], ...] = (
         "write out the base64-decoded data of each of its records",
     ),
     (
+        frozenset({"recordId", "data"}),
+        "records as a transformation of Firehose gets or gives them",
+        "write out the base64-decoded data of each",
+    ),
+    (
         frozenset({"rawData", "errorCode"}),
         "an error record of Firehose",
         "write out its base64-decoded rawData",

@@ -125,6 +125,7 @@ def test_the_form_is_told_by_the_first_line(tmp_path, content, form):
         (b'{"requestId":"1","timestamp":1,"records":[{"data":"%b"}]}' % (b"eA" * 40_000), "a delivery of Firehose"),
         (b'{"messageType":"x","logEvents":[{"message":"%b"}]}' % (rb"{\"sc-status\":1}" * 9_000), "a CloudWatch Logs"),
         (b'{"level":"info","time":"%b"}' % (b"now" * 40_000), "JSON that is no log"),
+        (b'{"recordId":"1","result":"Ok","data":"eA=="}\n', "records as a transformation of Firehose"),
         (b'{"rawData":"eA==","errorCode":"x"}\n', "an error record of Firehose"),
         (b'{"Records":[{"kinesis":{"data":"eA=="}}]}\n', "Kinesis"),
         (b"\xf3\x89\x9a\xc2\n\x01", "Kinesis Producer Library"),
