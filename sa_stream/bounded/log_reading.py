@@ -11,7 +11,7 @@ from sa_stream.errors import Source_Error
 from sa_stream.log_file import W3C_HEADER, Log_File, Log_Form, Log_Lines, Log_Table
 from sa_stream.records.columns import REASONS, Columns, Int64s
 from sa_stream.records.field_finder import First_Records, decide
-from sa_stream.records.fields import CANONICAL, FIELDS_SETTING, Field_List, Field_Lists
+from sa_stream.records.fields import CANONICAL, FIELDS_SETTING, SEED, Field_List, Field_Lists
 from sa_stream.records.parser import Parser, Pieces
 from sa_stream.records.standard_logs import (
     Named_Fields,
@@ -44,6 +44,7 @@ class Log_Reading:
     however many pieces and files it is.
 
     checked       the lists are known to be right: the first lines are not held against them
+    keep_lines    lines are handed over too, with all fields that a record can be shown with
     never_parsed  names of columns that standard logs have and that were not looked into
     named         whether logs brought their names, here or, as whoever reads only the others says, elsewhere
     """
@@ -174,7 +175,8 @@ class Log_Reading:
             yield from self._join(piece.file, self._lists, piece.content)
 
     def _fields_of(self, names: tuple[str, ...]) -> Named_Fields:
-        return self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed))
+        shown = SEED if self._keep_lines else ()
+        return self._seen(fields_of_columns(names, self._lists.dropped, self._lists.allowed, shown))
 
     def _seen(self, fields: Named_Fields) -> Named_Fields:
         self.never_parsed |= dict.fromkeys(fields.never_parsed)

@@ -69,12 +69,16 @@ def fields_of_header(line: bytes, dropped: frozenset[str], allowed: frozenset[st
 
 @lru_cache(maxsize=1_000)
 def fields_of_columns(
-    names: tuple[str, ...], dropped: frozenset[str], allowed: frozenset[str] = frozenset()
+    names: tuple[str, ...],
+    dropped: frozenset[str],
+    allowed: frozenset[str] = frozenset(),
+    shown: tuple[str, ...] = (),
 ) -> Named_Fields:
-    """The same for a log of named values, of which only those are taken that are read."""
+    """The same for a log of named values, of which only those are taken that are read, or are to be shown."""
     lists, columns, never_parsed = _listed(names, dropped, allowed)
     (listed,) = lists.lists
-    read = [place for place in Layout(listed).wanted if listed.names[place] not in listed.dropped]
+    wanted = {*Layout(listed).wanted, *(place for place, name in enumerate(listed.names) if name in shown)}
+    read = [place for place in sorted(wanted) if listed.names[place] not in listed.dropped]
     taken = Field_List(tuple(listed.names[place] for place in read), frozenset(), listed.time_form)
     return Named_Fields(Field_Lists.of(taken), tuple(columns[place] for place in read), never_parsed)
 

@@ -1,5 +1,6 @@
 """The collector: the seed's dictionaries and summary, without what nobody may see, and with what could not be read."""
 
+import json
 import logging
 
 import pytest
@@ -51,6 +52,20 @@ def test_what_stands_in_a_column_that_is_not_its_own_is_not_shown():
     (event,) = collector.collect(NOW_MS)
     assert (event["origin-fbl"], event["sc-range-start"], event["origin-lbl"]) == ("", "", "0.25")
     assert (event["sc-content-type"], event["x-edge-request-id"]) == ("text/[ip]", "[ip]")
+
+
+def test_a_record_is_the_same_from_every_form_of_a_log():
+    values = {"date": "2026-02-16", "time": "14:54:04", "sc-status": "200", "ssl-cipher": "TLS_AES_128_GCM_SHA256"}
+    values |= {"c-ip": "203.0.113.7", "x-edge-response-result-type": "Hit", "sc-content-len": "10"}
+    values |= {"x-edge-result-type": "Hit", "cs(Referer)": "-", "x-host-header": "www.example.org"}
+    w3c = f"#Fields: {' '.join(values)}\n" + "\t".join(values.values()) + "\n"
+    events = []
+    for content in (w3c.encode(), json.dumps(values).encode() + b"\n"):
+        collector, _ = collector_of(content)
+        events += collector.collect(NOW_MS)
+    assert events[0] == events[1]
+    assert (events[0]["sc-content-len"], events[0]["ssl-cipher"]) == ("10", "TLS_AES_128_GCM_SHA256")
+    assert "203.0.113.7" not in str(events)
 
 
 def test_each_record_comes_once_though_its_folder_is_looked_into_for_every_hour():
