@@ -471,11 +471,12 @@ def hide_secrets(env: Mapping[str, str]) -> None:
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
-    known = {setting.variable for setting in SETTINGS}
+    known = sorted(setting.name for setting in SETTINGS)
     for variable in sorted(env):
-        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(RESERVED_PREFIX):
-            close = get_close_matches(variable, sorted(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all."
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in known and not variable.startswith(RESERVED_PREFIX):
+            close = get_close_matches(name.upper(), known, n=1)  # without the prefix, which makes all of them alike
+            hint = f"did you mean {PREFIX}{close[0]}?" if close else "docs/settings.md has them all."
             raise Config_Error(f"{quoted(variable, _NAME_CHARACTERS_MAX)} is not a setting: {hint}")
 
 

@@ -192,6 +192,11 @@ def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant() -> None:
         config(STRAEM="x")
 
 
+def test_a_variable_that_is_like_no_setting_is_refused_without_a_guess() -> None:
+    with pytest.raises(Config_Error, match=r"SA_FOO is not a setting: docs/settings.md has them all\."):
+        config(FOO="x")
+
+
 def test_settings_of_the_kcl_and_of_others_are_left_alone() -> None:
     SA__Config.from_env({f"{PREFIX}KCL__MAX_RECORDS": "5", "SGRAPH_SEND__OTHER": "x", "HOME": "/"})
 

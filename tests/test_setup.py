@@ -47,7 +47,7 @@ def fake_python(folder: Path, name: str, body: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def setup(project: Path, *arguments: str, path: str = os.environ["PATH"], **variables: str):
+def setup(project: Path, *arguments: str, path: str = os.environ["PATH"], without: str = "", **variables: str):
     env = {
         "PATH": path,
         "HOME": str(project),
@@ -56,6 +56,7 @@ def setup(project: Path, *arguments: str, path: str = os.environ["PATH"], **vari
         "CI": "true",
         **variables,
     }
+    env.pop(without, None)
     command = ["make", "-s", "setup", *arguments]
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
@@ -133,6 +134,29 @@ def test_a_link_to_the_environment_of_another_folder_is_refused_and_that_one_sta
     assert first.startswith(f"error: .venv is a symbolic link to {others}: remove the link")
     assert [path.relative_to(others).as_posix() for path in sorted(others.rglob("*"))] == ["bin", "bin/python"]
     assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["cost $x", "{a}", "one:two", 'say "hi"', "back\\slash", "a`b"])
+def test_a_folder_in_which_nothing_can_be_installed_is_refused_by_name(project: Path, name: str) -> None:
+    there = project.rename(project.with_name(name))
+    result = setup(there, f"PYTHON={real_python()}")
+    assert result.returncode != 0
+    assert f"error: the folder {there} has one of" in result.stderr
+    assert not (there / ".venv").exists()
+
+
+def test_letters_that_the_locale_lacks_are_refused_before_anything_is_installed(project: Path) -> None:
+    there = project.rename(project.with_name("projét"))
+    result = setup(there, f"PYTHON={real_python()}", LC_ALL="C")
+    assert result.returncode != 0
+    assert f"error: the folder {there} has letters in its name that LC_ALL=C lacks" in result.stderr
+    assert not (there / ".venv").exists()
+
+
+def test_it_takes_no_home(project: Path, tmp_path: Path) -> None:
+    fake_python(tmp_path / "bin", "python3.12", f'exec {real_python()} "$@"')
+    result = setup(project, path=f"{tmp_path / 'bin'}:{SYSTEM_PATH}", without="HOME")
+    assert result.returncode == 0, result.stderr
 
 
 def test_without_the_compiler_one_sentence_says_so_once_and_everything_else_is_set_up(project: Path) -> None:

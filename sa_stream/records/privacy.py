@@ -22,7 +22,7 @@ from sa_stream.secrecy import as_found, quoted
 PATH_RULES_SETTING = "SGRAPH_SEND__SA_PATH_RULES"
 PATH_CHARS_MAX = 2_048
 VALUE_CHARS_MAX = 256
-REASON_CHARACTERS_MAX = 600  # why a pattern is none; it repeats the pattern twice
+REASON_CHARACTERS_MAX = 600  # why a pattern is none; it repeats the pattern
 
 # ------------------------------------------------------------------------------------------------------------ scrub
 
@@ -250,7 +250,8 @@ def _check_rule(number: int, pattern: str, replacement: str) -> None:
         sample.str.replace_all(pattern, replacement)
         groups = {"0", *sample.str.extract_groups(f"({pattern})").struct.fields}
     except pl.exceptions.PolarsError as error:
-        reason = quoted(error, REASON_CHARACTERS_MAX)
+        said, _, _ = str(error).partition("\n\nThis error occurred in")  # an expression of ours, which says nothing
+        reason = quoted(said, REASON_CHARACTERS_MAX)
         raise Config_Error(
             f"{PATH_RULES_SETTING}: rule {number} has the pattern {as_found(pattern)}, which is no regular expression "
             f"here ({reason}); look-around and back-references are not supported"

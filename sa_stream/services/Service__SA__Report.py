@@ -3,6 +3,7 @@ as Markdown to read."""
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ DAY, WEEK, MONTH = "day", "week", "month"
 FORMATS = ("json", "md")
 ROWS = 10  # of each list
 SLOW_REQUESTS_MIN = 10  # of a path that is called slow
+_EXAMPLES = {DAY: "2026-02-16", WEEK: "2026-W08", MONTH: "2026-02"}
 _WEEK = re.compile(r"(\d{4})-W(\d\d)")
 
 type Words = Mapping[str, str]
@@ -91,18 +93,23 @@ def _asked(words: Words, now_ms: int) -> tuple[str, int, int, int]:
         start_ms = _week_ms(words[WEEK])
         return WEEK, start_ms, start_ms + 7 * DAY_MS, start_ms - 7 * DAY_MS
     if given == [MONTH]:
-        start_ms = start_of(MONTHLY, parse_time(_exact(words[MONTH], MONTH, 7), MONTH))
+        start_ms = start_of(MONTHLY, _named_ms(words[MONTH], MONTH))
         return MONTH, start_ms, end_of(MONTHLY, start_ms), start_of(MONTHLY, start_ms - 1)
     yesterday_ms = start_of(DAILY, now_ms) - DAY_MS
-    start_ms = parse_time(_exact(words[DAY], DAY, 10), DAY) if given else yesterday_ms
+    start_ms = _named_ms(words[DAY], DAY) if given else yesterday_ms
     return DAY, start_ms, start_ms + DAY_MS, start_ms - 7 * DAY_MS
 
 
-def _exact(text: str, name: str, characters: int) -> str:
-    if len(text) != characters:
-        example = {DAY: "2026-02-16", MONTH: "2026-02"}[name]
-        raise Bad_Parameter(name, f"{name} is no {name}: expected one like {example}")
-    return text
+def _named_ms(text: str, what: str) -> int:
+    """When a day or a month begins, by its name."""
+    if len(text) == len(_EXAMPLES[what]):
+        with suppress(Bad_Parameter):
+            return parse_time(text, what)
+    raise _unlike(what)
+
+
+def _unlike(what: str) -> Bad_Parameter:
+    return Bad_Parameter(what, f"expected a {what} such as {_EXAMPLES[what]}")
 
 
 def _week_ms(text: str) -> int:
@@ -112,7 +119,7 @@ def _week_ms(text: str) -> int:
             raise ValueError
         monday = date.fromisocalendar(int(match[1]), int(match[2]), 1)
     except ValueError:
-        raise Bad_Parameter(WEEK, "week is no week: expected one like 2026-W08") from None
+        raise _unlike(WEEK) from None
     return parse_time(monday.isoformat(), WEEK)
 
 

@@ -197,7 +197,7 @@ def _watch(
     paused = 0
     worker.start()
     try:
-        with _shown(console, View(story, health, runner)):
+        with _shown(console, View(story, health, lambda: runner.engine.records)):
             while worker.is_alive() and not interrupted:
                 time.sleep(0.2)
                 if not story.all_final_s and all(key in story.final for key in expected):
@@ -222,7 +222,7 @@ def _shown(console: Console, view: View) -> Iterator[None]:
     """The live view on a terminal, plain lines elsewhere."""
     stop = threading.Event()
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, get_renderable=view.panel):
+        with Live(console=console, refresh_per_second=4, get_renderable=lambda: view.panel(console.width)):
             yield
         return
 

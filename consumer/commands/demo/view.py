@@ -1,5 +1,6 @@
 """What the demo shows: the state of things in, something to look at out."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -8,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.commands.demo.story import Story
-from consumer.local.runner import Local_Runner
 from consumer.process.terminal import printable
 from sa_stream.health.notebook import Health, Health_View
 from sa_stream.rollups.periods import iso
 
 FINAL_SHOWN = 8
 PATHS_SHOWN = 6
+BESIDE_COLUMNS = 80  # a terminal that is narrower has no room for the newest entry beside the list
 
 
 class _Rate:
@@ -34,28 +35,31 @@ class _Rate:
 class View:
     """Both forms of it: `panel` for a terminal, `plain_lines` for a pipe or a file."""
 
-    def __init__(self, story: Story, health: Health, runner: Local_Runner) -> None:
+    def __init__(self, story: Story, health: Health, records: Callable[[], int]) -> None:
         self._story = story
         self._health = health
-        self._runner = runner
+        self._records = records  # how many were read so far
         self._rate = _Rate()
 
-    def panel(self) -> RenderableType:
+    def panel(self, columns: int) -> RenderableType:
+        """For a terminal of so many columns."""
         story, health = self._story, self._health.view()
         facts = Table.grid(padding=(0, 3))
         shown = self._facts(health)
         facts.add_row(*(Text(name, style="dim") for name in shown))
         facts.add_row(*(Text(value, style="bold") for value in shown.values()))
         entries = Table(box=None, pad_edge=False, title="entries", title_justify="left", title_style="bold")
-        entries.add_column("key", no_wrap=True, min_width=24)
-        entries.add_column("status")
-        entries.add_column("requests", justify="right")
+        entries.add_column("key", no_wrap=True, min_width=21)
+        entries.add_column("status", no_wrap=True)
+        entries.add_column("requests", justify="right", no_wrap=True)
         for start_ms, count in list(_open_windows(health).items())[-3:]:
             entries.add_row(f"open {iso(start_ms)[:16]}", Text("open", style="yellow"), f"{count:,}")
         for key, requests in list(reversed(story.final.items()))[:FINAL_SHOWN]:
             entries.add_row(key, Text("final", style="green"), f"{requests:,}")
         body = Table.grid(padding=(0, 4))
-        body.add_row(entries, _newest(story.newest) if story.newest else Text("no final window yet", style="dim"))
+        body.add_column(no_wrap=True)  # of the two, the newest entry is the one that is cut
+        newest = _newest(story.newest) if story.newest else Text("no final window yet", style="dim")
+        body.add_row(entries, *([newest] if columns >= BESIDE_COLUMNS else []))
         return Panel(
             Group(facts, Text(), body), title="sa-stream", subtitle="Ctrl-C ends it", border_style="blue", expand=False
         )
@@ -69,7 +73,7 @@ class View:
         return [*(line for line in news if " final" in line), f"{facts}; open {opened or '-'}"]
 
     def _facts(self, health: Health_View) -> dict[str, str]:
-        story, records = self._story, self._runner.engine.records
+        story, records = self._story, self._records()
         lags = [shard.lag_ms for shard in health.shards.values() if shard.lag_ms is not None]
         marks = [shard.watermark_ms for shard in health.shards.values()]
         known = [mark for mark in marks if mark is not None]

@@ -60,3 +60,18 @@ def test_wrong_use_names_the_option(call: CALL, words: tuple[str, ...]):
     code, _, error = call(*words)
     assert code == 2
     assert words[-2] in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--day", "yesterday", "a day such as 2026-02-16"),
+        ("--day", "2026-02-31", "a day such as 2026-02-16"),
+        ("--week", "2026-W99", "a week such as 2026-W08"),
+        ("--month", "2026-13", "a month such as 2026-02"),
+    ],
+)
+def test_a_time_that_is_none_is_answered_by_one_that_is(call: CALL, option: str, value: str, expected: str):
+    code, _, error = call(option, value)
+    assert code == 2
+    assert error == f"error: Invalid value for {option}: expected {expected} (see sa-stream --help)\n"
