@@ -4,15 +4,26 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from consumer.process.terminal import printable
+
+WIDE_COLUMNS = 200
 
 
 def wide_console() -> Console:
     """Standard output; wide where it is no terminal, so that `… | grep` loses no digit."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=WIDE_COLUMNS)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """A table of numbers, of which none is cut however narrow the terminal: that breaks the lines then."""
+    wide = console.options.update(max_width=WIDE_COLUMNS)
+    console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
 
 
 def say(console: Console, line: str) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumer.commands.entry_page import entry_page, status_of
-from consumer.commands.screen import say, shown, wide_console
+from consumer.commands.screen import print_whole, say, shown, wide_console
 from sa_stream.config import PREFIX, SA__Config
 from sa_stream.errors import Config_Error
 from sa_stream.rollups.periods import cache_key, end_of, start_of
@@ -83,8 +83,10 @@ def print_entries(entries: Iterable[Entry], as_json: bool, single: bool, console
             print(without_secrets(json.dumps(entry)))
         return found
     listed = list(entries)
-    if listed:
-        console.print(entry_page(listed[0]) if single else entry_table(listed))
+    if listed and single:
+        console.print(entry_page(listed[0]))
+    elif listed:
+        print_whole(console, entry_table(listed))
     return bool(listed)
 
 

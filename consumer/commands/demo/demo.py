@@ -78,7 +78,7 @@ def demo(
         process=Process(log_lines_dropped, resident_bytes),
         mount=lambda app: mount_api(app, config, cache, state),
     )
-    say(console, f"sa-stream demo: {hours:g} hours of traffic, then {server.url}/health shows this consumer")
+    say(console, f"sa-stream demo: {hours:g} h of traffic, then {server.url}/health shows this consumer")
     # What follows a # is sent to nobody; the page takes it out of the address at once.
     dashboard = f"{server.url}/#key={config.api_key}"
     say(console, f"dashboard: {dashboard}")

@@ -76,3 +76,12 @@ def test_bars_and_lines_show_even_little_and_nothing_for_nothing() -> None:
     assert (bar(0), bar(1, 4), bar(0.0001, 4), bar(0.5, 4)) == ("", "████", "▏", "██")
     assert sparkline([0, None, 5, 10]) == "▁·▅█"
     assert sparkline([]) == sparkline([0][:0]) == ""
+
+
+def test_a_narrow_terminal_cuts_no_number_of_the_table() -> None:
+    out = io.StringIO()
+    listed = [{**entry, "total_requests": 123_456_789} for entry in entries() if entry["total_requests"]]
+    print_entries(listed, as_json=False, single=False, console=Console(file=out, width=40))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 1 + len(listed)
+    assert all("123,456,789" in line and "…" not in line for line in lines[1:])
