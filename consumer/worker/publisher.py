@@ -27,6 +27,7 @@ from sa_stream.rollups.status import (
     EVERY_MS,
     Slot,
     final_until_ms_of,
+    has_begun,
     is_due,
     sound,
     waiting_of,
@@ -73,6 +74,7 @@ class Publisher:
         self._claim = claim
         self._clock = clock
         self._status_s = -EVERY_MS / 1000
+        self._begun = False  # whether there were commits when the status was last looked at
         self._shown: Slot | None = None  # the last final half hour that health has
         self._claimed_s: float | None = None
         self.failure: BaseException | None = None
@@ -161,18 +163,22 @@ class Publisher:
         self._clean_up(result)
 
     def _publish_status(self, result: Pass_Result) -> None:
-        """At most once a minute of all workers, as far as they see each other's; and what metrics say of it."""
+        """At most once a minute of all workers, as far as they see each other's, and at the first commits; and what
+        metrics say of it."""
         now_s, cache, worker = time.monotonic(), self._reconciler.cache, self._reconciler.settings.worker
-        if result.stream is None or now_s - self._status_s < EVERY_MS / 1000:
+        if result.stream is None:
             return
-        self._status_s = now_s
+        begun = has_begun(result.stream)
+        if now_s - self._status_s < EVERY_MS / 1000 and begun <= self._begun:
+            return
+        self._status_s, self._begun = now_s, begun
         self._tell_finality(self._reconciler.slots(result.stream), result.stream.now_ms)
         if worker is None:
             return
         before = sound(cache.retrieve_entry(NS_SA_AGGREGATE, STATUS_KEY), from_iso)
         now_ms = self._clock().wall_ms
         status = self._reconciler.status(result, worker)
-        if status is not None and is_due(before, worker, now_ms, from_iso):
+        if status is not None and is_due(before, status, worker, now_ms, from_iso):
             cache.store_entry(NS_SA_AGGREGATE, STATUS_KEY, with_others(status, before, now_ms, from_iso))
 
     def _count_written(self, written: Sequence[Written]) -> None:

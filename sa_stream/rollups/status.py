@@ -56,13 +56,24 @@ def final_until_ms_of(slots: Sequence[Slot]) -> int:
     return waiting[0].start_ms if waiting else slots[-1].start_ms
 
 
+def _slowest(stream: Stream_View) -> list[tuple[str, int]]:
+    """Watermarks of what is read, the least first."""
+    watermarks = {partition: own.watermark_ms for partition, own in stream.progress.items() if not own.ended}
+    return sorted(watermarks.items(), key=lambda item: item[1])
+
+
+def has_begun(stream: Stream_View) -> bool:
+    """Whether every shard of which there is progress has a watermark."""
+    slowest = _slowest(stream)
+    return bool(slowest) and slowest[0][1] > BEGINNING_MS
+
+
 def status_of(result: Pass_Result, slots: Sequence[Slot], worker: Worker) -> Entry:
     """The body, with this worker as the only one. Times are ISO, UTC; null where there is none."""
     stream = result.stream
     assert stream is not None
     waiting, final_until_ms = waiting_of(slots), final_until_ms_of(slots)
-    watermarks = {partition: own.watermark_ms for partition, own in stream.progress.items() if not own.ended}
-    slowest = sorted(watermarks.items(), key=lambda item: item[1])
+    slowest = _slowest(stream)
     least_ms = slowest[0][1] if slowest else BEGINNING_MS
     return {
         "cache_key": STATUS_KEY,
@@ -116,9 +127,14 @@ def with_others(status: Entry, before: Mapping[str, Any] | None, now_ms: int, re
     return {**status, "workers": dict(sorted((seen | status["workers"]).items()))}
 
 
-def is_due(before: Mapping[str, Any] | None, worker: Worker, now_ms: int, read: Callable[[str], int]) -> bool:
-    """Whether nobody has written it for a minute, or others have and this worker will soon count as gone."""
+def is_due(
+    before: Mapping[str, Any] | None, status: Entry, worker: Worker, now_ms: int, read: Callable[[str], int]
+) -> bool:
+    """Whether nobody has written it for a minute, others have and this worker will soon count as gone, or it is of
+    before the first commits, when nothing was known."""
     if before is None or before.get("schema_version") != SCHEMA_VERSION:
+        return True
+    if before.get("watermark") is None and status["watermark"] is not None:
         return True
     if not 0 <= now_ms - read(before["computed_at"]) < EVERY_MS:
         return True

@@ -57,11 +57,11 @@ def test_workers_that_were_seen_lately_stay_and_one_writes_for_all():
     stream.commit("a", 1, NEXT, {W: 5})
     now_ms = NEXT + MINUTE_MS
     mine = with_others(status(stream, now_ms), None, now_ms, from_iso)
-    assert is_due(mine, OTHER, now_ms + 1, from_iso), "nobody has seen the other yet"
+    assert is_due(mine, mine, OTHER, now_ms + 1, from_iso), "nobody has seen the other yet"
     both = with_others(status(stream, now_ms + 1_000, OTHER), mine, now_ms + 1_000, from_iso)
     assert list(both["workers"]) == ["me", "other"]
-    assert not is_due(both, ME, now_ms + 2_000, from_iso)
-    assert is_due(both, ME, now_ms + 1_000 + EVERY_MS, from_iso)
+    assert not is_due(both, both, ME, now_ms + 2_000, from_iso)
+    assert is_due(both, both, ME, now_ms + 1_000 + EVERY_MS, from_iso)
     later = with_others(status(stream, now_ms + WORKER_MS, OTHER), both, now_ms + WORKER_MS, from_iso)
     assert list(later["workers"]) == ["other"]
 
@@ -82,3 +82,14 @@ def test_a_status_that_is_damaged_counts_as_none(workers: object):
     assert sound(whole, from_iso) is whole
     for before in ({**whole, "workers": workers}, {**whole, "computed_at": workers}, {"workers": {}}, {}):
         assert sound(before, from_iso) is None
+
+
+def test_what_was_said_before_the_first_commit_is_put_right_at_once():
+    stream = Stream("a")
+    now_ms = NEXT + MINUTE_MS
+    early = with_others(status(stream, now_ms), None, now_ms, from_iso)
+    assert not is_due(early, status(stream, now_ms + 1), ME, now_ms + 1, from_iso)
+    stream.commit("a", 1, NEXT + MINUTE_MS, {W: 5})
+    told = status(stream, now_ms + 2)
+    assert is_due(early, told, ME, now_ms + 2, from_iso)
+    assert not is_due(told, told, ME, now_ms + 3, from_iso)
