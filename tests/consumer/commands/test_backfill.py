@@ -171,7 +171,7 @@ def test_a_window_that_counts_as_empty_in_something_final_stays_so(place: Archiv
     assert hour is not None
     later_ms = BEGIN_MS + 10 * HOUR_MS
     final = hour | {"cache_key": "hourly/2026-02-16-10", "time_key": "2026-02-16-10", "provenance": "stream"}
-    place.store(final | {"summary": None})
+    place.store(final | {"summary": None, "sources": [], "source_count": 0})
     assert backfill(place.config, [later_ms], 1, dry_run=True).outcomes == {KEPT_EMPTY: 1}
 
 
