@@ -31,7 +31,7 @@ HALF, OTHER_HALF = "30min/2026-02-16-1400", "30min/2026-02-16-1430"
 HOUR, DAY, MONTH = "hourly/2026-02-16-14", "daily/2026-02-16", "monthly/2026-02"
 KEYS = (HALF, HOUR, DAY, MONTH)
 NEW = "30min/2026-02-16-1700"
-CHANGES = 60  # of each key
+CHANGES = 24  # of each key
 BODIES: tuple[dict[str, Any], ...] = ({}, {"hello": "world"}, {"provenance": "stream"}, {"provenance": ["stream"]})
 
 
