@@ -37,10 +37,9 @@ from sa_stream.health.notebook import Health
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, iso, parents
-from sa_stream.rollups.readable import readable
+from sa_stream.rollups.readable import entry_in
 from sa_stream.rollups.repairs import repairs_steps
 from sa_stream.rollups.versions import brief_of
-from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.secrecy import without_secrets
 from sa_stream.services.archive_windows import THREADS, Archive_Logs, decide_fields, open_archive
 from sa_stream.sources.archive import Archive
@@ -230,7 +229,7 @@ class _Entries:
     def _entry(self, period: str, start_ms: int) -> Entry | None:
         key = cache_key(period, start_ms)
         if key not in self._known:
-            self._known[key] = readable(key, self._cache.retrieve_entry(NS_SA_AGGREGATE, key))
+            self._known[key] = entry_in(self._cache, key)
         return self._known[key]
 
 

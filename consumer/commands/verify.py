@@ -32,8 +32,7 @@ from sa_stream.records.columns import REASONS, TOO_LATE
 from sa_stream.rollups.entry import S3, About, Entry, build_entry
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, end_of, from_iso
 from sa_stream.rollups.progress_reader import Progress_Reader
-from sa_stream.rollups.readable import readable
-from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
+from sa_stream.rollups.readable import entry_in
 from sa_stream.secrecy import without_secrets
 from sa_stream.services.archive_windows import Archive_Logs, open_archive
 from sa_stream.storage.state_store import State_Store
@@ -159,7 +158,7 @@ class _Verification:
         """Remembers what differs."""
         self.report.entries += 1
         key = cache_key(period, window.start_ms)
-        stored = readable(key, self._cache.retrieve_entry(NS_SA_AGGREGATE, key))
+        stored = entry_in(self._cache, key)
         about = About(True, 0, [], [], None, 0)
         recounted = build_entry(period, window.start_ms, window, about, self._config.sampling_percent, bounded=True)
         found = differences(stored, recounted)

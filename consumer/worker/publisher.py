@@ -20,7 +20,7 @@ from sa_stream.rollups.entry import FINAL, PARTIAL, Entry
 from sa_stream.rollups.finality import Sources
 from sa_stream.rollups.passes import Pass_Result, Written
 from sa_stream.rollups.periods import HALF_HOUR, PERIODS, STATUS_KEY, cache_key, from_iso
-from sa_stream.rollups.readable import readable
+from sa_stream.rollups.readable import entry_in
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.rollups.retirement import clean_up_steps, forget_dead_letters_steps
 from sa_stream.rollups.status import (
@@ -197,8 +197,7 @@ class Publisher:
             return
         end_ms, entry = newest.start_ms + WINDOW_MS, None
         if newest.requests:
-            key = cache_key(HALF_HOUR, newest.start_ms)
-            entry = readable(key, self._reconciler.cache.retrieve_entry(NS_SA_AGGREGATE, key))
+            entry = entry_in(self._reconciler.cache, cache_key(HALF_HOUR, newest.start_ms))
         self._health.last_window(Last_Window(end_ms, 0) if entry is None else last_window(end_ms, entry))
         self._shown = newest
 

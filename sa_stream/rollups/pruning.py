@@ -31,7 +31,7 @@ from sa_stream.rollups.periods import (
     start_of,
     time_key,
 )
-from sa_stream.rollups.readable import readable
+from sa_stream.rollups.readable import entry_in
 from sa_stream.rollups.repairs import computed_from_ms
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED, NS_SA_RAW
 from sa_stream.timing import DAY_MS, NEVER_MS, WINDOW_MS
@@ -87,7 +87,7 @@ class Finals:
 
     def _shown(self, key: str) -> bool:
         if key not in self._known:
-            entry = readable(key, self._cache.retrieve_entry(NS_SA_AGGREGATE, key))
+            entry = entry_in(self._cache, key)
             self._known[key] = entry is not None and entry["status"] == FINAL
         return self._known[key]
 

@@ -14,7 +14,7 @@ from sa_stream.rollups.editions import Editions, create_edition, editions_steps,
 from sa_stream.rollups.entry import FINAL, OURS, S3, STREAM, Entry, consolidation_result, with_status
 from sa_stream.rollups.finality import Stream_View, Window_View
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, consolidated_key, parents
-from sa_stream.rollups.readable import readable
+from sa_stream.rollups.readable import entry_in, readable
 from sa_stream.rollups.versions import lists, version_of
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE, NS_SA_CONSOLIDATED
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
@@ -57,12 +57,12 @@ class Publication(Struct, frozen=True):
         writing, and leave it to the next pass if it is not the one that was compared. What is final becomes an edition
         first, unless it is one. The entry as written, or None."""
         key = cache_key(period, start_ms)
-        current = self._read(key)
+        current = entry_in(self.cache, key)
         repeated = version_of(current) == version_of(entry)  # the call before failed after it had taken effect
         if not repeated and version_of(current) != version_of(found.shown):
             return None
         if not repeated and entry is not found.entry:
-            if is_final(entry) and any(map(self._read, zeros)):
+            if is_final(entry) and any(entry_in(self.cache, zero) for zero in zeros):
                 return None  # what was empty a moment ago is not
             if found.entry is None and not is_final(entry) and self._was_final_zero(period, start_ms):
                 if period == HALF_HOUR and entry["provenance"] == S3:
@@ -81,15 +81,12 @@ class Publication(Struct, frozen=True):
         self.cache.store_entry(NS_SA_AGGREGATE, key, _in_schema(entry))
         return entry
 
-    def _read(self, key: str) -> Entry | None:
-        return readable(key, self.cache.retrieve_entry(NS_SA_AGGREGATE, key))
-
     def _was_final_zero(self, period: str, start_ms: int) -> bool:
         """Whether a final roll-up has counted this period as empty, or is about to. Then a late record makes a revision
         of it, and not something partial below something final, even if the stream no longer vouches for that time."""
         for parent, parent_ms in parents(period, start_ms):
             key = cache_key(parent, parent_ms)
-            entry = self._read(key)
+            entry = entry_in(self.cache, key)
             if not is_final(entry):
                 entry = highest(entry, drive(editions_steps(self.store, key, self.closed_until_ms)))
             if is_final(entry):

@@ -13,6 +13,7 @@ from msgspec import Meta
 from osbot_utils.type_safe.primitives.core.Safe_UInt import Safe_UInt
 
 from sa_stream.commits.keys import summary_key
+from sa_stream.commits.ports import Cache
 from sa_stream.errors import Damaged_Entry
 from sa_stream.format import pack
 from sa_stream.log import OBJECT_UNREADABLE, Log
@@ -20,6 +21,7 @@ from sa_stream.rollups.entry import FINAL, OURS, PARTIAL, S3, Entry
 from sa_stream.rollups.entry_form import checked
 from sa_stream.rollups.periods import HALF_HOUR, child_period, children, parse_cache_key, time_key
 from sa_stream.rollups.slots import COLUMNS, slot_starts
+from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.schemas.Schema__SA__Aggregate__Window import Schema__SA__Aggregate__Window
 from sa_stream.schemas.Schema__SA__Consolidation__Result import Schema__SA__Consolidation__Result
 from sa_stream.windows.window import SLOT
@@ -77,6 +79,11 @@ def _progress_form(source: type[msgspec.Struct], missing: type[msgspec.Struct]) 
 
 _SCHEMA = _schema_form()
 _WINDOW, _ROLLUP = _progress_form(_Partial, _Missing), _progress_form(_Child, _Missing_Child)
+
+
+def entry_in(cache: Cache, key: str) -> Entry | None:
+    """`readable` of what a cache has under a key."""
+    return readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))
 
 
 def readable(key: str, entry: Entry | None) -> Entry | None:

@@ -5,7 +5,6 @@ from typing import Any
 from osbot_utils.type_safe.Type_Safe import Type_Safe
 
 from sa_stream.rollups.periods import HALF_HOUR, cache_key, iso
-from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
 from sa_stream.services.CloudFront__Logs__Collector import CloudFront__Logs__Collector
 from sa_stream.services.host_cache import cache_of
 from sa_stream.timing import DAY_MS, wall_clock_ms
@@ -30,7 +29,7 @@ class Service__SA__Archive(Type_Safe):
         """
         from sa_stream.bounded.archived import is_verified  # loads polars, as everything that reads does
         from sa_stream.bounded.archiving import plan_archive  # type: ignore[import-not-found,unused-ignore]
-        from sa_stream.rollups.readable import readable
+        from sa_stream.rollups.readable import entry_in
 
         cache, archive = cache_of(self.send_cache_client), self.logs_collector.archive()
         now_ms = wall_clock_ms() if now_ms is None else now_ms
@@ -38,8 +37,7 @@ class Service__SA__Archive(Type_Safe):
         files = archive.files_between(until_ms - DAY_MS, until_ms)
         verified = set()
         for start_ms in sorted({start_ms for file in files for start_ms in file.oldest.starts(archive.settle_ms)}):
-            key = cache_key(HALF_HOUR, start_ms)
-            shown = readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))
+            shown = entry_in(cache, cache_key(HALF_HOUR, start_ms))
             if is_verified(shown, archive.period(HALF_HOUR, start_ms, now_ms)):
                 verified.add(start_ms)
         plan = plan_archive(files, until_ms, archive.settle_ms, verified, lambda start_ms, file: start_ms in verified)

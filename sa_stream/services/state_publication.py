@@ -13,7 +13,7 @@ from sa_stream.commits.secrets import SECRET_BYTES, Secrets
 from sa_stream.rollups.entry import FINAL, STREAM, Entry
 from sa_stream.rollups.passes import Reconciler_Settings
 from sa_stream.rollups.periods import HALF_HOUR, MONTHLY, PERIODS, cache_key, end_of, start_of
-from sa_stream.rollups.readable import readable
+from sa_stream.rollups.readable import entry_in
 from sa_stream.rollups.reconciler import Reconciler
 from sa_stream.rollups.repairs import Repair_Settings, repairs_steps
 from sa_stream.schemas.namespaces import NS_SA_AGGREGATE
@@ -43,8 +43,7 @@ def publish_by_state(
     known = drive(repairs_steps(store))
     landed_ms = min(end_of(period, start_ms), now_ms - archive.settle_ms)
     for window_ms in range(start_ms, landed_ms - WINDOW_MS + 1, WINDOW_MS):
-        key = cache_key(HALF_HOUR, window_ms)
-        if not _is_the_streams(readable(key, cache.retrieve_entry(NS_SA_AGGREGATE, key))):
+        if not _is_the_streams(entry_in(cache, cache_key(HALF_HOUR, window_ms))):
             drive(repair_steps(store, keys, files, window_ms, known.get(window_ms)))
     if store.get(RUNNER_KEY) is None:
         # It looks for no window to repair: these are known.
